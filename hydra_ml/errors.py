@@ -1,0 +1,34 @@
+"""The errors a user of hydra_ml can meet. Each says what is wrong, the value found, what is allowed, where, what to do.
+
+Stages and the command line print these without a traceback and exit non-zero; anything else is a defect of ours.
+"""
+
+from __future__ import annotations
+
+
+class HydraError(Exception):
+    """Base of every error that is the caller's to mend; its text is complete and ready to print."""
+
+    exit_code = 1
+
+
+class DataError(HydraError, ValueError):
+    """An input file or table is not what it should be."""
+
+
+class ParamsError(HydraError, ValueError):
+    """`params.yaml` or a command's options are wrong; lists every problem at once."""
+
+    exit_code = 2
+
+
+class LLMError(HydraError, RuntimeError):
+    """The black-box LLM cannot be reached, or refuses for good."""
+
+
+class BudgetExceeded(LLMError):
+    """The run would pass its allowance of LLM calls or tokens; answers already bought stay in the cache."""
+
+
+class ArtifactError(HydraError, ValueError):
+    """A stored base, head bank or table is missing, damaged, or does not belong with the others."""

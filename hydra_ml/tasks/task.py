@@ -1,0 +1,64 @@
+"""What a LaMP task is to the rest of the system: how its inputs, records and answers read, and how it is measured.
+
+One module of this package per task declares one `Task`; the shared behaviour is here. Source of every template and
+rule: LaMP (arXiv 2304.11406) and its released code. Knows nothing of files, retrieval, models or LLM clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hydra_ml.records import Message, Record
+
+Kind = Literal["label", "rating", "text", "choice"]
+Item = Mapping[str, str]  # one raw history item of a LaMP file
+
+
+@dataclass(frozen=True)
+class Task:
+    """One LaMP task. Subclasses override only what differs from "instruction, marker, text -> one answer"."""
+
+    name: str  # as reports print it: "LaMP-2N"
+    folder: str  # as folders and dvc stages spell it: "LaMP_2N"
+    kind: Kind
+    instruction: str  # everything of the input up to and including the marker
+    marker: str  # the query text is what follows its first occurrence: "article:"
+    item_keys: tuple[str, ...]  # the keys every raw history item must have, all strings
+    measures: tuple[str, ...]  # primary measure first
+    labels: tuple[str, ...] = ()  # the closed answer set of label, rating and choice tasks, official order
+
+    def query_text(self, input: str) -> str:
+        """The input without its template; the whole input when the marker is missing (lamp.md: one known case)."""
+        head, found, tail = input.partition(self.marker)
+        return tail.strip() if found else head.strip()
+
+    def record_text(self, item: Item) -> str:
+        """What retrieval reads of a raw history item (LaMP section 6, "Document")."""
+        raise NotImplementedError
+
+    def record_input(self, item: Item) -> str:
+        """The task input that would have been asked for this item: the pseudo-query it becomes."""
+        raise NotImplementedError
+
+    def record_answer(self, item: Item) -> str:
+        """What the user answered there: the gold of the pseudo-query."""
+        raise NotImplementedError
+
+    def parse_answer(self, raw: str, input: str) -> str | None:
+        """The answer an LLM's text stands for, in the task's own spelling; None when it stands for none."""
+        raise NotImplementedError
+
+    def answer_text(self, answer: str, input: str) -> str:
+        """What an encoder reads for this answer: the answer itself, or what it points to (LaMP-1)."""
+        return answer
+
+    def messages(self, input: str, demos: Sequence[Record]) -> list[Message]:
+        """The chat that asks the LLM: each record an earlier turn pair, most useful first, the input last."""
+        chat: list[Message] = []
+        for record in demos:
+            chat.append({"role": "user", "content": record.input})
+            chat.append({"role": "assistant", "content": record.answer})
+        chat.append({"role": "user", "content": input})
+        return chat
