@@ -15,6 +15,9 @@ Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
+TaskFolder = Literal["LaMP_1", "LaMP_2", "LaMP_2N", "LaMP_3", "LaMP_4", "LaMP_5", "LaMP_6", "LaMP_7"]
+
+
 class Section(BaseModel):
     """Frozen, strict, and closed: an unknown key is an error."""
 
@@ -119,7 +122,7 @@ class Params(Section):
     """The whole of `params.yaml`."""
 
     seed: int = 42
-    tasks: list[str] = Field(default=["LaMP_2", "LaMP_3", "LaMP_4"], min_length=1)
+    tasks: list[TaskFolder] = Field(default=["LaMP_2", "LaMP_3", "LaMP_4"], min_length=1)
     encoder: Encoder = Encoder()
     llm: LLM = LLM()
     prepare: Prepare = Prepare()

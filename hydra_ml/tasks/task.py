@@ -34,6 +34,10 @@ class Task:
         head, found, tail = input.partition(self.marker)
         return tail.strip() if found else head.strip()
 
+    def templated(self, text: str) -> str:
+        """The task input around a bare text: what `query_text` undoes."""
+        return f"{self.instruction} {text}"
+
     def record_text(self, item: Item) -> str:
         """What retrieval reads of a raw history item (LaMP section 6, "Document")."""
         raise NotImplementedError

@@ -1,0 +1,35 @@
+# Two commands matter: `make run` and `make test`. Both set everything up first.
+PYTHON ?= python3.11
+BIN := .venv/bin
+export HF_HUB_OFFLINE := 1
+export DVC_NO_ANALYTICS := 1
+export GX_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup run test lint clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+setup: .venv/.ready  ## make .venv from requirements.lock
+
+# One pip call with torch pinned exactly: a range would pull gigabytes of GPU packages.
+.venv/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+run: setup  ## the whole pipeline on the bundled sample, or on DATA=<folder of LaMP files>
+	$(BIN)/hydra-ml run $(if $(DATA),--data "$(DATA)")
+
+lint: setup  ## ruff and mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+test: lint  ## lint, types and tests
+	$(BIN)/pytest
+
+clean:  ## remove the environment, caches and stage outputs; keeps data/raw
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(addprefix data/,prepare validate retrieve annotate train_reranker rerank generate train_adapter evaluate)

@@ -1,0 +1,75 @@
+"""The adapter: which of the LLM's candidate answers this user would prefer.
+
+Groups the n samples and the greedy answer into distinct candidates with their share of the votes, labels them for
+training, and chooses by the factored model's score (HYDRA, arXiv 2406.02888, section 4). The greedy answer is always a
+candidate, so the adapter can fall back to what the prompt alone would have said.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from hydra_ml.labels import positive_labels
+from hydra_ml.tasks.task import Task
+
+EVIDENCE = ("log_vote_share", "is_greedy")  # what the LLM itself says, with learned shared weights
+GREEDY = 0  # sample_idx of the temperature-0 answer; the samples are 1..n
+
+
+def distinct_candidates(answers: pd.DataFrame) -> pd.DataFrame:
+    """One row per distinct answer of a query: query_id, answer, votes (among samples), n_samples, is_greedy.
+
+    answers has query_id, sample_idx, answer; an answer already in the task's own spelling, or raw where it has none.
+    Order: query id, then greedy first, then votes, then text, so that equal input gives equal output.
+    """
+    sampled = answers["sample_idx"] != GREEDY
+    table = (
+        answers.assign(vote=sampled.astype(int), greedy=~sampled)
+        .groupby(["query_id", "answer"], as_index=False, sort=True)
+        .agg(votes=("vote", "sum"), is_greedy=("greedy", "max"))
+    )
+    table["n_samples"] = table.groupby("query_id")["votes"].transform("sum")
+    table = table.sort_values(["query_id", "is_greedy", "votes", "answer"], ascending=[True, False, False, True])
+    return table.reset_index(drop=True)
+
+
+def vote_evidence(candidates: pd.DataFrame) -> np.ndarray:
+    """Evidence float32 [N, 2]: log of the vote share, add-half smoothed so that a greedy answer without votes stays
+    finite, and 1 for the greedy answer."""
+    share = (candidates["votes"].to_numpy() + 0.5) / (candidates["n_samples"].to_numpy() + 1.0)
+    return np.stack([np.log(share), candidates["is_greedy"].to_numpy()], axis=1).astype(np.float32)  # [N, 2]
+
+
+def training_candidates(
+    candidates: pd.DataFrame, task: Task, text_labels: Literal["above_mean", "gold"]
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Candidates to learn from and their labels, from rows with query_id, answer, votes, n_samples, is_greedy, gold.
+
+    For free text with text_labels "gold" the LLM's answers are all negative and the user's own text is added as the
+    positive (the released code's way); its votes are 0 of n, like an answer the LLM never gave.
+    """
+    if task.kind != "text" or text_labels == "above_mean":
+        columns = (candidates["answer"].tolist(), candidates["gold"].tolist(), candidates["query_id"].tolist())
+        return candidates, positive_labels(task, *columns)
+    golds = candidates.groupby("query_id", as_index=False).first()
+    golds = golds.assign(answer=golds["gold"], votes=0, is_greedy=False)
+    table = pd.concat([candidates[candidates["answer"] != candidates["gold"]], golds], ignore_index=True)
+    return table, (table["answer"] == table["gold"]).to_numpy().astype(np.float32)
+
+
+def choose_best(candidates: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
+    """The chosen answer per query: query_id, answer, score. Equal scores go to the greedy answer, then to more votes."""
+    table = candidates[["query_id", "answer", "is_greedy", "votes"]].assign(score=scores)
+    table = table.sort_values(
+        ["query_id", "score", "is_greedy", "votes", "answer"], ascending=[True, False, False, False, True]
+    )
+    return table.groupby("query_id", as_index=False).first()[["query_id", "answer", "score"]]
+
+
+def answer_texts(candidates: pd.DataFrame, task: Task) -> list[str]:
+    """What an encoder reads of each candidate, for rows with answer and input."""
+    pairs = zip(candidates["answer"], candidates["input"], strict=True)
+    return [task.answer_text(answer, input) for answer, input in pairs]

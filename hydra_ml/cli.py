@@ -1,0 +1,135 @@
+"""The `hydra-ml` command. Every verb imports what it needs when it runs, so that `--help` is quick.
+
+Answers go to stdout, progress and problems to stderr; exit code 0 well, 1 failed, 2 wrong options or params.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hydra_ml.errors import HydraError
+
+app = typer.Typer(
+    help="Personalize a black-box LLM: a shared base plus one small head per user.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Bring LaMP files into data/raw.", no_args_is_help=True)
+llm_app = typer.Typer(help="The black-box LLM.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(llm_app, name="llm")
+
+RAW = Path("data/raw")
+ParamsOption = Annotated[Path, typer.Option("--params", help="the settings file")]
+PARAMS = Path("params.yaml")
+
+
+@app.command()
+def run(
+    data: Annotated[Path | None, typer.Option(help="folder of LaMP_n/{train,dev,test}; default: bundled sample")] = None,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Bring the data in, run the whole pipeline through `dvc repro`, and print the results."""
+    from hydra_ml.io.llm import model_from_environment
+    from hydra_ml.io.params_file import set_params
+    from hydra_ml.io.raw_data import use_folder, use_sample
+
+    tasks = use_sample(RAW, params) if data is None else use_folder(data, RAW, params)
+    if set_params(params, {"llm.model": model_from_environment()}):
+        print(f"{params}: llm.model is now {model_from_environment()}", file=sys.stderr)
+    print(f"Tasks: {', '.join(tasks)}. Running the pipeline of dvc.yaml.", file=sys.stderr)
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], check=False)
+    if done.returncode:
+        raise typer.Exit(done.returncode)
+    arena(params=params)
+    print(_WHERE_NEXT.format(task=tasks[0]), file=sys.stderr)
+
+
+_WHERE_NEXT = """\
+Where to look next
+  plots        data/evaluate/{task}/plots/methods.png, history.png (or `dvc plots show`)
+  predictions  data/evaluate/{task}/predictions.parquet, every method and query
+  figures      data/evaluate/{task}/metrics.json, details.json (`dvc metrics show`)
+  try a change dvc exp run -S generate.n_samples=16   then   dvc exp show
+  your data    make run DATA=<folder with LaMP_n/train, dev, test>"""
+
+
+@app.command()
+def arena(params: ParamsOption = PARAMS) -> None:
+    """Print the side-by-side of methods for every task of the last run."""
+    from hydra_ml.io.params_file import load_params
+    from hydra_ml.io.report import results_table
+    from hydra_ml.io.tables import load_json
+
+    for task in load_params(params).tasks:
+        folder = Path("data/evaluate") / task
+        print(results_table(load_json(folder / "metrics.json"), load_json(folder / "details.json")))
+        print()
+
+
+@app.command()
+def params(file: Annotated[Path, typer.Argument(help="settings file to check and complete")] = PARAMS) -> None:
+    """Check a settings file, and print every key with the value that will be used."""
+    from ruamel.yaml import YAML
+
+    from hydra_ml.io.params_file import load_params
+
+    YAML(typ="rt").dump(load_params(file).model_dump(by_alias=True), sys.stdout)
+
+
+@data_app.command("sample")
+def data_sample(params: ParamsOption = PARAMS) -> None:
+    """Write the bundled sample of every task in params.yaml."""
+    from hydra_ml.io.raw_data import use_sample
+
+    print("\n".join(use_sample(RAW, params)))
+
+
+@data_app.command("add")
+def data_add(folder: Path, params: ParamsOption = PARAMS) -> None:
+    """Check LaMP files in FOLDER/LaMP_n/{train,dev,test} and make them the pipeline's data."""
+    from hydra_ml.io.raw_data import use_folder
+
+    print("\n".join(use_folder(folder, RAW, params)))
+
+
+@data_app.command("fetch")
+def data_fetch(
+    tasks: Annotated[list[str], typer.Argument(help="LaMP_1 ... LaMP_7, LaMP_2N; not LaMP_6, which is licensed")],
+    to: Annotated[Path, typer.Option(help="folder to download into; then `hydra-ml data add` it")] = Path("data/incoming"),
+    time_based: Annotated[bool, typer.Option(help="the time split, with user ids and dates")] = True,
+) -> None:
+    """Download official LaMP files; goes on where an earlier download stopped."""
+    from hydra_ml.io.lamp_download import fetch
+
+    fetch(tasks, to, time_based=time_based)
+    print(to)
+
+
+@llm_app.command("serve")
+def llm_serve(host: str = "127.0.0.1", port: int = 8321, params: ParamsOption = PARAMS) -> None:
+    """Serve the offline model as an OpenAI-compatible server."""
+    from hydra_ml.io.encoders import LazyEncoder
+    from hydra_ml.io.llm import serve
+    from hydra_ml.io.params_file import load_params
+
+    print(f"http://{host}:{port}/v1", file=sys.stderr)
+    serve(host, port, LazyEncoder(load_params(params).encoder, Path(".cache")))
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Run the command; one message and the right exit code for every error that is the caller's to mend."""
+    try:
+        app(args=argv)
+    except HydraError as error:
+        print(f"hydra-ml: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("hydra-ml: interrupted; run the same command again to go on.", file=sys.stderr)
+        sys.exit(130)

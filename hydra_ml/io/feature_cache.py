@@ -1,0 +1,82 @@
+"""Text vectors kept on disk by content digest and encoder digest, so that no text is encoded twice across stages and runs.
+
+Holds digests and vectors only, no text. A lost or foreign cache costs time, never correctness.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from tqdm import tqdm
+
+from hydra_ml.errors import ArtifactError
+from hydra_ml.model.encoder import TextEncoder
+from hydra_ml.records import content_digest
+
+KEYS_PER_QUERY = 900  # below SQLite's bound on variables
+TEXTS_PER_COMMIT = 2048  # what a kill can cost
+
+
+class CachedEncoder:
+    """A `TextEncoder` that remembers. Safe with several processes; use as a context manager or call `close`."""
+
+    def __init__(self, encoder: TextEncoder, folder: Path, *, progress: str = "") -> None:
+        self.encoder = encoder
+        self.dim = encoder.dim
+        self.digest = encoder.digest
+        self.progress = progress  # label of the progress bar; "" shows none
+        self.path = folder / f"features-{encoder.digest}.sqlite"
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            # The offline model encodes in a worker thread while its owner waits: one caller at a time, any thread.
+            self._db = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID")
+        except sqlite3.DatabaseError as error:
+            raise ArtifactError(f"{self.path}: not a usable feature cache ({error}). Delete the file; it is rebuilt.") from error
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors of the texts, float32 [N, D], in order; only texts never seen before are computed."""
+        digest_of = {text: bytes.fromhex(content_digest(text)) for text in dict.fromkeys(texts)}
+        known = self._read(list(digest_of.values()))
+        missing = [text for text, digest in digest_of.items() if digest not in known]
+        show = bool(self.progress) and len(missing) > 256
+        with tqdm(total=len(missing), desc=self.progress, unit=" texts", disable=not show) as bar:
+            for start in range(0, len(missing), TEXTS_PER_COMMIT):
+                chunk = missing[start : start + TEXTS_PER_COMMIT]
+                vectors = self.encoder.encode(chunk, done=bar.update)
+                fresh = {digest_of[text]: vector for text, vector in zip(chunk, vectors, strict=True)}
+                self._write(fresh)
+                known.update(fresh)
+        if not texts:
+            return np.zeros((0, self.dim), dtype=np.float32)
+        return np.stack([known[digest_of[text]] for text in texts])
+
+    def _read(self, digests: list[bytes]) -> dict[bytes, np.ndarray]:
+        found: dict[bytes, np.ndarray] = {}
+        for start in range(0, len(digests), KEYS_PER_QUERY):
+            some = digests[start : start + KEYS_PER_QUERY]
+            marks = ",".join("?" * len(some))
+            rows = self._db.execute(f"SELECT digest, vector FROM vectors WHERE digest IN ({marks})", some)
+            found.update((digest, np.frombuffer(vector, dtype=np.float32)) for digest, vector in rows)
+        return found
+
+    def _write(self, vectors: dict[bytes, np.ndarray]) -> None:
+        rows = [(digest, vector.astype(np.float32).tobytes()) for digest, vector in vectors.items()]
+        with self._db:
+            self._db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
+
+    def close(self) -> None:
+        """Release the file."""
+        self._db.close()
+
+    def __enter__(self) -> CachedEncoder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

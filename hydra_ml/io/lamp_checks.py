@@ -1,0 +1,146 @@
+"""What can be wrong with a LaMP file, field by field; `lamp_files` builds its readers from these.
+
+Every problem of a file is gathered and told at once, with the record it stands in. Knows no folder layout.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra_ml.errors import DataError
+from hydra_ml.tasks.task import Task
+
+TOLD = 20  # problems spelled out per file; the rest are counted
+_WRITTEN_AS_NUMBER = frozenset({"id", "user_id", "date", "score", "output"})  # fields whose text may stand as 4 or 4.0
+_DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})([T ]\S.*)?)?)?")
+
+
+class Problems:
+    """All that was found wrong with one file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self.told: list[str] = []
+
+    def add(self, where: str, what: str) -> None:
+        """Note one problem; `where` names the record: "question '12', item 3"."""
+        self.count += 1
+        if len(self.told) < TOLD:
+            self.told.append(f"  {where}: {what}")
+
+    def raise_if_any(self, remedy: str) -> None:
+        """Raise DataError with the first problems, their count and the remedy, if there is any problem."""
+        if not self.count:
+            return
+        rest = [f"  ... and {self.count - TOLD} more"] if self.count > TOLD else []
+        raise DataError("\n".join([f"{self.path}: {self.count} problem(s)", *self.told, *rest, remedy]))
+
+
+def load_document(path: Path) -> Any:
+    """The JSON document at `path`. Raises DataError if it is missing, not JSON, or the HTML page of a wrong address."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: no such file. LaMP's layout is LaMP_n/<split>/<split>_questions.json and <split>_outputs.json; "
+            "get official files with `hydra-ml data fetch` or bring your own with `hydra-ml data add`."
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    if looks_like_html(content):
+        raise DataError(
+            f"{path}: is an HTML page, not JSON. LaMP's server answers a wrong address with such a page: delete the "
+            "file and download it again with `hydra-ml data fetch`."
+        )
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise DataError(
+            f"{path}: is not JSON ({error}; {len(content):,} bytes). If the file was cut off, download it again."
+        ) from error
+
+
+def looks_like_html(content: bytes) -> bool:
+    """Whether the content starts as mark-up does."""
+    return content[:256].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+
+
+def checked_object(value: object, where: str, problems: Problems) -> dict[str, Any] | None:
+    """The value if it is a JSON object, else None and a problem."""
+    if isinstance(value, dict):
+        return value
+    problems.add(where, f"is {shown(value)}, not an object")
+    return None
+
+
+def checked_text(entry: dict[str, Any], key: str, where: str, problems: Problems) -> str:
+    """The text under `key`; "" and a problem if it is missing, not text, blank, or not writable as UTF-8."""
+    value = entry.get(key)
+    if type(value) is str and value.isascii() and value and not value.isspace():
+        return value  # nearly every field of a large file ends here
+    if key not in entry:
+        problems.add(where, f"lacks {key!r} (it has {', '.join(entry) or 'no keys'})")
+        return ""
+    if key in _WRITTEN_AS_NUMBER and (type(value) is int or (type(value) is float and value.is_integer())):
+        return str(int(value))
+    if not isinstance(value, str):
+        problems.add(where, f"{key!r} is {shown(value)}, not a text")
+        return ""
+    if not value.strip():
+        problems.add(where, f"{key!r} is empty")
+        return ""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        problems.add(where, f"{key!r} holds half a character (a lone surrogate) at position {error.start}")
+        return ""
+    return value
+
+
+def checked_date(entry: dict[str, Any], where: str, problems: Problems) -> str:
+    """The entry's date as YYYY[-MM[-DD]], zero-padded so that it sorts as text; "" and a problem if it is none."""
+    text = checked_text(entry, "date", where, problems)
+    date = _padded_date(text)
+    if text and not date:
+        problems.add(where, f"date {shown(text)} is not YYYY, YYYY-MM or YYYY-MM-DD")
+    return date
+
+
+def checked_item(item: object, task: Task, dated: bool, where: str, problems: Problems) -> dict[str, str] | None:
+    """One history item with its fields as text (numbers spelled out, in place); None and problems if it is unfit."""
+    entry = checked_object(item, where, problems)
+    if entry is None:
+        return None
+    before = problems.count
+    for key in ("id", *task.item_keys):
+        entry[key] = checked_text(entry, key, where, problems)
+    if dated:
+        entry["date"] = checked_date(entry, where, problems)
+    elif "date" in entry:
+        problems.add(where, "has a date, but its question no 'user_id': dated files need both, undated ones neither")
+    if problems.count == before and task.kind in ("label", "rating") and task.record_answer(entry) not in task.labels:
+        problems.add(where, f"answer {shown(task.record_answer(entry))} is outside the task's set")
+    return entry if problems.count == before else None
+
+
+@lru_cache(maxsize=65_536)
+def _padded_date(text: str) -> str:
+    """The date with two-digit month and day; "" if it is none."""
+    found = _DATE.fullmatch(text.strip())
+    if not found:
+        return ""
+    year, month, day, time = found.groups()
+    if not (1 <= int(month or 1) <= 12 and 1 <= int(day or 1) <= 31):
+        return ""
+    return "-".join([year, *(part.zfill(2) for part in (month, day) if part)]) + (time or "")
+
+
+def shown(value: object) -> str:
+    """A value as an error quotes it: at most 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,58 @@
+"""Brings a base kind of `params.yaml` to life: how its texts are read, and a fresh base of its shape.
+
+The one place where `dual` and `cross` are told apart outside the model itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hydra_ml import params
+from hydra_ml.io.encoders import load_transformer, open_encoder
+from hydra_ml.model.base import CrossBase, DualBase
+from hydra_ml.model.pairs import CrossPairs, DualPairs, Pairs
+
+
+class PairReader:
+    """`pairs(a, b)` makes texts ready for the base; `new_base()` builds one, with the same starting weights each time."""
+
+    def __init__(self, train: params.Train, encoder: params.Encoder, cache: Path, *, seed: int) -> None:
+        self.train = train
+        self.seed = seed
+        self.max_tokens = encoder.max_tokens
+        self.encoder_params = encoder
+        self.text_encoder = open_encoder(encoder, cache) if train.encoder == "dual" else None
+        self._tokenizer: Any = None
+        if self.text_encoder is not None:
+            self.encoder_digest = self.text_encoder.digest
+        else:
+            _, self._tokenizer, self.encoder_digest = load_transformer(encoder)
+
+    def pairs(self, a: Sequence[str], b: Sequence[str]) -> Pairs:
+        """The pairs (a[i], b[i]), encoded now (`dual`) or tokenized when asked for (`cross`)."""
+        if self.text_encoder is not None:
+            return DualPairs(a, b, self.text_encoder.encode)
+        return CrossPairs(a, b, self._tokenizer, self.max_tokens)
+
+    def new_base(self) -> nn.Module:
+        """An untrained base; its encoder part, if any, carries the pretrained weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            if self.text_encoder is not None:
+                return DualBase(self.text_encoder.dim, self.train.width, self.train.dropout)
+            transformer, _, _ = load_transformer(self.encoder_params)
+            return CrossBase(transformer, self.train.width, self.train.dropout)
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest should say of how texts were read."""
+        return {
+            "encoder": self.encoder_params.name,
+            "encoder_digest": self.encoder_digest,
+            "encoder_kind": self.train.encoder,
+            "max_tokens": self.max_tokens,
+        }

@@ -1,0 +1,37 @@
+"""What stands in data/raw and which tasks params.yaml names: the bundled sample, or a folder of LaMP files.
+
+`data/raw/source.json` remembers where the files came from, so that going back to the sample also brings its tasks back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra_ml.io.lamp_download import add
+from hydra_ml.io.params_file import load_params, set_params
+from hydra_ml.io.sample_files import write_sample
+from hydra_ml.io.tables import load_json, save_json
+
+
+def use_sample(raw: Path, params_path: Path) -> list[str]:
+    """Put the bundled sample into `raw` for the tasks of params.yaml; returns them. Unchanged files are left alone."""
+    source = raw / "source.json"
+    before = load_json(source) if source.exists() else {"source": "sample"}
+    if before["source"] != "sample":
+        set_params(params_path, {"tasks": before["tasks_of_sample"]})
+    params = load_params(params_path)
+    write_sample(raw, params.tasks, truth=raw.parent / "sample_truth", seed=params.seed)
+    if before["source"] != "sample" or not source.exists():
+        save_json({"source": "sample"}, source)
+    return params.tasks
+
+
+def use_folder(folder: Path, raw: Path, params_path: Path) -> list[str]:
+    """Check the LaMP files of `folder`, put them into `raw`, and name their tasks in params.yaml; returns the tasks."""
+    source = raw / "source.json"
+    before = load_json(source) if source.exists() else {"source": "sample"}
+    tasks_of_sample = before.get("tasks_of_sample", load_params(params_path).tasks)
+    tasks = add(folder, raw)
+    save_json({"source": str(folder), "tasks_of_sample": tasks_of_sample}, source)
+    set_params(params_path, {"tasks": tasks})
+    return tasks

@@ -1,0 +1,107 @@
+"""What is asked of the black-box LLM, what comes back, and the keys that name an answer for ever.
+
+Knows neither HTTP nor files; the client, the on-disk cache and the stages speak in these terms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from hydra_ml.records import Message
+
+SEED_STRIDE = 1009  # more than any n: sample i of one seed is no sample of the next seed
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request for `n` answers to a chat. Greedy (temperature 0) is asked for once: n is 1."""
+
+    messages: tuple[Message, ...]
+    n: int = 1
+    temperature: float = 0.0
+    max_tokens: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.messages:
+            raise ValueError("an Ask needs at least one message; found none")
+        if self.n < 1 or (self.temperature == 0 and self.n != 1):
+            raise ValueError(
+                f"n is {self.n} at temperature {self.temperature}; allowed: 1 at temperature 0, else 1 or more"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer as it was bought."""
+
+    text: str
+    tokens_in: int  # of the whole call, on its first answer; 0 on the call's other answers
+    tokens_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answers to one Ask, exactly `n`; one that failed for good is "" and `error` says why."""
+
+    answers: tuple[str, ...]
+    tokens_in: int  # as bought, be it now or in an earlier run
+    tokens_out: int
+    cached: bool  # every answer came from the cache
+    error: str = ""
+
+
+class AnswerStore(Protocol):
+    """Where bought answers are kept, by `answer_keys`."""
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Answer]:
+        """The stored answers among `keys`."""
+        ...
+
+    def put_many(self, answers: Mapping[str, Answer]) -> None:
+        """Keep these answers; durable against a kill of the process when it returns."""
+        ...
+
+
+class MemoryStore:
+    """An AnswerStore that lives and dies with its client."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, Answer] = {}
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Answer]:
+        """The stored answers among `keys`."""
+        return {key: self._answers[key] for key in keys if key in self._answers}
+
+    def put_many(self, answers: Mapping[str, Answer]) -> None:
+        """Keep these answers."""
+        self._answers.update(answers)
+
+
+def answer_keys(model: str, ask: Ask) -> tuple[str, ...]:
+    """One key of 32 hex digits per sample of the ask: a digest of model, chat, sampling parameters and sample index.
+
+    `n` is no part of it, so that eight samples after four share their first four keys.
+    """
+    chat = [[message["role"], message["content"]] for message in ask.messages]
+    what = json.dumps([model, chat, float(ask.temperature), ask.max_tokens, ask.seed], separators=(",", ":"))
+    shared = hashlib.blake2b(what.encode(), digest_size=16)
+    keys = []
+    for sample_idx in range(ask.n):
+        one = shared.copy()
+        one.update(f"#{sample_idx}".encode())
+        keys.append(one.hexdigest())
+    return tuple(keys)
+
+
+def request_seed(ask: Ask, sample_idx: int) -> int:
+    """The seed to send when samples from `sample_idx` on are asked for.
+
+    A server that draws its i-th choice from seed + i (the offline model does) thus gives each sample index the same
+    answer, however the samples were split over requests; any other server at least does not repeat itself.
+    """
+    return ask.seed * SEED_STRIDE + sample_idx

@@ -1,0 +1,89 @@
+"""What each method of the arena predicts, all from one frozen table of LLM answers.
+
+`GREEDY_ARMS` methods say the temperature-0 answer of their prompt; `ADAPTER_ARMS` methods let the adapter choose among
+their prompt's candidates, with personal heads or with the shared head alone; floors never ask the LLM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from hydra_ml.adapter import GREEDY, answer_texts, choose_best, distinct_candidates, vote_evidence
+from hydra_ml.tasks.task import Task
+
+GREEDY_ARMS = {  # method -> arm
+    "zero_shot": "zero_shot",
+    "icl_random": "icl_random",
+    "recency": "recency",
+    "rag_k1": "rag_k1",
+    "rag_k4": "rag_k4",
+    "hydra_reranker": "hydra",
+}
+ADAPTER_ARMS = {  # method -> arm, whether heads are personal
+    "hydra_adapter": ("rag_k4", True),
+    "hydra_shared": ("hydra_shared", False),
+    "hydra": ("hydra", True),
+}
+
+# (a texts, b texts, evidence [N, E], user_ids [N]) -> personal and shared scores, float32 [N] each
+ScorePairs = Callable[[list[str], list[str], np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def greedy_predictions(answers: pd.DataFrame) -> pd.DataFrame:
+    """Rows method, query_id, answer, is_parsed of the methods that take the temperature-0 answer."""
+    greedy = answers[answers["sample_idx"] == GREEDY]
+    parts = [greedy[greedy["arm"] == arm].assign(method=method) for method, arm in GREEDY_ARMS.items()]
+    return pd.concat(parts, ignore_index=True)[["method", "query_id", "answer", "is_parsed"]]
+
+
+def adapter_predictions(
+    answers: pd.DataFrame, queries: pd.DataFrame, task: Task, score: ScorePairs
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows method, query_id, answer, is_parsed, score of the methods that choose, and every scored candidate.
+
+    The second table (arm, query_id, answer, votes, is_greedy, personal, shared) is what "why did it say that?" reads.
+    """
+    arms = {arm for arm, _ in ADAPTER_ARMS.values()}
+    parts = [
+        distinct_candidates(answers[answers["arm"] == arm]).assign(arm=arm)
+        for arm in sorted(arms)
+        if (answers["arm"] == arm).any()
+    ]
+    candidates = pd.concat(parts, ignore_index=True)
+    rows = candidates.merge(queries[["query_id", "user_id", "input", "text"]], on="query_id", validate="many_to_one")
+    user_ids = rows["user_id"].to_numpy(dtype=str)
+    personal, shared = score(rows["text"].tolist(), answer_texts(rows, task), vote_evidence(rows), user_ids)
+    scored = rows[["arm", "query_id", "answer", "votes", "n_samples", "is_greedy"]].assign(personal=personal, shared=shared)
+    parsed = answers.groupby(["arm", "query_id", "answer"], as_index=False)["is_parsed"].max()
+    chosen = []
+    for method, (arm, is_personal) in ADAPTER_ARMS.items():
+        table = scored[scored["arm"] == arm]
+        best = choose_best(table, table["personal" if is_personal else "shared"].to_numpy())
+        chosen.append(best.merge(parsed[parsed["arm"] == arm], on=["query_id", "answer"]).assign(method=method))
+    columns = ["method", "query_id", "answer", "is_parsed", "score"]
+    return pd.concat(chosen, ignore_index=True)[columns], scored
+
+
+def floor_predictions(queries: pd.DataFrame, records: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """Rows method, query_id, answer, is_parsed of the task's floor: `copy_input` for LaMP-7, `user_majority` for labels
+    and ratings, none for other tasks. A user without history has no majority: that prediction is missing."""
+    if task.folder == "LaMP_7":
+        floor = queries[["query_id"]].assign(method="copy_input", answer=queries["text"])
+    elif task.kind in ("label", "rating"):
+        floor = _user_majority(queries, records).assign(method="user_majority")
+    else:
+        floor = pd.DataFrame({"method": [], "query_id": [], "answer": []}, dtype=str)
+    return floor.assign(is_parsed=True)[["method", "query_id", "answer", "is_parsed"]]
+
+
+def _user_majority(queries: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
+    """The most frequent answer among the records a query may see; the newest of equally frequent ones."""
+    seen = queries[["query_id", "user_id", "profile"]].explode("profile").rename(columns={"profile": "record_id"})
+    seen = seen.dropna(subset=["record_id"])
+    seen = seen.merge(records[["user_id", "record_id", "answer", "date"]], on=["user_id", "record_id"])
+    counts = seen.groupby(["query_id", "answer"], as_index=False).agg(n=("date", "size"), newest=("date", "max"))
+    counts = counts.sort_values(["query_id", "n", "newest", "answer"], ascending=[True, False, False, True])
+    return counts.groupby("query_id", as_index=False).first()[["query_id", "answer"]]

@@ -1,0 +1,86 @@
+"""Bases: a pair of texts (a, b) to z in R^h, shared by all users.
+
+`DualBase` combines two vectors that were each computed once; `CrossBase` reads both texts in one transformer pass (the
+paper's way, arXiv 2406.02888 section 3). Dimensions: B batch, L tokens, D encoder width, S surface features, H = h.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from hydra_ml.model.encoder import mean_pool
+
+SURFACE_DIM = 10
+
+
+class DualBase(nn.Module):
+    """One small trained layer on [a*b, |a-b|, a, b] and the two texts' surface features."""
+
+    def __init__(self, dim: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.project = nn.Linear(4 * dim + 2 * SURFACE_DIM, width)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """a, b [B, D + S] (unit vector, then surface features) -> z [B, H], each row of unit variance before the head."""
+        dim = a.shape[1] - SURFACE_DIM
+        scale = dim**0.5  # unit vectors have entries of size 1/sqrt(D); bring every input to about 1
+        va, vb = a[:, :dim] * scale, b[:, :dim] * scale  # [B, D] each
+        pair = torch.cat([va * vb, (va - vb).abs(), va, vb, a[:, dim:], b[:, dim:]], dim=1)  # [B, 4D + 2S]
+        z: torch.Tensor = self.norm(torch.tanh(self.project(self.dropout(pair))))
+        return z
+
+
+class CrossBase(nn.Module):
+    """A whole transformer over "a [SEP] b", fully fine-tuned, mean-pooled, then one layer to z."""
+
+    def __init__(self, transformer: nn.Module, width: int, dropout: float) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.project = nn.Linear(int(transformer.config.hidden_size), width)  # type: ignore[union-attr, arg-type]
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Token ids and masks [B, L] -> z [B, H]."""
+        pooled = mean_pool(self.transformer(**tokens).last_hidden_state, tokens["attention_mask"])  # [B, D]
+        z: torch.Tensor = self.norm(torch.tanh(self.project(self.dropout(pooled))))
+        return z
+
+
+def pair_tokens(tokenizer: Any, a: Sequence[str], b: Sequence[str], max_tokens: int) -> dict[str, torch.Tensor]:
+    """Padded token tensors [B, L] of the pairs; the tokenizer's own separators, never spelled as text; longest cut first."""
+    batch = tokenizer(
+        list(a), list(b), truncation="longest_first", max_length=max_tokens, padding=True, return_tensors="pt"
+    )
+    return dict(batch)
+
+
+def surface_features(texts: Sequence[str]) -> np.ndarray:
+    """What an uncased encoder cannot see of a text: its length, case and punctuation, float32 [N, S], each about -1..3."""
+    return np.array([_surface(text) for text in texts], dtype=np.float32).reshape(-1, SURFACE_DIM)  # [N, S]
+
+
+def _surface(text: str) -> list[float]:
+    words = text.split()
+    n = max(len(words), 1)
+    letters = [c for c in text if c.isalpha()] or ["x"]
+    return [
+        float(np.log1p(len(words))) - 2.0,
+        float(np.log1p(len(text))) - 4.0,
+        sum(len(word) for word in words) / n / 4.0 - 1.0,
+        sum(word[:1].isupper() for word in words) / n,
+        sum(c.isupper() for c in letters) / len(letters),
+        float(text.rstrip().endswith("?")),
+        min(text.count("!"), 3) / 2.0,
+        float(":" in text),
+        float(bool(re.search(r"\d", text))),
+        min(sum(c in "\"'“”‘’#@" for c in text), 4) / 2.0,
+    ]

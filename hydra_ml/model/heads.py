@@ -1,0 +1,87 @@
+"""Heads: theta_0 shared by all users, and one residual delta_u per user that was fitted; theta_u = theta_0 + delta_u.
+
+A user without a residual gets exactly the shared head. Two kinds, both a flat row of numbers so that one table, one
+file format and one fitting interface serve both. U users, B rows, H = h, P numbers a head.
+
+    residual   s = w.z + b                          P = h + 1           (default; 260 bytes at h = 64)
+    mlp        s = w2.tanh(W1 z + b1) + b2          P = h^2 + 2h + 1    (the paper's dense head, arXiv 2406.02888)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+HeadKind = Literal["residual", "mlp"]
+ROWS_PER_CHUNK = 8192  # bounds the memory of gathered heads
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The personal residuals of some users. `table` float32 [U, P], row i belongs to `user_ids[i]`."""
+
+    kind: HeadKind
+    width: int
+    user_ids: tuple[str, ...]
+    table: np.ndarray
+
+    def __post_init__(self) -> None:
+        expected = (len(self.user_ids), n_parameters(self.kind, self.width))
+        assert self.table.shape == expected, f"head table {self.table.shape}, expected {expected}"
+
+    def user_idx(self, user_ids: np.ndarray) -> np.ndarray:
+        """The table row of each user id, int64 [B]; -1 for a user without a head."""
+        position = {user_id: i for i, user_id in enumerate(self.user_ids)}
+        return np.array([position.get(user_id, -1) for user_id in user_ids], dtype=np.int64)
+
+
+def no_heads(kind: HeadKind, width: int) -> Heads:
+    """The empty bank: everybody is served by the shared head."""
+    return Heads(kind, width, (), np.zeros((0, n_parameters(kind, width)), dtype=np.float32))
+
+
+def n_parameters(kind: HeadKind, width: int) -> int:
+    """P, the numbers in one head."""
+    return width + 1 if kind == "residual" else width * width + 2 * width + 1
+
+
+def initial_head(kind: HeadKind, width: int, generator: torch.Generator) -> torch.Tensor:
+    """A fresh theta_0 [P]: zero for `residual`; for `mlp` uniform within 1/sqrt(fan-in) per layer, biases included."""
+    if kind == "residual":
+        return torch.zeros(width + 1)
+    return (torch.rand(n_parameters(kind, width), generator=generator) * 2 - 1) / width**0.5
+
+
+def head_logits(kind: HeadKind, theta: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """The logit of each row under its own head. theta [..., P], z [..., H] -> [...]; leading dimensions broadcast."""
+    width = z.shape[-1]
+    if kind == "residual":
+        return (theta[..., :width] * z).sum(dim=-1) + theta[..., width]
+    w1 = theta[..., : width * width].unflatten(-1, (width, width))  # [..., H, H]
+    b1, w2 = theta[..., width * width : -width - 1], theta[..., -width - 1 : -1]  # [..., H] each
+    hidden = torch.tanh((w1 @ z.unsqueeze(-1)).squeeze(-1) + b1)  # [..., H]
+    return (w2 * hidden).sum(dim=-1) + theta[..., -1]
+
+
+def score_rows(heads: Heads, theta_0: np.ndarray, z: np.ndarray, user_idx: np.ndarray) -> np.ndarray:
+    """Each row's logit under its user's head, float32 [B]. z [B, H], user_idx [B] with -1 for the shared head.
+
+    Cost follows the rows, not the users in the table; a row's score does not depend on the rows beside it.
+    """
+    logits = np.empty(len(z), dtype=np.float32)
+    shared = torch.from_numpy(theta_0)
+    for start in range(0, len(z), _rows_per_chunk(heads)):
+        stop = start + _rows_per_chunk(heads)
+        idx = user_idx[start:stop]
+        delta = np.zeros((len(idx), heads.table.shape[1]), dtype=np.float32)  # [b, P]
+        delta[idx >= 0] = heads.table[idx[idx >= 0]]
+        theta = shared + torch.from_numpy(delta)
+        logits[start:stop] = head_logits(heads.kind, theta, torch.from_numpy(z[start:stop])).numpy()
+    return logits
+
+
+def _rows_per_chunk(heads: Heads) -> int:
+    return ROWS_PER_CHUNK if heads.kind == "residual" else max(1, ROWS_PER_CHUNK * 64 // heads.table.shape[1])

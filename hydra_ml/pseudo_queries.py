@@ -1,0 +1,197 @@
+"""Rows to fit on and rows to evaluate: each query with the records it may see.
+
+The leakage rules are applied here, so that no later stage has to think of them: a profile never holds the query's own
+text, a later record, or, in training, anything an evaluated question asks. Knows nothing of files or tables.
+
+Legend: R records of one user.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hydra_ml.history import (
+    Cohorts,
+    Evaluated,
+    History,
+    Question,
+    evaluated_content,
+    held_out,
+    pool_history,
+    question_asks,
+    record_asks,
+    strictly_earlier,
+    too_late,
+)
+from hydra_ml.params import Params
+from hydra_ml.records import Cohort, Query, Record, Role, normalized
+from hydra_ml.reference_pairs import ReferencePairs, References, collect_references
+from hydra_ml.tasks.citation import CitationTask
+from hydra_ml.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedQuery:
+    """A query, its part in the experiment, and all it may see."""
+
+    query: Query
+    role: Role
+    cohort: Cohort
+    source_record_id: str  # "" for a question of the file
+    profile: list[str]  # record ids, oldest first
+
+
+@dataclass(frozen=True)
+class PreparedUser:
+    """One user's records and rows."""
+
+    records: Sequence[Record]  # oldest first
+    held_out: np.ndarray  # bool [R]: never learned from
+    rows: list[PreparedQuery]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The questions of the train split and of the evaluated split, by user, and every gold by question id."""
+
+    dated: bool
+    train: Mapping[str, Sequence[Question]]
+    evaluate: Mapping[str, Sequence[Question]]
+    golds: Mapping[str, str]
+
+
+class Preparation:
+    """Prepares users one by one, under one guard against learning what is evaluated; `dropped` counts what was left out."""
+
+    def __init__(self, task: Task, asked: Asked, cohorts: Cohorts, params: Params) -> None:
+        self.task = task
+        self.asked = asked
+        self.cohorts = cohorts
+        self.params = params
+        questions = [question for of_user in asked.evaluate.values() for question in of_user]
+        self.evaluated = evaluated_content(task, questions, asked.golds)
+        self.references = collect_references(task, asked.train, self.evaluated)
+        self.dropped: Counter[str] = Counter()
+
+    def user(self, user_id: str) -> PreparedUser:
+        """The user's pooled records, then evaluated questions, pseudo-queries and (known users) train questions."""
+        train, evaluate = self.asked.train.get(user_id, []), self.asked.evaluate.get(user_id, [])
+        chosen = evaluate if user_id in self.cohorts.evaluated else []
+        history = pool_history(
+            self.task, user_id, [*train, *evaluate], chosen=chosen, limit=self.params.prepare.history
+        )
+        out = held_out(self.task, history.records, self.evaluated)
+        if self.asked.dated:
+            out |= too_late(history.records, evaluate)
+        rows = self._question_rows(user_id, chosen, history, allowed=np.ones_like(out), role="evaluate")
+        pseudo = pseudo_queries(
+            self.task,
+            history.records,
+            ~out,
+            dated=self.asked.dated,
+            cohort=self.cohorts.of(user_id),
+            dropped=self.dropped,
+            references=self.references,
+            seed=self.params.seed,
+        )
+        if self.cohorts.of(user_id) == "known":
+            fresh = self._training_questions(train, evaluate, pseudo)
+            asked = self._question_rows(user_id, fresh, history, allowed=~out, role="train")
+            pseudo += [row for row in asked if row.profile]
+        return PreparedUser(history.records, out, rows + pseudo)
+
+    def _question_rows(
+        self, user_id: str, questions: Sequence[Question], history: History, *, allowed: np.ndarray, role: Role
+    ) -> list[PreparedQuery]:
+        """One row per question, each with what `allowed` (bool [R]) leaves of its own profile; that may be nothing."""
+        asks = [record_asks(self.task, record) for record in history.records]
+        rows = []
+        for question in questions:
+            texts = question_asks(self.task, question.input)
+            profile = []
+            for i in history.profiles[question.question_id]:
+                record = history.records[i]
+                if asks[i] in texts:
+                    self.dropped["profile records that ask the question's own text"] += 1
+                elif question.date and not strictly_earlier(record.date, question.date):
+                    self.dropped["profile records not earlier than their question"] += 1
+                elif allowed[i]:
+                    profile.append(record.record_id)
+            gold, text = self.asked.golds[question.question_id], self.task.query_text(question.input)
+            query = Query(question.question_id, user_id, question.input, text, gold, question.date)
+            rows.append(PreparedQuery(query, role, self.cohorts.of(user_id), "", profile))
+        return rows
+
+    def _training_questions(
+        self, train: Sequence[Question], evaluate: Sequence[Question], pseudo: Sequence[PreparedQuery]
+    ) -> list[Question]:
+        """The user's train questions that no evaluated question repeats or precedes and no pseudo-query asks already."""
+        asked = {normalized(row.query.text) for row in pseudo}
+        kept = []
+        for question in train:
+            text = normalized(self.task.query_text(question.input))
+            gold = normalized(self.asked.golds[question.question_id])
+            if text in self.evaluated.texts or gold in self.evaluated.answers:
+                self.dropped["train questions that an evaluated question repeats"] += 1
+            elif question.date and any(q.date and not strictly_earlier(question.date, q.date) for q in evaluate):
+                self.dropped["train questions not earlier than the user's evaluated ones"] += 1
+            elif text in asked:
+                self.dropped["train questions that a record of the user already asks"] += 1
+            else:
+                kept.append(question)
+        return kept
+
+
+def pseudo_queries(
+    task: Task,
+    records: Sequence[Record],
+    usable: np.ndarray,
+    *,
+    dated: bool,
+    cohort: Cohort,
+    dropped: Counter[str],
+    references: References | None = None,
+    seed: int = 0,
+) -> list[PreparedQuery]:
+    """One training row per usable record of one user: what the record asks, answered as the user did.
+
+    Each sees the user's other usable records (bool [R]) that ask something else and, if dated, are strictly earlier;
+    a record that would see none gives no row and is counted in `dropped`. `references` and `seed` serve LaMP-1 alone.
+    """
+    ids = np.array([record.record_id for record in records], dtype=object)
+    visible = visible_to_each(task, records, usable, dated=dated)
+    pairs = ReferencePairs(task, records, references or References(), seed) if isinstance(task, CitationTask) else None
+    rows = []
+    for i in np.flatnonzero(usable):
+        record, seen = records[i], visible[i]
+        input, gold = record.input, record.answer
+        if pairs is not None:
+            pair = pairs.question(i, seen)
+            if pair is None:
+                dropped["records without a right or a wrong reference"] += 1
+                continue
+            input, gold, right = pair
+            seen = seen & pairs.other_titles(right)
+        if not seen.any():
+            dropped["records with nothing to see as a pseudo-query"] += 1
+            continue
+        query_id = f"{record.user_id}/{record.record_id}"
+        query = Query(query_id, record.user_id, input, task.query_text(input), gold, record.date)
+        rows.append(PreparedQuery(query, "train", cohort, record.record_id, ids[seen].tolist()))
+    return rows
+
+
+def visible_to_each(task: Task, records: Sequence[Record], usable: np.ndarray, *, dated: bool) -> np.ndarray:
+    """bool [R, R]: row i marks the records that record i, as a pseudo-query, may see; never itself or an equal text."""
+    asks = np.array([record_asks(task, record) for record in records], dtype=object)
+    visible = usable[None, :] & (asks[:, None] != asks[None, :])
+    if dated:
+        dates, day = np.unique(np.array([record.date for record in records], dtype=str), return_inverse=True)
+        shorter = np.strings.startswith(dates[:, None], dates[None, :])
+        earlier = (dates[None, :] < dates[:, None]) & ~shorter  # [i, j]: strictly_earlier(date j, date i)
+        visible &= earlier[day][:, day]
+    return np.asarray(visible)

@@ -1,0 +1,30 @@
+"""The reranker: which of a user's records, shown to the LLM, will help with this query.
+
+Says what the first ranker already knows, and ranks candidates by the factored model's score (HYDRA, arXiv 2406.02888,
+section 3). Knows nothing of files, LLM clients or how a model is fitted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+EVIDENCE = ("retrieval_score", "reciprocal_rank")  # what the first ranker already knows, with learned shared weights
+
+
+def retrieval_evidence(candidates: pd.DataFrame) -> np.ndarray:
+    """Evidence of the first ranking, float32 [N, 2], for rows with query_id, score, rank (0-based): the score as a share
+    of the query's best (0 where that is not positive), and 1/(1 + rank)."""
+    best = candidates.groupby("query_id")["score"].transform("max").to_numpy()
+    share = np.where(best > 0, candidates["score"].to_numpy() / np.where(best > 0, best, 1.0), 0.0)
+    reciprocal = 1.0 / (1.0 + candidates["rank"].to_numpy())
+    return np.stack([share, reciprocal], axis=1).astype(np.float32)  # [N, 2]
+
+
+def rank_by_score(candidates: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
+    """The candidates re-ranked within their query: rows query_id, record_id, score, rank (0-based), best first; equal
+    scores keep the first ranker's order."""
+    table = candidates[["query_id", "record_id", "rank"]].assign(score=scores.astype(np.float32))
+    table = table.sort_values(["query_id", "score", "rank"], ascending=[True, False, True], kind="stable")
+    table["rank"] = table.groupby("query_id").cumcount().astype(np.int16)
+    return table[["query_id", "record_id", "score", "rank"]].reset_index(drop=True)

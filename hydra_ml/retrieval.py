@@ -1,0 +1,155 @@
+"""First rankings over one user's own history: BM25, recency, random and dense.
+
+Every ranker takes the user's records oldest first, the queries, and a mask [Q, R] of which record each query may see;
+a record outside its query's mask changes nothing, not even a word's weight. Knows nothing of tables, files or tasks.
+
+Legend: Q queries, R records, V words of the user's vocabulary, P postings.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from hydra_ml.records import Query, Record, content_digest
+
+# rank_bm25 0.2.2's BM25Okapi defaults, which LaMP's retrieval uses.
+K1, B, EPSILON = 1.5, 0.75, 0.25
+_QUERIES_AT_ONCE = 128  # bounds the [Q, V] and posting arrays of users with thousands of records
+
+
+class Ranking(NamedTuple):
+    """The best records of several queries, one row per (query, record), grouped by query and best first."""
+
+    query_idx: np.ndarray  # int, position in the queries given
+    rank: np.ndarray  # int16, 0 for the best
+    record_idx: np.ndarray  # int, position in the records given
+    score: np.ndarray  # float32, higher is better; comparable within one query only
+
+
+def rank_bm25(records: Sequence[Record], queries: Sequence[Query], visible: np.ndarray, n: int) -> Ranking:
+    """At most `n` records per query by BM25 over what it may see; see `Bm25Index.scores` and `top_records`."""
+    scores = Bm25Index([record.text for record in records]).scores([query.text for query in queries], visible)
+    return top_records(scores, visible, n)
+
+
+def rank_recency(records: Sequence[Record], queries: Sequence[Query], visible: np.ndarray, n: int) -> Ranking:
+    """At most `n` records per query, newest first; the score is the record's position in the history, 0 the oldest."""
+    position = np.arange(len(records), dtype=np.float32)
+    return top_records(np.broadcast_to(position, visible.shape), visible, n)
+
+
+def rank_random(
+    records: Sequence[Record], queries: Sequence[Query], visible: np.ndarray, n: int, *, seed: int
+) -> Ranking:
+    """At most `n` records per query in random order, each once; drawn per query id, so other queries never matter."""
+    scores = np.empty((len(queries), len(records)))  # [Q, R]
+    for row, query in zip(scores, queries, strict=True):
+        row[:] = np.random.default_rng(int(content_digest(f"{seed}:{query.query_id}"), 16)).random(len(records))
+    return top_records(scores, visible, n)
+
+
+def rank_dense(record_vectors: np.ndarray, query_vectors: np.ndarray, visible: np.ndarray, n: int) -> Ranking:
+    """At most `n` records per query by dot product of rows [R, D] and [Q, D]: the cosine, where rows have unit length."""
+    return top_records(query_vectors @ record_vectors.T, visible, n)
+
+
+def top_records(scores: np.ndarray, visible: np.ndarray, n: int) -> Ranking:
+    """The `n` best visible records of every query, from scores [Q, R]; none for a query that may see nothing.
+
+    Scores are compared as float32, and equal ones go to the newer record (the later position): a total order.
+    """
+    kept = np.where(visible, scores, -np.inf).astype(np.float32)  # [Q, R]
+    n_records = kept.shape[1]
+    # A stable sort of the reversed columns leaves the later of two equals in front.
+    order = n_records - 1 - np.argsort(-kept[:, ::-1], axis=1, kind="stable")[:, :n]  # [Q, n]
+    filled = np.arange(order.shape[1]) < visible.sum(axis=1)[:, None]  # [Q, n]
+    query_idx, rank = np.nonzero(filled)
+    record_idx = order[query_idx, rank]
+    return Ranking(query_idx, rank.astype(np.int16), record_idx, kept[query_idx, record_idx])
+
+
+class Bm25Index:
+    """The words of one user's records, counted once, to be asked under any mask of visible records."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        """Words are what white space separates; case counts, as in LaMP's retrieval."""
+        self.word_idx: dict[str, int] = {}
+        rows: list[int] = []
+        columns: list[int] = []
+        counts: list[int] = []
+        for row, text in enumerate(texts):
+            for word, count in Counter(text.split()).items():
+                rows.append(row)
+                columns.append(self.word_idx.setdefault(word, len(self.word_idx)))
+                counts.append(count)
+        shape = (len(texts), len(self.word_idx))
+        counted = sparse.csc_array((np.array(counts, dtype=np.float64), (rows, columns)), shape=shape)
+        self.start = counted.indptr  # [V + 1] postings of word v: start[v] to start[v + 1]
+        self.posting_record = counted.indices  # [P]
+        self.posting_count = counted.data  # [P]
+        self.n_words = np.asarray(counted.sum(axis=1)).reshape(-1)  # [R] record lengths
+        self.has_word = (counted > 0).astype(np.float64).T.tocsr()  # [V, R]
+
+    def scores(self, queries: Sequence[str], visible: np.ndarray) -> np.ndarray:
+        """float64 [Q, R]: what BM25Okapi, built on exactly a query's visible records, gives them; 0 for the others.
+
+        queries: texts; visible: bool [Q, R]. Sums are taken in another order than rank_bm25's: equal to about 1e-12.
+        Source: rank_bm25 0.2.2 (ATIRE BM25; words in over half of the records weigh epsilon times the mean idf).
+        """
+        scores = np.zeros(visible.shape)
+        for first in range(0, len(queries), _QUERIES_AT_ONCE):
+            some = slice(first, first + _QUERIES_AT_ONCE)
+            scores[some] = self._scores(queries[some], visible[some])
+        return scores
+
+    def _scores(self, queries: Sequence[str], visible: np.ndarray) -> np.ndarray:
+        query_idx, word_idx, times = self._query_words(queries)  # each [T], one row per distinct word of a query
+        idf = self._idf(visible)[query_idx, word_idx] * times  # [T]
+        # Every (query, word) row becomes one row per posting of that word, [T'].
+        n_postings = np.diff(self.start)[word_idx]
+        term = np.repeat(np.arange(len(word_idx)), n_postings)
+        posting = np.arange(len(term)) - np.repeat(np.cumsum(n_postings) - n_postings, n_postings)
+        posting += self.start[word_idx][term]
+        seen = visible[query_idx[term], self.posting_record[posting]]
+        term, posting = term[seen], posting[seen]
+        query, record, count = query_idx[term], self.posting_record[posting], self.posting_count[posting]
+        # A visible posting means a visible word, so the mean length is above zero wherever it is used.
+        mean_length = (visible @ self.n_words) / np.maximum(visible.sum(axis=1), 1)  # [Q]
+        relative_length = self.n_words[record] / mean_length[query]
+        weight = idf[term] * count * (K1 + 1) / (count + K1 * (1 - B + B * relative_length))
+        n_queries, n_records = visible.shape
+        flat = np.bincount(query * n_records + record, weights=weight, minlength=n_queries * n_records)
+        return flat.reshape(n_queries, n_records)  # [Q * R] -> [Q, R]
+
+    def _query_words(self, queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Query row, vocabulary column and number of occurrences of each query's words that some record has."""
+        known = [
+            (row, self.word_idx[word], times)
+            for row, text in enumerate(queries)
+            for word, times in Counter(text.split()).items()
+            if word in self.word_idx
+        ]
+        query_idx, word_idx, times = np.array(known, dtype=np.int64).reshape(-1, 3).T  # [T, 3] -> three of [T]
+        return query_idx, word_idx, times
+
+    def _idf(self, visible: np.ndarray) -> np.ndarray:
+        """float64 [Q, V]: a word's weight for a query, 0 where no visible record has it."""
+        n_visible = visible.sum(axis=1)  # [Q]
+        holders = (self.has_word @ visible.T.astype(np.float64)).T.astype(np.int64)  # [Q, V] visible records with it
+        n_queries, n_records = visible.shape
+        # idf depends on (visible, holding) counts alone: a small table instead of a logarithm per word.
+        holding = np.arange(n_records + 1)
+        among = n_visible[:, None] - holding + 0.5  # [Q, R + 1]
+        table = np.log(np.maximum(among, 0.5)) - np.log(holding + 0.5)
+        table[:, 0] = 0.0
+        offset = (np.arange(n_queries) * (n_records + 1))[:, None]
+        spread = np.bincount((holders + offset).ravel(), minlength=n_queries * (n_records + 1))
+        n_words = spread.reshape(n_queries, n_records + 1)[:, 1:]  # [Q, R] how many words have 1, 2, ... holders
+        mean_idf = (n_words * table[:, 1:]).sum(axis=1) / np.maximum(n_words.sum(axis=1), 1)  # [Q]
+        floored = np.where(table < 0, EPSILON * mean_idf[:, None], table)
+        return np.take_along_axis(floored, holders, axis=1)

@@ -1,0 +1,103 @@
+"""A tiny grammar: templates with choices and slots become English sentences.
+
+`[a|b]` is one of the two, `[x=a|b]` too and names the choice, `{x}` is a named choice, a word from the lexicon or a
+bound value. Knows nothing of tasks, users or files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from random import Random
+
+Lexicon = Mapping[str, Sequence[str]]
+
+_CHOICE = re.compile(r"\[(?:(\w+)=)?([^\[\]]*)\]")
+_SLOT = re.compile(r"\{(\w+)\}")
+_ARTICLE = re.compile(r"\b([Aa]) (?=[aeioAEIO]|8|11\b|18\b|u(?!ni|su|se|ti|ro)|hour|honest|heir)(?!one\b|once\b|eu|Eu)")
+_SENTENCE_START = re.compile(r"(^|[.!?]\s+)([a-z])")
+
+NAMES = {
+    "she": "Nora Ines Priya Mavis Olga Ruth Amara Wanda Yuki Carmen Leila Greta Tess Sunniva Dolores Hana Beatriz "
+    "Imogen Fatima Josie Marta Edith Rosalind Thandi",
+    "he": "Tomas Elias Ravi Otto Marcus Hugo Kenji Dmitri Samuel Felix Omar Walter Luca Anton Desmond Pablo Idris "
+    "Gus Henrik Callum Theo Bao Mateo Cornelius",
+}
+SURNAMES = (
+    "Quill Okafor Lindqvist Barrow Mehta Castellano Nakamura Hargreave Dvorak Achebe Sorensen Whitlock Delgado Byrne "
+    "Petrov Sinclair Marchetti Osei Kowalski Thornbury Haddad Vance Ferreira Lockwood Yamada Pruitt Zeller Abernathy"
+)
+
+
+def fill(template: str, rng: Random, words: Lexicon, bound: Mapping[str, str] | None = None) -> str:
+    """The template with every choice and slot decided; a slot that occurs twice gets the same word in both places.
+
+    `bound` fixes slots beforehand. Choices and slots inside chosen words are filled in turn. Raises KeyError for an
+    unknown slot.
+    """
+    chosen = dict(bound or {})
+    text = template
+    while "[" in text or "{" in text:
+        choice = _CHOICE.search(text)
+        if choice:
+            word = fill(rng.choice(choice.group(2).split("|")), rng, words, chosen)
+            if choice.group(1):
+                chosen[choice.group(1)] = word
+            text = text[: choice.start()] + word + text[choice.end() :]
+            continue
+        slot = _SLOT.search(text)
+        if not slot:
+            raise ValueError(f"template with an unmatched bracket: {template!r}")
+        name = slot.group(1)
+        if name not in chosen:
+            chosen[name] = fill(rng.choice(words[name]), rng, words, chosen)
+        text = text[: slot.start()] + chosen[name] + text[slot.end() :]
+    return " ".join(_ARTICLE.sub(r"\1n ", text).split())
+
+
+def sentence(text: str) -> str:
+    """The text with every sentence starting in a capital and a full stop at the end unless it has an end mark."""
+    text = _SENTENCE_START.sub(lambda start: start.group(1) + start.group(2).upper(), text.strip())
+    return text if text.endswith((".", "!", "?", '"')) else text + "."
+
+
+def person(rng: Random) -> dict[str, str]:
+    """Slots for one invented person: name, full_name, she, her (possessive), obj, self."""
+    gender = rng.choice(("she", "he"))
+    name = rng.choice(NAMES[gender].split())
+    return {
+        "name": name,
+        "full_name": f"{name} {rng.choice(SURNAMES.split())}",
+        "she": gender,
+        "her": "her" if gender == "she" else "his",
+        "obj": "her" if gender == "she" else "him",
+        "self": "herself" if gender == "she" else "himself",
+    }
+
+
+def title_case(text: str) -> str:
+    """The text in headline capitals: every word but short joining words, the first word always."""
+    small = {
+        "a",
+        "an",
+        "and",
+        "as",
+        "at",
+        "but",
+        "by",
+        "for",
+        "from",
+        "in",
+        "into",
+        "of",
+        "on",
+        "or",
+        "the",
+        "to",
+        "with",
+    }
+    words = text.split()
+    return " ".join(
+        word if index and word in small and not words[index - 1].endswith(":") else word[:1].upper() + word[1:]
+        for index, word in enumerate(words)
+    )

@@ -1,0 +1,66 @@
+"""annotate: asks the LLM with one record as the only demo, to learn which records help.
+
+For a draw of each user's training queries, every retrieved candidate is tried alone at temperature 0. Answers already
+bought are read from the response cache, so a killed run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra_ml.io.encoders import LazyEncoder
+from hydra_ml.io.llm import open_llm
+from hydra_ml.io.tables import load_table, save_table
+from hydra_ml.llm.chat import Ask
+from hydra_ml.params import Params
+from hydra_ml.prompts import build_prompts, parse_answers, record_book
+from hydra_ml.stages.command import stage_command
+from hydra_ml.tasks.task import Task
+from hydra_ml.training_rows import draw_per_user
+
+
+def annotate(
+    *, prepared: Path, retrieved: Path, out: Path, cache: Path, task: Task, params: Params
+) -> Mapping[str, Any]:
+    """Write out/annotations.parquet: query_id, record_id, answer, is_parsed, gold, one row per candidate tried."""
+    queries = load_table(prepared / "queries.parquet")
+    candidates = load_table(retrieved / "candidates.parquet")
+    candidates = candidates[candidates["ranker"] == params.retrieve.ranker]
+    askable = queries[(queries["role"] == "train") & queries["query_id"].isin(candidates["query_id"])]
+    drawn = draw_per_user(askable, params.annotate.queries_per_user, params.seed)
+    columns = ["query_id", "user_id", "input", "gold"]
+    rows = candidates[["query_id", "record_id"]].merge(drawn[columns], on="query_id", validate="many_to_one")
+
+    book = record_book(load_table(prepared / "records.parquet"))
+    prompts = build_prompts(rows, [[record_id] for record_id in rows["record_id"]], book, task)
+    asks = [Ask(tuple(prompt), max_tokens=params.annotate.max_tokens, seed=params.seed) for prompt in prompts]
+    with open_llm(params.llm, cache=cache / "responses.sqlite", encode=LazyEncoder(params.encoder, cache)) as llm:
+        replies = llm.ask_all(asks, label=f"annotate {task.name}")
+
+    answers, is_parsed = parse_answers([reply.answers[0] for reply in replies], rows["input"].tolist(), task)
+    table = rows[["query_id", "record_id"]].assign(answer=answers, is_parsed=is_parsed, gold=rows["gold"])
+    save_table(table, out / "annotations.parquet")
+    return {
+        "queries": len(drawn),
+        "rows": len(table),
+        "unparsed": int((~table["is_parsed"]).sum()),
+        "failed": sum(bool(reply.error) for reply in replies),
+        "cached": sum(reply.cached for reply in replies),
+    }
+
+
+main = stage_command(
+    annotate,
+    {
+        "prepared": "folder written by prepare",
+        "retrieved": "folder written by retrieve",
+        "out": "folder to write",
+        "cache": "folder of the response and feature caches",
+    },
+)
+
+if __name__ == "__main__":
+    sys.exit(main(None))

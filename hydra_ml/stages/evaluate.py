@@ -1,0 +1,78 @@
+"""evaluate: lets the adapter choose, puts every method's predictions side by side, and writes results and plots.
+
+All methods read the same frozen answers; nothing is asked of the LLM here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hydra_ml.arena import compare
+from hydra_ml.io.components import Component
+from hydra_ml.io.pair_reader import PairReader
+from hydra_ml.io.report import results_table, save_plots
+from hydra_ml.io.tables import load_json, load_table, save_json, save_table
+from hydra_ml.methods import adapter_predictions, floor_predictions, greedy_predictions
+from hydra_ml.params import Params
+from hydra_ml.stages.command import stage_command
+from hydra_ml.tasks.task import Task
+
+
+def evaluate(
+    *, prepared: Path, generated: Path, adapter: Path, out: Path, cache: Path, task: Task, params: Params
+) -> Mapping[str, Any]:
+    """Write out/metrics.json, details.json, predictions.parquet, candidates.parquet and plots/*.png; print the table."""
+    queries = load_table(prepared / "queries.parquet")
+    queries = queries[queries["role"] == "evaluate"]
+    answers = load_table(generated / "answers.parquet")
+    answers = answers[answers["query_id"].isin(queries["query_id"])]
+
+    component = Component(adapter, PairReader(params.train_adapter, params.encoder, cache, seed=params.seed))
+    chosen, scored = adapter_predictions(answers, queries, task, component.score)
+    floors = floor_predictions(queries, load_table(prepared / "records.parquet"), task)
+    predictions = pd.concat([floors, greedy_predictions(answers), chosen], ignore_index=True)
+    predictions = predictions.merge(facts_of(queries), on="query_id", validate="many_to_one")
+    predictions["prediction"] = predictions["answer"].where(predictions["is_parsed"], None)
+
+    results = compare(
+        predictions, task, resamples=params.evaluate.resamples, seed=params.seed, bands=params.evaluate.bands
+    )
+    about = {
+        "task": task.name,
+        "llm": params.llm.model,
+        "data_version": load_json(prepared / "manifest.json")["data_version"],
+        "seed": params.seed,
+    }
+    metrics, details = {**about, **results.metrics_document()}, {**about, **results.details_document()}
+    save_table(scored, out / "candidates.parquet")
+    save_table(predictions.drop(columns="is_parsed"), out / "predictions.parquet")
+    save_plots(metrics, details, out / "plots")
+    save_json(details, out / "details.json")
+    save_json(metrics, out / "metrics.json")
+    print(results_table(metrics, details), file=sys.stderr)
+    return {"queries": len(queries), "methods": int(predictions["method"].nunique())}
+
+
+def facts_of(queries: pd.DataFrame) -> pd.DataFrame:
+    """What the arena must know of each evaluated query: query_id, user_id, cohort, n_history, gold."""
+    return queries[["query_id", "user_id", "cohort", "gold"]].assign(n_history=queries["profile"].str.len())
+
+
+main = stage_command(
+    evaluate,
+    {
+        "prepared": "folder written by prepare",
+        "generated": "folder written by generate",
+        "adapter": "folder written by train_adapter",
+        "out": "folder to write",
+        "cache": "folder of the feature cache",
+    },
+)
+
+if __name__ == "__main__":
+    sys.exit(main(None))

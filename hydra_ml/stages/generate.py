@@ -1,0 +1,129 @@
+"""generate: the LLM's answers under every prompt that any method needs: the frozen candidate cache of the evaluation.
+
+Evaluated queries are asked under seven prompts ("arms"), training queries under the reranked one alone. Answers already
+bought are read from the response cache, so a killed run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hydra_ml.adapter import GREEDY
+from hydra_ml.io.encoders import LazyEncoder
+from hydra_ml.io.llm import open_llm
+from hydra_ml.io.tables import load_table, save_table
+from hydra_ml.llm.chat import Ask, Reply
+from hydra_ml.params import Params
+from hydra_ml.prompts import build_prompts, parse_answers, record_book, top_records
+from hydra_ml.stages.command import stage_command
+from hydra_ml.tasks.task import Task
+
+# Arm -> whether it is also sampled: the adapter chooses among samples, the other methods give the greedy answer.
+ARMS = {
+    "zero_shot": False,
+    "icl_random": False,
+    "recency": False,
+    "rag_k1": False,
+    "rag_k4": True,
+    "hydra_shared": True,
+    "hydra": True,
+}
+
+
+def generate(
+    *, prepared: Path, retrieved: Path, reranked: Path, out: Path, cache: Path, task: Task, params: Params
+) -> Mapping[str, Any]:
+    """Write out/answers.parquet: query_id, arm, sample_idx (0 greedy, 1..n sampled), answer, is_parsed, error."""
+    queries = load_table(prepared / "queries.parquet", ["query_id", "user_id", "role", "input"])
+    candidates = load_table(retrieved / "candidates.parquet")
+    ranking = load_table(reranked / "ranking.parquet")
+    asked = prompt_table(queries, candidates, ranking, k=params.rerank.k)
+
+    book = record_book(load_table(prepared / "records.parquet"))
+    prompts = build_prompts(asked, asked["demos"].tolist(), book, task)
+    asks, owners = [], []
+    for row, (prompt, arm) in enumerate(zip(prompts, asked["arm"], strict=True)):
+        messages, settings = tuple(prompt), params.generate
+        asks.append(Ask(messages, max_tokens=settings.max_tokens, seed=params.seed))
+        owners.append(row)
+        if ARMS[arm]:
+            n, temperature = settings.n_samples, settings.temperature
+            asks.append(Ask(messages, n, temperature, settings.max_tokens, params.seed))
+            owners.append(row)
+    with open_llm(params.llm, cache=cache / "responses.sqlite", encode=LazyEncoder(params.encoder, cache)) as llm:
+        replies = llm.ask_all(asks, label=f"generate {task.name}")
+
+    table = answer_table(asked.iloc[owners], asks, replies, task)
+    save_table(table, out / "answers.parquet")
+    return {
+        "prompts": len(prompts),
+        "answers": len(table),
+        "unparsed": int((~table["is_parsed"]).sum()),
+        "failed": int((table["error"] != "").sum()),
+        "cached": sum(reply.cached for reply in replies),
+        "tokens_in": sum(reply.tokens_in for reply in replies),
+        "tokens_out": sum(reply.tokens_out for reply in replies),
+    }
+
+
+def prompt_table(queries: pd.DataFrame, candidates: pd.DataFrame, ranking: pd.DataFrame, *, k: int) -> pd.DataFrame:
+    """One row per prompt: query_id, user_id, input, arm, demos (record ids, best first; none where history is empty).
+
+    rag_k4 means k = 4 by name; the other demo arms take k.
+    """
+    rankings = {name: group for name, group in candidates.groupby("ranker")}
+    hydra = {name: group for name, group in ranking.groupby("arm")}
+    empty = candidates.iloc[:0]
+    demos = {
+        "zero_shot": {},
+        "icl_random": top_records(rankings.get("random", empty), k),
+        "recency": top_records(rankings.get("recency", empty), k),
+        "rag_k1": top_records(rankings.get("bm25", empty), 1),
+        "rag_k4": top_records(rankings.get("bm25", empty), 4),
+        "hydra_shared": top_records(hydra.get("hydra_shared", empty), k),
+        "hydra": top_records(hydra.get("hydra", empty), k),
+    }
+    evaluated = queries[queries["role"] == "evaluate"]
+    train = queries[(queries["role"] == "train") & queries["query_id"].isin(demos["hydra"])]
+    parts = [evaluated.assign(arm=arm) for arm in ARMS] + [train.assign(arm="hydra")]
+    table = pd.concat(parts, ignore_index=True)
+    table["demos"] = [
+        demos[arm].get(query_id, []) for arm, query_id in zip(table["arm"], table["query_id"], strict=True)
+    ]
+    return table.drop(columns="role")
+
+
+def answer_table(asked: pd.DataFrame, asks: list[Ask], replies: list[Reply], task: Task) -> pd.DataFrame:
+    """One row per answer, from one row of `asked`, one Ask and one Reply each, in the same order."""
+    greedy = [ask.temperature == 0 for ask in asks]
+    table = asked[["query_id", "arm", "input"]].assign(
+        sample_idx=[
+            [GREEDY] if is_greedy else list(range(1, ask.n + 1)) for is_greedy, ask in zip(greedy, asks, strict=True)
+        ],
+        answer=[list(reply.answers) for reply in replies],
+        error=[reply.error for reply in replies],
+    )
+    table = table.explode(["sample_idx", "answer"], ignore_index=True)
+    answers, is_parsed = parse_answers(table["answer"].tolist(), table["input"].tolist(), task)
+    table = table.assign(answer=answers, is_parsed=is_parsed, sample_idx=table["sample_idx"].astype("int16"))
+    return table[["query_id", "arm", "sample_idx", "answer", "is_parsed", "error"]]
+
+
+main = stage_command(
+    generate,
+    {
+        "prepared": "folder written by prepare",
+        "retrieved": "folder written by retrieve",
+        "reranked": "folder written by rerank",
+        "out": "folder to write",
+        "cache": "folder of the response and feature caches",
+    },
+)
+
+if __name__ == "__main__":
+    sys.exit(main(None))

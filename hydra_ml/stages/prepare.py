@@ -1,0 +1,130 @@
+"""Stage `prepare`: LaMP files become users with histories, and queries that know what they may see.
+
+Reads the train split and the evaluated split, no other. Writes queries.parquet, records.parquet and manifest.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from hydra_ml.errors import DataError
+from hydra_ml.history import choose_cohorts
+from hydra_ml.io.lamp_files import Question, is_dated, outputs_path, read_split
+from hydra_ml.io.tables import folder_digest, save_json, save_table
+from hydra_ml.params import Params
+from hydra_ml.pseudo_queries import Asked, Preparation, PreparedUser
+from hydra_ml.records import QUERY_COLUMNS, RECORD_COLUMNS, content_digest
+from hydra_ml.stages.command import stage_command
+from hydra_ml.tasks.task import Task
+
+
+def prepare(*, raw: Path, out: Path, task: Task, params: Params) -> dict[str, Any]:
+    """Write tables and manifest below `out`; gives the manifest. Raises DataError on unfit files, before any write."""
+    split = params.prepare.evaluate_split
+    asked = read_asked(raw, split, task)
+    cohorts = choose_cohorts(
+        asked.train.keys(), asked.evaluate.keys(), params.prepare, dated=asked.dated, seed=params.seed
+    )
+    preparation = Preparation(task, asked, cohorts, params)
+    user_ids = sorted(cohorts.known | cohorts.evaluated)
+    users = [preparation.user(user_id) for user_id in tqdm(user_ids, desc=f"prepare {task.folder}", unit="user")]
+    queries, records = query_table(users), record_table(users)
+    manifest = {
+        "task": task.folder,
+        "kind": task.kind,
+        "dated": asked.dated,
+        "data_version": content_digest("".join(folder_digest(raw / name) for name in ("train", split)))[:16],
+        "evaluate_split": split,
+        "counts": table_counts(queries, records),
+        "dropped": dict(sorted(preparation.dropped.items())),
+    }
+    save_table(records, out / "records.parquet")
+    save_table(queries, out / "queries.parquet")
+    save_json(manifest, out / "manifest.json")
+    return manifest
+
+
+def read_asked(raw: Path, evaluate_split: str, task: Task) -> Asked:
+    """Both splits' questions by user. Undated files: every question is a user of its own, named by its id.
+
+    Raises DataError if a file is unfit, an id stands in both splits, or the evaluated answers are missing.
+    """
+    golds_path = outputs_path(raw, evaluate_split)
+    if evaluate_split == "test" and golds_path.parent.is_dir() and not golds_path.exists():
+        raise DataError(
+            f"{golds_path}: no such file; official test answers are withheld. Evaluate on the dev split instead: set "
+            "`prepare.evaluate_split: dev` in params.yaml."
+        )
+    train, train_golds = read_split(raw, "train", task)
+    evaluate, evaluate_golds = read_split(raw, evaluate_split, task)
+    repeated = sorted(train_golds.keys() & evaluate_golds.keys())
+    if repeated:
+        raise DataError(
+            f"{raw}: {len(repeated)} question id(s) stand in train and in {evaluate_split}, the first {repeated[0]!r}. "
+            "An id must name one question; rename or remove one of each pair."
+        )
+    dated = is_dated([*train, *evaluate])
+    return Asked(dated, by_user(train), by_user(evaluate), train_golds | evaluate_golds)
+
+
+def by_user(questions: Sequence[Question]) -> dict[str, list[Question]]:
+    """The questions of each user, in file order."""
+    users: dict[str, list[Question]] = {}
+    for question in questions:
+        users.setdefault(question.user_id or question.question_id, []).append(question)
+    return users
+
+
+def query_table(users: Sequence[PreparedUser]) -> pd.DataFrame:
+    """The queries of all users, columns QUERY_COLUMNS."""
+    rows = [row for user in users for row in user.rows]
+    columns: dict[str, Any] = {
+        "role": [row.role for row in rows],
+        "cohort": [row.cohort for row in rows],
+        "source_record_id": [row.source_record_id for row in rows],
+        "profile": [row.profile for row in rows],
+    }
+    for name in set(QUERY_COLUMNS) - columns.keys():
+        columns[name] = [getattr(row.query, name) for row in rows]
+    return pd.DataFrame(columns, columns=list(QUERY_COLUMNS))
+
+
+def record_table(users: Sequence[PreparedUser]) -> pd.DataFrame:
+    """The records of all users, each user's oldest first, columns RECORD_COLUMNS and held_out."""
+    columns: dict[str, Any] = {
+        name: [getattr(record, name) for user in users for record in user.records] for name in RECORD_COLUMNS
+    }
+    columns["held_out"] = [bool(held) for user in users for held in user.held_out]
+    return pd.DataFrame(columns)
+
+
+def table_counts(queries: pd.DataFrame, records: pd.DataFrame) -> dict[str, int]:
+    """How many users, queries and records of each sort there are."""
+    train = queries["role"] == "train"
+    pseudo = queries["source_record_id"] != ""
+    evaluated = queries[~train]
+    return {
+        "users": int(pd.concat([queries["user_id"], records["user_id"]]).nunique()),
+        "known_users": int(queries.loc[queries["cohort"] == "known", "user_id"].nunique()),
+        "new_users": int(queries.loc[queries["cohort"] == "new", "user_id"].nunique()),
+        "evaluated_users": int(evaluated["user_id"].nunique()),
+        "evaluated_queries": len(evaluated),
+        "evaluated_queries_without_profile": int((evaluated["profile"].str.len() == 0).sum()),
+        "pseudo_queries": int(pseudo.sum()),
+        "train_questions": int((train & ~pseudo).sum()),
+        "records": len(records),
+        "held_out_records": int(records["held_out"].sum()),
+    }
+
+
+main = stage_command(
+    prepare, {"raw": "folder with train/ and the evaluated split as LaMP files", "out": "folder to write the tables to"}
+)
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,64 @@
+"""rerank: orders each query's candidates by the reranker's score, with personal heads and with the shared head alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hydra_ml.io.components import Component
+from hydra_ml.io.pair_reader import PairReader
+from hydra_ml.io.tables import load_table, save_table
+from hydra_ml.params import Params
+from hydra_ml.reranker import rank_by_score, retrieval_evidence
+from hydra_ml.stages.command import stage_command
+from hydra_ml.tasks.task import Task
+from hydra_ml.training_rows import draw_per_user
+
+
+def rerank(
+    *, prepared: Path, retrieved: Path, reranker: Path, out: Path, cache: Path, task: Task, params: Params
+) -> Mapping[str, Any]:
+    """Write out/ranking.parquet: arm ("hydra", "hydra_shared"), query_id, rank, record_id, score.
+
+    Covers every evaluated query, and the training queries the adapter will learn from (those under "hydra" only).
+    """
+    queries = load_table(prepared / "queries.parquet", ["query_id", "user_id", "role", "text"])
+    records = load_table(prepared / "records.parquet", ["user_id", "record_id", "text"])
+    train = draw_per_user(queries[queries["role"] == "train"], params.generate.queries_per_user, params.seed)
+    wanted = pd.concat([queries[queries["role"] == "evaluate"], train])
+    rows = load_table(retrieved / "candidates.parquet")
+    rows = rows[rows["ranker"] == params.retrieve.ranker].merge(wanted.rename(columns={"text": "a"}), on="query_id")
+    rows = rows.merge(records.rename(columns={"text": "b"}), on=["user_id", "record_id"], validate="many_to_one")
+
+    component = Component(reranker, PairReader(params.train_reranker, params.encoder, cache, seed=params.seed))
+    user_ids = rows["user_id"].to_numpy(dtype=str)
+    personal, shared = component.score(rows["a"].tolist(), rows["b"].tolist(), retrieval_evidence(rows), user_ids)
+    evaluated = (rows["role"] == "evaluate").to_numpy()
+    ranking = pd.concat(
+        [
+            rank_by_score(rows, personal).assign(arm="hydra"),
+            rank_by_score(rows[evaluated], shared[evaluated]).assign(arm="hydra_shared"),
+        ],
+        ignore_index=True,
+    )
+    save_table(ranking[["arm", "query_id", "rank", "record_id", "score"]], out / "ranking.parquet")
+    return {"queries": int(rows["query_id"].nunique()), "rows": len(ranking)}
+
+
+main = stage_command(
+    rerank,
+    {
+        "prepared": "folder written by prepare",
+        "retrieved": "folder written by retrieve",
+        "reranker": "folder written by train_reranker",
+        "out": "folder to write",
+        "cache": "folder of the feature cache",
+    },
+)
+
+if __name__ == "__main__":
+    sys.exit(main(None))

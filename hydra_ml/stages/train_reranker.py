@@ -1,0 +1,58 @@
+"""train_reranker: fits the reranker's base on known users' rows, then the heads of all users on the frozen base.
+
+A row is a training query and one of its candidates; its label is whether the LLM, shown that record alone, was right.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra_ml.io.components import save_component, train_and_report
+from hydra_ml.io.pair_reader import PairReader
+from hydra_ml.io.tables import load_table
+from hydra_ml.labels import positive_labels
+from hydra_ml.params import Params
+from hydra_ml.reranker import retrieval_evidence
+from hydra_ml.stages.command import stage_command
+from hydra_ml.tasks.task import Task
+from hydra_ml.training import ComponentRows
+
+
+def train_reranker(
+    *, prepared: Path, retrieved: Path, annotated: Path, out: Path, cache: Path, task: Task, params: Params
+) -> Mapping[str, Any]:
+    """Write out/base, out/heads and out/curve.json."""
+    queries = load_table(prepared / "queries.parquet", ["query_id", "user_id", "role", "cohort", "date", "text"])
+    records = load_table(prepared / "records.parquet", ["user_id", "record_id", "text"])
+    candidates = load_table(retrieved / "candidates.parquet")
+    candidates = candidates[candidates["ranker"] == params.retrieve.ranker].drop(columns="ranker")
+    rows = load_table(annotated / "annotations.parquet")
+    rows = rows.merge(candidates, on=["query_id", "record_id"], validate="one_to_one")
+    rows = rows.merge(queries[["query_id", "user_id", "text"]].rename(columns={"text": "a"}), on="query_id")
+    rows = rows.merge(records.rename(columns={"text": "b"}), on=["user_id", "record_id"], validate="many_to_one")
+
+    labels = positive_labels(task, rows["answer"].tolist(), rows["gold"].tolist(), rows["query_id"].tolist())
+    component = ComponentRows(rows, retrieval_evidence(rows), labels)
+    reader = PairReader(params.train_reranker, params.encoder, cache, seed=params.seed)
+    fitted = train_and_report(
+        component, queries, params.train_reranker, reader, params.seed, f"train_reranker {task.name}"
+    )
+    return save_component(fitted, out, reader, task=task.folder, component="reranker", rows=component)
+
+
+main = stage_command(
+    train_reranker,
+    {
+        "prepared": "folder written by prepare",
+        "retrieved": "folder written by retrieve",
+        "annotated": "folder written by annotate",
+        "out": "folder to write",
+        "cache": "folder of the feature cache",
+    },
+)
+
+if __name__ == "__main__":
+    sys.exit(main(None))

@@ -1,0 +1,44 @@
+"""How an LLM's text is read as an answer: a member of a closed set, or one line of free text.
+
+Stricter than the released code, whose substring rules let "" and "comedy" stand for "dark comedy". Knows no task.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from hydra_ml.records import normalized
+
+_QUOTE_PAIRS = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`"}
+_AROUND = " \t\r\n\"'“”‘’`*"  # white space, quotes and Markdown's bold that LLMs put around a label
+_ECHO = re.compile(r"^(?:tag|category|score|rating|answer)\s*:\s*", re.IGNORECASE)  # "Tag: comedy"
+
+
+def closed_answer(raw: str, labels: Sequence[str]) -> str | None:
+    """The label that the text is, in its official spelling; None unless it equals one whole label.
+
+    Case, white space, surrounding quotes, trailing punctuation and one leading "tag:"-like echo are overlooked.
+    """
+    bare = _ECHO.sub("", raw.strip(_AROUND))
+    bare = bare.strip(_AROUND).rstrip(".,;:!?").strip(_AROUND)
+    return next((label for label in labels if normalized(label) == normalized(bare)), None)
+
+
+def whole_number(raw: str) -> str:
+    """The text with a decimal part of zeros removed ("4.0" gives "4"); any other text unchanged."""
+    return re.sub(r"(?<=\d)\.0+(?=\D*$)", "", raw)
+
+
+def one_line(raw: str) -> str | None:
+    """The first line that is not blank, white space collapsed and surrounding quotes removed; None if nothing is left.
+
+    Quotes go only as a pair with none of their kind between, so that `"Yes" and "no"` keeps them.
+    """
+    line = next((" ".join(line.split()) for line in raw.splitlines() if line.strip()), "")
+    closing = _QUOTE_PAIRS.get(line[:1])
+    if closing is not None and len(line) > 1 and line.endswith(closing):
+        inner = line[1:-1]
+        if closing not in inner and line[0] not in inner:
+            line = inner.strip()
+    return line or None

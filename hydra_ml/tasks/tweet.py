@@ -1,0 +1,42 @@
+"""LaMP-7, tweet paraphrase: put a plain sentence into the user's own voice.
+
+A history item is a tweet and nothing else. LaMP made its questions by letting an LLM paraphrase the gold tweet; for
+history, `neutral_form` stands in for that paraphrase, so that a record reads (plain words -> this user's words).
+"""
+
+from __future__ import annotations
+
+from hydra_ml.tasks.answers import one_line
+from hydra_ml.tasks.neutral import neutral_form
+from hydra_ml.tasks.task import Item, Task
+
+
+class TweetTask(Task):
+    """The task whose history is answers without questions."""
+
+    def record_text(self, item: Item) -> str:
+        """The tweet."""
+        return item["text"]
+
+    def record_input(self, item: Item) -> str:
+        """The official template around the tweet's neutral form."""
+        return self.templated(neutral_form(item["text"]))
+
+    def record_answer(self, item: Item) -> str:
+        """The tweet as its user wrote it."""
+        return item["text"]
+
+    def parse_answer(self, raw: str, input: str) -> str | None:
+        """One line of text; None if there is none."""
+        return one_line(raw)
+
+
+TWEET = TweetTask(
+    name="LaMP-7",
+    folder="LaMP_7",
+    kind="text",
+    instruction="Paraphrase the following tweet without any explanation before or after it:",
+    marker="before or after it:",
+    item_keys=("text",),
+    measures=("rouge_1", "rouge_l"),
+)

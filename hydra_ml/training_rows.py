@@ -1,0 +1,28 @@
+"""Which of a user's training queries are used, and which of their rows are held back to choose epochs and ridge."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from hydra_ml.records import content_digest
+
+
+def draw_per_user(queries: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
+    """At most n queries of each user, drawn by seed; a query's luck depends on its own id alone, never on row order."""
+    luck = [content_digest(f"{seed} {query_id}") for query_id in queries["query_id"]]
+    order = queries.assign(_luck=luck).sort_values(["user_id", "_luck"])
+    drawn = order[order.groupby("user_id").cumcount() < n]
+    return drawn.drop(columns="_luck").sort_values(["user_id", "query_id"]).reset_index(drop=True)
+
+
+def held_back_queries(queries: pd.DataFrame, share: float, seed: int) -> set[str]:
+    """The query ids held back: the newest share of each user's dated queries, a seeded draw where there are no dates.
+
+    Rounded down, so a user with few queries holds none back.
+    """
+    luck = [content_digest(f"held back {seed} {query_id}") for query_id in queries["query_id"]]
+    order = queries[["query_id", "user_id", "date"]].assign(_luck=luck).sort_values(["user_id", "date", "_luck"])
+    place = order.groupby("user_id").cumcount(ascending=False).to_numpy()  # 0 is the newest
+    size = order.groupby("user_id")["query_id"].transform("size").to_numpy()
+    return set(order.loc[place < np.floor(size * share), "query_id"])

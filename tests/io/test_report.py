@@ -1,0 +1,127 @@
+"""The results table says what the documents hold; the plots are real images with the same bytes every time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from hydra_ml.arena import METHODS, PREDICTION_COLUMNS, compare
+from hydra_ml.io.report import results_table, save_plots
+from hydra_ml.tasks import get_task
+
+Documents = tuple[dict[str, Any], dict[str, Any]]
+
+
+def documents(task_name: str = "LaMP_2", **rates: float) -> Documents:
+    """Metrics and details as they come back from JSON; `rates`: every how many-th answer of a method is right."""
+    task = get_task(task_name)
+    right, wrong = {"label": ("comedy", "action"), "rating": ("4", "2"), "text": ("a b c", "a d")}[task.kind]
+    rows = [
+        (method, f"q{i}", f"u{i % 12}", "new" if i % 12 < 4 else "known", 7 * (i % 12), answer, right)
+        for method, rate in rates.items()
+        for i in range(60)
+        for answer in [right if (i * 7) % 10 < rate * 10 else None if i == 1 else wrong]
+    ]
+    results = compare(pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS)), task, resamples=200, seed=3, bands=[10, 30])
+    metrics = results.metrics_document() | {"llm": "offline-minilm", "data_version": "ab12", "seed": 3}
+    return json.loads(json.dumps(metrics, sort_keys=True)), json.loads(
+        json.dumps(results.details_document(), sort_keys=True)
+    )
+
+
+ALL = {method: 0.3 + 0.06 * index for index, method in enumerate(METHODS) if method != "copy_input"}
+
+
+def line_of(text: str, start: str) -> str:
+    (line,) = [line for line in text.splitlines() if line.startswith(start)]
+    return line
+
+
+@pytest.mark.parametrize("task_name", ["LaMP_2", "LaMP_3", "LaMP_4"])
+def test_table_fits_and_holds_every_method_in_order(task_name: str) -> None:
+    text = results_table(*documents(task_name, **ALL))
+    lines = text.splitlines()
+    assert max(len(line) for line in lines) <= 120
+    firsts = [line.split()[0] for line in lines if line]
+    assert [first for first in firsts if first in ALL][: len(ALL)] == list(ALL)
+    assert not any(line != line.rstrip() for line in lines)
+
+
+def test_table_shows_values_intervals_differences_and_the_llm() -> None:
+    metrics, details = documents(**ALL)
+    text = results_table(metrics, details)
+    assert text.startswith("LaMP-2 · llm offline-minilm · data version ab12 · seed 3 · 60 questions of 12 users\n")
+    estimate = metrics["hydra"]["accuracy"]
+    line = next(line for line in text.splitlines() if line.startswith("hydra "))
+    assert f"*{estimate['value']:.3f} [{estimate['ci_low']:.3f}, {estimate['ci_high']:.3f}]" in line
+    pair = details["paired"]["hydra"]["rag_k4"]["accuracy"]
+    assert f"{pair['difference']:+.3f} [{pair['ci_low']:+.3f}, {pair['ci_high']:+.3f}] p " in line
+    assert "Best baseline: rag_k4" in text
+
+
+def test_table_has_cohorts_bands_and_users() -> None:
+    text = results_table(*documents(**ALL))
+    starts = ["known users", "new users", "history 0", "history 1-10", "history 11-30", "history 31+"]
+    assert [line_of(text, start).split()[0] for start in starts] == ["known", "new", *["history"] * 4]
+    assert text.index("history 1-10") < text.index("history 11-30") < text.index("history 31+")
+    assert line_of(text, "Users under hydra, against rag_k4 (12 users): worse")
+
+
+def test_the_star_of_an_error_stands_at_the_lowest() -> None:
+    text = results_table(*documents("LaMP_3", rag_k4=0.5, hydra=0.9))
+    assert "MAE (lower is better)" in text
+    assert "*" in next(line for line in text.splitlines() if line.startswith("hydra "))
+    assert "*" not in next(line for line in text.splitlines() if line.startswith("rag_k4 "))
+
+
+@pytest.mark.parametrize(
+    ("task_name", "floor"), [("LaMP_2", "user_majority"), ("LaMP_3", "user_majority"), ("LaMP_4", "copy_input")]
+)
+def test_hydra_at_or_below_the_floor_is_warned_about(task_name: str, floor: str) -> None:
+    for rate, warned in ((0.4, True), (0.6, True), (0.8, False)):
+        text = results_table(*documents(task_name, **{floor: 0.6, "rag_k4": 0.7, "hydra": rate}))
+        assert (f"does not beat {floor}" in text) is warned
+        assert ("has not personalized anything" in " ".join(text.split())) is warned
+
+
+def test_unparsable_answers_are_counted_in_words() -> None:
+    text = results_table(*documents(rag_k4=0.5, hydra=0.6))
+    assert line_of(text, "Not an answer").endswith("rag_k4 1, hydra 1.")
+
+
+def test_a_table_without_hydra_or_with_one_method_alone() -> None:
+    text = results_table(*documents(zero_shot=0.5))
+    assert "zero_shot" in text
+    assert "hydra" not in text
+    assert "difference to" not in text
+    assert "nan" not in text.lower()
+
+
+def test_a_long_method_name_is_cut() -> None:
+    text = results_table(*documents(**ALL, **{"a_method_with_a_very_long_name": 0.99}))
+    assert "a_method_with_a…" in text
+    assert max(len(line) for line in text.splitlines()) <= 120
+
+
+def test_plots_are_images_with_the_same_bytes_every_time(tmp_path: Path) -> None:
+    metrics, details = documents(**ALL)
+    for folder in ("first", "second"):
+        save_plots(metrics, details, tmp_path / folder)
+    assert sorted(p.name for p in (tmp_path / "first").iterdir()) == ["history.png", "methods.png"]
+    for name in ("history.png", "methods.png"):
+        data = (tmp_path / "first" / name).read_bytes()
+        assert data.startswith(b"\x89PNG")
+        assert len(data) > 5_000
+        assert data == (tmp_path / "second" / name).read_bytes()
+
+
+def test_plots_show_the_values(tmp_path: Path) -> None:
+    """Other values, other picture: the plot is drawn from the documents."""
+    for name, rate in (("low", 0.5), ("high", 0.9)):
+        save_plots(*documents(rag_k4=0.5, hydra=rate), tmp_path / name)
+    for name in ("history.png", "methods.png"):
+        assert (tmp_path / "low" / name).read_bytes() != (tmp_path / "high" / name).read_bytes()
