@@ -63,7 +63,7 @@ def seeded_number(seed: int, *names: str) -> int:
 
 
 def draw(user_ids: Iterable[str], count: int | None, *, seed: int, purpose: str) -> list[str]:
-    """`count` of the users (None: all) in drawn order. Neither input order nor the other users change a user's place."""
+    """`count` of the users (None: all) in drawn order, which depends neither on their order here nor on each other."""
     return sorted(set(user_ids), key=lambda user_id: seeded_number(seed, purpose, user_id))[:count]
 
 
@@ -73,8 +73,8 @@ def choose_cohorts(
     """Who is known and who is evaluated.
 
     Undated files: the train split's users are known, the evaluated split's are new. Dated files hold the same users in
-    both: a share `new_user_share` of the evaluated ones is new, and of the rest at most `train_users` are known, evaluated
-    users first, so that known-user quality can be measured; whoever finds no place among them counts as new.
+    both: a share `new_user_share` of the evaluated ones is new; of the rest at most `train_users` are known, evaluated
+    users first, so that known-user quality can be measured. Whoever finds no place among them counts as new.
     """
     evaluated = draw(evaluate_users, params.evaluate_users, seed=seed, purpose="evaluate")
     if not dated:
@@ -127,7 +127,7 @@ def read_record(task: Task, user_id: str, item: Item) -> Record:
 
 
 def strictly_earlier(date: str, than: str) -> bool:
-    """Whether `date` surely lies before `than`: no for blanks, equals, and a shorter form of the same day ("2020-05")."""
+    """Whether `date` surely lies before `than`: not if blank, equal, or a shorter form of the same day ("2020-05")."""
     return date < than and not than.startswith(date)
 
 
@@ -159,7 +159,7 @@ def held_out(task: Task, records: Sequence[Record], evaluated: Evaluated) -> np.
 
 
 def too_late(records: Sequence[Record], evaluated: Sequence[Question]) -> np.ndarray:
-    """bool [R]: those of a user's dated records that are not strictly earlier than all of the user's evaluated questions.
+    """bool [R]: a user's dated records that are not strictly earlier than all of that user's evaluated questions.
 
     A question without a date lies after the newest record of its profile; one without either, before everything.
     """

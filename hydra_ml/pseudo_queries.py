@@ -16,7 +16,6 @@ import numpy as np
 
 from hydra_ml.history import (
     Cohorts,
-    Evaluated,
     History,
     Question,
     evaluated_content,
@@ -65,7 +64,7 @@ class Asked:
 
 
 class Preparation:
-    """Prepares users one by one, under one guard against learning what is evaluated; `dropped` counts what was left out."""
+    """Prepares users one by one, guarding what is evaluated from being learned; `dropped` counts what was left out."""
 
     def __init__(self, task: Task, asked: Asked, cohorts: Cohorts, params: Params) -> None:
         self.task = task
@@ -129,7 +128,7 @@ class Preparation:
     def _training_questions(
         self, train: Sequence[Question], evaluate: Sequence[Question], pseudo: Sequence[PreparedQuery]
     ) -> list[Question]:
-        """The user's train questions that no evaluated question repeats or precedes and no pseudo-query asks already."""
+        """The user's train questions that no evaluated question repeats or precedes, and no pseudo-query asks."""
         asked = {normalized(row.query.text) for row in pseudo}
         kept = []
         for question in train:
@@ -166,7 +165,7 @@ def pseudo_queries(
     visible = visible_to_each(task, records, usable, dated=dated)
     pairs = ReferencePairs(task, records, references or References(), seed) if isinstance(task, CitationTask) else None
     rows = []
-    for i in np.flatnonzero(usable):
+    for i in np.flatnonzero(usable).tolist():
         record, seen = records[i], visible[i]
         input, gold = record.input, record.answer
         if pairs is not None:

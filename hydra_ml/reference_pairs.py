@@ -1,7 +1,7 @@
 """LaMP-1 questions made of one author's papers: which of two titles goes with this paper?
 
-Right is the author's most similar other paper, standing in for citations that history does not hold; wrong is a reference
-of someone else's question. Neither comes from another user's history. Knows nothing of rows or tables.
+Right is the author's most similar other paper, standing in for citations that history does not hold; wrong is a
+reference of someone else's question. Neither comes from another user's history. Knows nothing of rows or tables.
 
 Legend: R records of one user.
 """
@@ -28,7 +28,7 @@ class References:
 
 
 def collect_references(task: Task, questions: Mapping[str, Sequence[Question]], evaluated: Evaluated) -> References:
-    """Wrong references to draw from: those of the train split's questions (by user), less what is evaluated. LaMP-1 only."""
+    """Wrong references to draw from: those of train questions (by user), less what is evaluated. Only for LaMP-1."""
     if task.kind != "choice":
         return References()
     titles: dict[str, str] = {}
@@ -56,11 +56,11 @@ class ReferencePairs:
         wrong = self._wrong_title(self.records[i])
         if wrong is None or not seen.any():
             return None
-        right = max(np.flatnonzero(seen), key=lambda j: (self._similarity(i, j), j))
+        right = max(np.flatnonzero(seen).tolist(), key=lambda j: (self._similarity(i, j), j))
         titles = [self.records[right].input, wrong]
         right_place = seeded_number(self.seed, "place", self.records[i].user_id, self.records[i].record_id) % 2
         input = self.task.pair_input(self.records[i].input, *(titles if right_place == 0 else titles[::-1]))
-        return input, self.task.labels[right_place], int(right)
+        return input, self.task.labels[right_place], right
 
     def other_titles(self, i: int) -> np.ndarray:
         """bool [R]: the records whose title differs from that of record i."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from hydra_ml.records import Query, Record, content_digest
+from hydra_ml.records import content_digest
 
 # rank_bm25 0.2.2's BM25Okapi defaults, which LaMP's retrieval uses.
 K1, B, EPSILON = 1.5, 0.75, 0.25
@@ -31,31 +31,28 @@ class Ranking(NamedTuple):
     score: np.ndarray  # float32, higher is better; comparable within one query only
 
 
-def rank_bm25(records: Sequence[Record], queries: Sequence[Query], visible: np.ndarray, n: int) -> Ranking:
-    """At most `n` records per query by BM25 over what it may see; see `Bm25Index.scores` and `top_records`."""
-    scores = Bm25Index([record.text for record in records]).scores([query.text for query in queries], visible)
-    return top_records(scores, visible, n)
+def rank_bm25(records: Sequence[str], queries: Sequence[str], visible: np.ndarray, n: int) -> Ranking:
+    """At most `n` records per query by BM25 over what it may see, from texts; see `Bm25Index.scores`, `top_records`."""
+    return top_records(Bm25Index(records).scores(queries, visible), visible, n)
 
 
-def rank_recency(records: Sequence[Record], queries: Sequence[Query], visible: np.ndarray, n: int) -> Ranking:
+def rank_recency(visible: np.ndarray, n: int) -> Ranking:
     """At most `n` records per query, newest first; the score is the record's position in the history, 0 the oldest."""
-    position = np.arange(len(records), dtype=np.float32)
+    position = np.arange(visible.shape[1], dtype=np.float32)
     return top_records(np.broadcast_to(position, visible.shape), visible, n)
 
 
-def rank_random(
-    records: Sequence[Record], queries: Sequence[Query], visible: np.ndarray, n: int, *, seed: int
-) -> Ranking:
-    """At most `n` records per query in random order, each once; drawn per query id, so other queries never matter."""
-    scores = np.empty((len(queries), len(records)))  # [Q, R]
-    for row, query in zip(scores, queries, strict=True):
-        row[:] = np.random.default_rng(int(content_digest(f"{seed}:{query.query_id}"), 16)).random(len(records))
+def rank_random(query_ids: Sequence[str], visible: np.ndarray, n: int, *, seed: int) -> Ranking:
+    """At most `n` records per query in random order, each once; seeded per query id, so other queries never matter."""
+    scores = np.empty(visible.shape)  # [Q, R]
+    for row, query_id in zip(scores, query_ids, strict=True):
+        row[:] = np.random.default_rng(int(content_digest(f"{seed}:{query_id}"), 16)).random(len(row))
     return top_records(scores, visible, n)
 
 
-def rank_dense(record_vectors: np.ndarray, query_vectors: np.ndarray, visible: np.ndarray, n: int) -> Ranking:
-    """At most `n` records per query by dot product of rows [R, D] and [Q, D]: the cosine, where rows have unit length."""
-    return top_records(query_vectors @ record_vectors.T, visible, n)
+def rank_dense(records: np.ndarray, queries: np.ndarray, visible: np.ndarray, n: int) -> Ranking:
+    """At most `n` records per query by dot product of their rows [R, D] and [Q, D]: the cosine of unit rows."""
+    return top_records(queries @ records.T, visible, n)
 
 
 def top_records(scores: np.ndarray, visible: np.ndarray, n: int) -> Ranking:
@@ -92,7 +89,7 @@ class Bm25Index:
         self.start = counted.indptr  # [V + 1] postings of word v: start[v] to start[v + 1]
         self.posting_record = counted.indices  # [P]
         self.posting_count = counted.data  # [P]
-        self.n_words = np.asarray(counted.sum(axis=1)).reshape(-1)  # [R] record lengths
+        self.n_words: np.ndarray = np.asarray(counted.sum(axis=1)).reshape(-1)  # [R] record lengths
         self.has_word = (counted > 0).astype(np.float64).T.tocsr()  # [V, R]
 
     def scores(self, queries: Sequence[str], visible: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ OURS = "hydra"  # the full method: the one that is warned about, compared in det
 BASELINE_COLOUR, OURS_COLOUR, SHARED_COLOUR = "#5b6770", "#d1495b", "#e8a33d"
 DPI = 110
 WIDTH = 120  # columns of the table
-NAME_WIDTH = 16  # longer method names are cut in the table
+NAME_WIDTH = 14  # longer method names are cut in the table
 
 
 def results_table(metrics: Document, details: Document) -> str:
@@ -97,7 +97,7 @@ def _slices_section(metrics: Document, details: Document) -> str:
     measure, best = details["measures"][0], details["best_baseline"]
     slices = [(f"{cohort} users", part) for cohort, part in sorted(details["cohorts"].items())]
     slices += [(f"history {band}", details["bands"][band]) for band in _bands(details)]
-    shown = [m for m in dict.fromkeys([*FLOORS, best, "hydra_shared", OURS]) if m in metrics]
+    shown = [m for m in dict.fromkeys([*FLOORS, best, REFERENCE, "hydra_shared", OURS]) if m in metrics]
     rows = [
         [
             _title(measure),
@@ -126,11 +126,10 @@ def _user_lines(details: Document) -> list[str]:
 def _unparsable_lines(details: Document) -> list[str]:
     lines = []
     for key, sentence in (("unparsable", "Not an answer"), ("missing", "No prediction at all")):
-        counts = {method: details[key][method] for method in method_order(list(details[key])) if details[key][method]}
-        if counts:
-            lines.append(
-                f"{sentence} (kept, and scored as a miss): {', '.join(f'{m} {n}' for m, n in counts.items())}."
-            )
+        counts = [(method, details[key][method]) for method in method_order(list(details[key]))]
+        said = ", ".join(f"{method} {count}" for method, count in counts if count)
+        if said:
+            lines.append(f"{sentence} (kept, and scored as the official evaluator does): {said}.")
     return lines
 
 

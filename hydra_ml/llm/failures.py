@@ -28,7 +28,7 @@ class MalformedAnswerError(ValueError):
 
 
 # Everything that one attempt may raise; malformed JSON comes out of the openai package as a bare ValueError.
-ATTEMPT_ERRORS = (openai.APIError, ValueError, TypeError, AttributeError)
+ATTEMPT_ERRORS = (openai.APIError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)

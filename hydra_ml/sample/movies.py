@@ -3,6 +3,8 @@
 The habit is an order over the fifteen tags: the user tags a film with the first of them that applies.
 """
 
+# ruff: noqa: E501 (vocabulary: one entry a line, however long)
+
 from __future__ import annotations
 
 from random import Random
@@ -80,7 +82,7 @@ OPENINGS: dict[str, tuple[str, ...]] = {
     "based on a book": (
         "[based on|adapted from] the [bestselling|prize-winning|beloved] novel, this film follows {full_name}[, {role},|] who must {want}",
         "in this [faithful|lavish|long-awaited] adaptation of the [famous book|bestselling novel], {full_name}[, {role},|] comes to {place} to {want}",
-        "{full_name}[, {role},|] the heroic misfit of a [well-loved|much-read] series of books, reaches the screen at last and sets out to {want}",
+        "{full_name}, the heroic misfit of a [well-loved|much-read] series of books, reaches the screen at last and sets out to {want}",
         "the [novel|book] that [half the world|every book club] has read becomes a film about {full_name}[, {role},|] in {place}",
     ),
     "comedy": (

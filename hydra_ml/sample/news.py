@@ -3,6 +3,8 @@
 The habit is an order over the fifteen categories: the author takes the first of them that applies.
 """
 
+# ruff: noqa: E501 (vocabulary: one entry a line, however long)
+
 from __future__ import annotations
 
 from random import Random
@@ -112,12 +114,12 @@ LEADS: dict[str, tuple[str, ...]] = {
     "politics": (
         "{state} senators [x=stall|block] the [y=water|transit|housing] bill // senators in {state} voted to {x} a {y} bill after {few} hours of debate between Republicans and Democrats",
         "{city}'s mayor faces a [x=recall election|runoff] // the mayor of {city} faces a {x} in {month}, with voters split over the campaign",
-        "governor of {state} [x=vetoe|sign|defend]s a budget // the governor of {state} {x}d a budget of {money}, and lawmakers of both parties protested",
+        "governor's budget of {money} angers {state} // the governor of {state} [vetoed|signed|defended] a budget of {money}, and lawmakers of both parties protested",
         "{state} lawmaker switches parties // a {few}-term lawmaker in {state} left the [Democrats|Republicans] in the middle of an election campaign",
     ),
     "women": (
         "women in {city} take their seats // women now hold {share} of the seats on {city}'s [boards|councils], up from {few} a decade ago",
-        "the women who [x=built|rewired|mapped] {state} // a project in {state} tells the stories of {few} women who {x} it and fought for [equal pay|the vote]",
+        "the women who [x=built|rewired|mapped] {state} // a project in {state} tells the stories of {few} women who {x} the state and fought for [equal pay|the vote]",
         "a feminist [x=press|repair garage|law clinic] in {city} // {few} women in {city} run a feminist {x} where girls learn the work",
         "she was {state}'s first woman [x=judge|firefighter|surgeon] // the first woman to become a {x} in {state} talks about {few} decades among men",
     ),
@@ -212,7 +214,7 @@ ANGLES: dict[str, tuple[str, ...]] = {
     "women": (
         "women lead the way // most of those behind it are women, who speak of equal [pay|rights]",
         "and feminists cheer // feminists call it a step forward for women and girls",
-        "a woman's answer // women pay the higher price, says a women's rights group, and women found the answer",
+        "a woman's answer // women pay the higher price for it, says a women's rights group",
         "mothers, sisters, [x=bosses|pilots|plumbers] // for women who work as {x} among men it is a small victory",
     ),
     "style & beauty": (
@@ -238,7 +240,7 @@ def draw_taste(rng: Random) -> Taste:
 def draw_piece(rng: Random, taste: Taste) -> Piece:
     """One article across two or three categories, and the category this author files it under."""
     categories = draw_cues(rng, taste, clashes=frozenset())
-    where_and_when = {name: fill(rng.choice(WORDS[name]), rng, WORDS) for name in ("city", "state", "month")}
+    where_and_when = {name: fill(f"{{{name}}}", rng, WORDS) for name in ("city", "state", "month")}
     stories = [rng.choice(LEADS[categories[0]]), *(rng.choice(ANGLES[category]) for category in categories[1:])]
     told = [fill(story, rng, WORDS, where_and_when).split(" // ") for story in stories]
     category = choose_by_priority(rng, taste, categories)

@@ -98,6 +98,12 @@ def title_case(text: str) -> str:
     }
     words = text.split()
     return " ".join(
-        word if index and word in small and not words[index - 1].endswith(":") else word[:1].upper() + word[1:]
+        word if index and word in small and not words[index - 1].endswith(":") else capitalized(word)
         for index, word in enumerate(words)
     )
+
+
+def capitalized(text: str) -> str:
+    """The text with its first letter in upper case, opening quotes and brackets passed over."""
+    start = next((index for index, letter in enumerate(text) if letter.isalnum()), 0)
+    return text[:start] + text[start : start + 1].upper() + text[start + 1 :]

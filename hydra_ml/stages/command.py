@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hydra_ml.errors import HydraError
 from hydra_ml.io.params_file import load_params
@@ -21,11 +21,16 @@ from hydra_ml.tasks import get_task
 INTERRUPTED = 130  # what shells expect after Ctrl-C
 
 Stage = Callable[..., Mapping[str, Any]]
-Main = Callable[[Sequence[str] | None], int]
+
+
+class Main(Protocol):
+    """The entry point of a stage module; `argv` None reads the process's own arguments."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
 
 
 def stage_command(stage: Stage, paths: Mapping[str, str]) -> Main:
-    """A `main(argv=None)` that runs the stage and returns its exit code: 0, or the error's (1 failure, 2 usage or params).
+    """A `main(argv)` that runs the stage and returns its exit code: 0, or the error's (1 failure, 2 usage or params).
 
     stage: called with `task`, `params` and every path by keyword; what it returns is printed as the JSON line's fields.
     paths: help text of each path option, by the stage's argument name; all are required.
@@ -33,7 +38,8 @@ def stage_command(stage: Stage, paths: Mapping[str, str]) -> Main:
 
     def main(argv: Sequence[str] | None = None) -> int:
         options = vars(stage_parser(stage, paths).parse_args(argv))
-        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+        logging.getLogger("hydra_ml").setLevel(logging.INFO)
         started = time.monotonic()
         try:
             task, params = get_task(options.pop("task")), load_params(options.pop("params"))
@@ -58,7 +64,7 @@ def stage_command(stage: Stage, paths: Mapping[str, str]) -> Main:
 def stage_parser(stage: Stage, paths: Mapping[str, str]) -> argparse.ArgumentParser:
     """The options of a stage: --task, --params, and one per path, underscores as dashes."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m {stage.__module__}",
+        prog=f"python -m hydra_ml.stages.{stage.__name__}",
         description=sys.modules[stage.__module__].__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""Stage `prepare`: LaMP files become users with histories, and queries that know what they may see.
+"""prepare: LaMP files become users with histories, and queries that know what they may see.
 
 Reads the train split and the evaluated split, no other. Writes queries.parquet, records.parquet and manifest.json.
 """

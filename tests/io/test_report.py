@@ -103,7 +103,7 @@ def test_a_table_without_hydra_or_with_one_method_alone() -> None:
 
 def test_a_long_method_name_is_cut() -> None:
     text = results_table(*documents(**ALL, **{"a_method_with_a_very_long_name": 0.99}))
-    assert "a_method_with_a…" in text
+    assert "a_method_with…" in text
     assert max(len(line) for line in text.splitlines()) <= 120
 
 

@@ -1,0 +1,88 @@
+"""Opens the black-box LLM that params name: the offline model in process, or the server that the environment names.
+
+The only place that reads OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL; the key goes to the client and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from openai import AsyncOpenAI, DefaultAioHttpClient
+
+from hydra_ml.errors import ParamsError
+from hydra_ml.io.response_cache import ResponseCache
+from hydra_ml.llm.client import LLMClient
+from hydra_ml.llm.offline import MODEL_NAME
+from hydra_ml.llm.offline_embed import Encode
+from hydra_ml.params import LLM
+
+
+@contextmanager
+def open_llm(params: LLM, *, cache: Path | None, encode: Encode | None = None) -> Iterator[LLMClient]:
+    """A client of the model that params name, with its response cache at `cache` (None: remembers for its life only).
+
+    `offline-minilm` needs `encode` (unit rows, float32 [N, D]) and no network. Any other model is asked of
+    OPENAI_BASE_URL with OPENAI_API_KEY. Raises ParamsError if these, or OPENAI_MODEL, do not fit; nothing is sent yet.
+    """
+    named = os.environ.get("OPENAI_MODEL", "").strip()
+    if named and named != params.model:
+        raise ParamsError(
+            f"OPENAI_MODEL is {named!r}, but llm.model in params.yaml is {params.model!r}. `make run` writes the first "
+            "into params.yaml; or unset OPENAI_MODEL."
+        )
+    client = offline_client(encode) if params.model == MODEL_NAME else server_client(params)
+    with ExitStack() as stack:
+        store = stack.enter_context(ResponseCache(cache)) if cache is not None else None
+        yield stack.enter_context(LLMClient(client, params, cache=store))
+
+
+def offline_client(encode: Encode | None) -> AsyncOpenAI:
+    """The openai client, wired to the offline model without a socket."""
+    from httpx2 import ASGITransport, AsyncClient
+
+    from hydra_ml.llm.offline_app import build_offline_app
+
+    if encode is None:
+        raise ParamsError(f"llm.model: {MODEL_NAME!r} reads with a text encoder, but none was handed in.")
+    address = "http://offline-minilm/v1"
+    http = AsyncClient(transport=ASGITransport(app=build_offline_app(encode)), base_url=address)
+    return AsyncOpenAI(base_url=address, api_key="none-needed", http_client=http)
+
+
+def server_client(params: LLM) -> AsyncOpenAI:
+    """The openai client of the server in the environment. Raises ParamsError that lists everything amiss there."""
+    address, key = os.environ.get("OPENAI_BASE_URL", "").strip(), os.environ.get("OPENAI_API_KEY", "").strip()
+    problems = []
+    if not address:
+        problems.append("OPENAI_BASE_URL is not set: the server's address, for example https://api.openai.com/v1")
+    elif urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
+        problems.append(f"OPENAI_BASE_URL is no http or https address with a host (found {shown(address)!r})")
+    if not key:
+        problems.append("OPENAI_API_KEY is not set: the server's key, or any word if it needs none")
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise ParamsError(
+            f"llm.model {params.model!r} cannot be asked:\n{lines}\nFor a run without any server set {_OFFLINE}."
+        )
+    return AsyncOpenAI(base_url=address, api_key=key, http_client=DefaultAioHttpClient())
+
+
+_OFFLINE = f"llm.model to {MODEL_NAME!r} in params.yaml"
+
+
+def shown(address: str) -> str:
+    """The address without user name, password and query, fit to be printed."""
+    return address.rpartition("@")[2].partition("?")[0]
+
+
+def serve(host: str, port: int, encode: Encode) -> None:
+    """Serve the offline model on a socket until interrupted: for tests, demonstrations, and other programs."""
+    import uvicorn
+
+    from hydra_ml.llm.offline_app import build_offline_app
+
+    uvicorn.run(build_offline_app(encode), host=host, port=port, log_level="warning")

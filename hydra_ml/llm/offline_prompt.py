@@ -1,0 +1,75 @@
+"""How the offline model reads a chat: what is asked, what may be answered, and the examples shown.
+
+It sees the messages alone, as any black box would; the kind of question is told from the wording of the last user turn.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from hydra_ml.records import Message
+
+Form = Literal["options", "scale", "references", "rephrase", "text"]
+
+_OPTIONS = re.compile(r"\w+:\s*\[([^\[\]]*,[^\[\]]*)\]")  # "tags: [comedy, action]"
+_SCALE = re.compile(r"\b([0-9])\s*(?:to|-)\s*([0-9])\b")  # "on a scale of 1 to 5"
+_REFERENCE = re.compile(r"\s*\[([0-9]+)\]:\s*")  # '[1]: "..."'
+_QUOTED = re.compile(r'"(.+?)"(?=[,.;]|\s|$)')
+_REPHRASE = re.compile(r"\b(?:paraphrase|rephrase|rewrite|reword)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One chat, read."""
+
+    form: Form
+    query: str  # the last user turn without its instruction
+    noun: str  # what the instruction calls the query: "article"
+    examples: tuple[tuple[str, str], ...]  # (query, answer) of the turns before, as the chat orders them
+    options: tuple[str, ...] = ()  # what may be answered, in the prompt's spelling; () for free text
+    references: tuple[str, ...] = ()  # what the options point to, where they point
+    titles: tuple[str, ...] = ()  # other quoted titles beside the references
+    background: str = ""  # system turns
+
+
+def read_prompt(messages: Sequence[Message]) -> Prompt:
+    """The chat as a Prompt: the last user turn asks; an earlier one is an example if an assistant turn follows it."""
+    users = [idx for idx, message in enumerate(messages) if message["role"] == "user"]
+    question = messages[users[-1]]["content"] if users else messages[-1]["content"]
+    examples = tuple(
+        (split_instruction(asked["content"])[1], answered["content"].strip())
+        for asked, answered in pairwise(messages)
+        if asked["role"] == "user" and answered["role"] == "assistant" and answered["content"].strip()
+    )
+    background = "\n".join(message["content"] for message in messages if message["role"] == "system")
+    instruction, query = split_instruction(question)
+    noun = instruction.rstrip(": ").rpartition(" ")[2].lower()
+
+    pieces = _REFERENCE.split(question)
+    if len(pieces) >= 5:  # lead-in, "1", first reference, "2", second reference, ...
+        titles = tuple(_QUOTED.findall(pieces[0]))
+        references = tuple(piece.strip(' "') for piece in pieces[2::2])
+        options = tuple(f"[{number}]" for number in pieces[1::2])
+        return Prompt("references", pieces[0], noun, examples, options, references, titles, background)
+    if listed := _OPTIONS.search(instruction):
+        options = tuple(option.strip(" '\"") for option in listed[1].split(",") if option.strip(" '\""))
+        return Prompt("options", query, noun, examples, options, background=background)
+    if (scale := _SCALE.search(instruction)) and int(scale[1]) < int(scale[2]):
+        options = tuple(str(grade) for grade in range(int(scale[1]), int(scale[2]) + 1))
+        return Prompt("scale", query, noun, examples, options, background=background)
+    form: Form = "rephrase" if _REPHRASE.search(instruction) else "text"
+    return Prompt(form, query, noun, examples, background=background)
+
+
+def split_instruction(turn: str) -> tuple[str, str]:
+    """Instruction and text of a user turn: cut after the option list, if there is one, and the first colon from there.
+
+    A turn without such a colon is all text.
+    """
+    listed = _OPTIONS.search(turn)
+    colon = turn.find(":", listed.end() if listed else 0)
+    return (turn[: colon + 1], turn[colon + 1 :].strip()) if colon >= 0 else ("", turn.strip())

@@ -1,0 +1,71 @@
+"""One word finds everything: a stage's name is its module, its params section, its data folder and its test file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from hydra_ml.io.params_file import load_params
+from hydra_ml.params import Params
+
+ROOT = Path(__file__).parents[2]
+PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+STAGES = list(PIPELINE)
+ORDER = "prepare validate retrieve annotate train_reranker rerank generate train_adapter evaluate".split()
+
+
+def test_stages_of_dvc_are_the_modules_of_stages_and_nothing_else():
+    modules = {p.stem for p in (ROOT / "hydra_ml/stages").glob("*.py")} - {"__init__", "command"}
+    assert modules == set(STAGES)
+    assert STAGES == ORDER
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_has_its_section_test_and_folder(stage):
+    assert stage in {field.alias or name for name, field in Params.model_fields.items()}
+    assert (ROOT / f"tests/stages/test_{stage}.py").exists()
+    outs = str(PIPELINE[stage]["do"])
+    assert f"data/{stage}/${{item}}" in outs
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_params_key_a_stage_declares_exists(stage):
+    document = load_params(ROOT / "params.yaml").model_dump(by_alias=True)
+    for key in PIPELINE[stage]["do"]["params"]:
+        value = document
+        for part in key.split("."):
+            assert part in value, f"{stage} declares {key}, which params.yaml does not know"
+            value = value[part]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_declares_every_params_key_it_reads(stage):
+    source = (ROOT / f"hydra_ml/stages/{stage}.py").read_text("utf-8")
+    declared = PIPELINE[stage]["do"]["params"]
+    for read in set(re.findall(r"params\.([a-z_]+)(?:\.([a-z_]+))?", source)):
+        section, key = read[0].rstrip("_"), read[1]
+        full = f"{section}.{key}" if key else section
+        if section == "llm" or "hydra_ml" in section:  # how a call is retried changes no answer; llm.model is declared
+            continue
+        covered = any(full == d or full.startswith(d + ".") or (not key and d.startswith(section + ".")) for d in declared)
+        assert covered, f"{stage} reads params.{full} but dvc.yaml does not declare it: a change would not re-run it"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_command_and_its_dependencies_agree(stage):
+    do = PIPELINE[stage]["do"]
+    assert f"-m hydra_ml.stages.{stage} --task ${{item}}" in do["cmd"]
+    inputs = set(re.findall(r"data/(\w+)/\$\{item\}", do["cmd"])) - {stage}
+    declared = {m for dep in do["deps"] for m in re.findall(r"data/(\w+)/\$\{item\}", dep)}
+    assert inputs <= declared
+    for dep in do["deps"]:
+        if "${item}" not in dep:
+            assert (ROOT / dep).exists(), f"{stage} depends on {dep}, which is not there"
+
+
+def test_params_file_states_every_key_with_its_default():
+    written = YAML(typ="safe").load((ROOT / "params.yaml").read_text("utf-8"))
+    assert written == Params().model_dump(by_alias=True)

@@ -1,0 +1,61 @@
+"""dual and cross, both end to end: read pairs, train on a planted taste, save, load, score the same."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hydra_ml import params
+from hydra_ml.io.components import Component, save_component, train_and_report
+from hydra_ml.io.pair_reader import PairReader
+from hydra_ml.training import ComponentRows
+
+SMALL = {"width": 8, "epochs": 3, "batch_size": 16, "ridge": [0.1, 1.0]}
+
+
+def planted_rows(n=24):
+    """ann likes storms, bob likes politics; the query says nothing."""
+    words = ["storm over the coast", "election and parliament"]
+    rows, queries = [], []
+    for user in ("ann", "bob"):
+        for i in range(n):
+            query_id = f"{user}{i}"
+            queries.append((query_id, user, "train", "known", f"2020-01-{i + 1:02d}"))
+            rows.append((query_id, "what next?", words[i % 2], float((i % 2 == 0) == (user == "ann"))))
+    table = pd.DataFrame(rows, columns=["query_id", "a", "b", "label"])
+    facts = pd.DataFrame(queries, columns=["query_id", "user_id", "role", "cohort", "date"])
+    evidence = np.zeros((len(table), 2), dtype=np.float32)
+    return ComponentRows(table, evidence, table["label"].to_numpy(dtype=np.float32)), facts
+
+
+@pytest.mark.parametrize(
+    ("encoder", "head"), [("dual", "residual"), ("dual", "mlp"), ("cross", "residual"), ("cross", "mlp")]
+)
+def test_every_kind_trains_saves_loads_and_tells_the_users_apart(tmp_path, encoder, head):
+    rows, facts = planted_rows()
+    train = params.Train(encoder=encoder, head=head, learning_rate=2e-3 if encoder == "dual" else 1e-4, **SMALL)
+    reader = PairReader(train, params.Encoder(max_tokens=16), tmp_path / "cache", seed=0)
+    fitted = train_and_report(rows, facts, train, reader, 0, "test")
+    save_component(fitted, tmp_path / "out", reader, task="LaMP_2", component="adapter", rows=rows)
+
+    component = Component(tmp_path / "out", PairReader(train, params.Encoder(max_tokens=16), tmp_path / "cache", seed=0))
+    users = facts["user_id"].to_numpy(dtype=str)
+    personal, shared = component.score(rows.table["a"].tolist(), rows.table["b"].tolist(), rows.evidence, users)
+    in_memory, _ = type(component).score(_as_component(fitted, reader), rows.table["a"].tolist(), rows.table["b"].tolist(), rows.evidence, users)
+    assert personal.tobytes() == in_memory.tobytes()
+    assert np.mean((personal > 0) == (rows.labels > 0.5)) > 0.95
+    assert np.mean((shared > 0) == (rows.labels > 0.5)) == pytest.approx(0.5, abs=0.1)
+
+
+def _as_component(fitted, reader):
+    component = Component.__new__(Component)
+    component.reader, component.shared, component.heads = reader, fitted.shared, fitted.heads
+    return component
+
+
+def test_evaluated_queries_cannot_be_trained_on(tmp_path):
+    rows, facts = planted_rows()
+    facts.loc[3, "role"] = "evaluate"
+    train = params.Train(**SMALL)
+    reader = PairReader(train, params.Encoder(max_tokens=16), tmp_path, seed=0)
+    with pytest.raises(Exception, match="evaluated queries never enter a fit"):
+        train_and_report(rows, facts, train, reader, 0, "test")

