@@ -82,7 +82,9 @@ def test_dated_caps_give_known_places_to_evaluated_users_first() -> None:
 
 def test_pooling_takes_each_item_once_oldest_first() -> None:
     first = asks("q1", "x", movie("b", date="2020-02-01"), movie("a", date="2020-01-01"))
-    second = asks("q2", "y", movie("A ", date="2020-01-01"), movie("c", date="2020-03-01"), movie("a", date="2021-01-01"))
+    second = asks(
+        "q2", "y", movie("A ", date="2020-01-01"), movie("c", date="2020-03-01"), movie("a", date="2021-01-01")
+    )
     history = pool_history(MOVIES, "ann", [first, second], chosen=[second], limit=9)
     assert texts(history) == ["a", "b", "c", "a"]  # "A " is "a" of the same day; "a" of another day is another record
     assert history.profiles["q1"].tolist() == [0, 1]
@@ -113,7 +115,10 @@ def test_empty_profile_is_an_empty_history() -> None:
 
 def test_record_ids_name_content_and_user() -> None:
     record = read_record(MOVIES, "ann", movie("A robot  falls in love", "romance", "2020-01-01"))
-    assert record.record_id == read_record(MOVIES, "ann", movie("a robot falls in LOVE", "romance", "2020-01-01")).record_id
+    assert (
+        record.record_id
+        == read_record(MOVIES, "ann", movie("a robot falls in LOVE", "romance", "2020-01-01")).record_id
+    )
     others = [
         read_record(MOVIES, "bob", movie("A robot falls in love", "romance", "2020-01-01")),
         read_record(MOVIES, "ann", movie("A robot falls in love", "comedy", "2020-01-01")),
@@ -151,7 +156,10 @@ def test_held_out_by_equal_question_of_anyone() -> None:
 def test_held_out_by_equal_free_text_answer() -> None:
     question = Question("q", PAPERS.templated("We study heads."), (), "ann", "")
     evaluated = evaluated_content(PAPERS, [question], {"q": "On Heads"})
-    items = [{"id": "1", "title": "On heads", "abstract": "another wording"}, {"id": "2", "title": "X", "abstract": "y"}]
+    items = [
+        {"id": "1", "title": "On heads", "abstract": "another wording"},
+        {"id": "2", "title": "X", "abstract": "y"},
+    ]
     records = [read_record(PAPERS, "bob", item) for item in items]
     assert held_out(PAPERS, records, evaluated).tolist() == [True, False]
 

@@ -70,8 +70,10 @@ def test_hidden_records_change_nothing() -> None:
 
 
 def test_equal_scores_go_to_the_newer_record() -> None:
-    ranking = rank_bm25(["same words", "other text", "same words", "same words"], ["same"], np.ones((1, 4), dtype=bool), 3)
+    texts = ["same words", "b", "same words", "same words", "c", "d", "e", "f"]
+    ranking = rank_bm25(texts, ["same"], np.ones((1, 8), dtype=bool), 3)
     assert ranking.record_idx.tolist() == [3, 2, 0]
+    assert len(set(ranking.score)) == 1
     assert ranking.rank.tolist() == [0, 1, 2]
     assert ranking.score.dtype == np.float32
     assert ranking.rank.dtype == np.int16

@@ -106,7 +106,7 @@ def run_checks(table_name: str, table: pd.DataFrame, row_ids: pd.Series, checks:
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # its import sets INFO
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)  # its import sets INFO
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     frame = table[[name for name in table.columns if name in {check.column for check in checks}]]

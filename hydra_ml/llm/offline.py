@@ -11,17 +11,21 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from random import Random
 
 import numpy as np
 
 from hydra_ml.llm.offline_choice import (
+    TONES,
     draw,
     grade_logits,
-    grade_phrases,
     option_logits,
     option_phrase,
     reference_logits,
+    sentences,
+    tone,
+    tone_axis,
 )
 from hydra_ml.llm.offline_embed import Embedder, Encode
 from hydra_ml.llm.offline_prompt import Prompt, read_prompt
@@ -71,26 +75,43 @@ class OfflineModel:
         if prompt.form == "rephrase":
             voice = Voice(prompt.examples)
             return lambda temperature, rng: voice.write(prompt.query, temperature, rng)
-        logits = await (self._reference_logits(prompt) if prompt.references else self._option_logits(prompt))
+        if prompt.form == "references":
+            logits = await self._reference_logits(prompt)
+        elif prompt.form == "scale":
+            logits = await self._grade_logits(prompt)
+        else:
+            logits = await self._option_logits(prompt)
         return lambda temperature, rng: prompt.options[draw(logits, temperature, rng.random())]
 
     async def _option_logits(self, prompt: Prompt) -> np.ndarray:
-        n = len(prompt.options)
-        graded = prompt.form == "scale"
-        phrases = grade_phrases(n) if graded else [option_phrase(option, prompt.noun) for option in prompt.options]
+        phrases = [option_phrase(option, prompt.noun) for option in prompt.options]
         vectors = await self._embedder.embed([prompt.query, *phrases, *(text for text, _ in prompt.examples)])
-        query, options, examples = vectors[0], vectors[1 : 1 + n], vectors[1 + n :]
-        idx_of = {option.casefold(): idx for idx, option in enumerate(prompt.options)}
-        answers = [idx_of.get(answer.strip(" .\"'").casefold()) for _, answer in prompt.examples]
-        if graded:
-            return grade_logits(query, options, examples, answers)
+        query, options, examples = vectors[0], vectors[1 : 1 + len(phrases)], vectors[1 + len(phrases) :]
         background = prompt.background.casefold()
-        return option_logits(query, options, examples, answers, [background.count(option) for option in idx_of])
+        mentions = [background.count(option.casefold()) for option in prompt.options]
+        return option_logits(query, options, examples, answer_indices(prompt), mentions)
+
+    async def _grade_logits(self, prompt: Prompt) -> np.ndarray:
+        texts = [prompt.query, *(text for text, _ in prompt.examples)]
+        spoken = [sentences(text) for text in texts]
+        poles = [phrase for pair in TONES for phrase in pair]
+        vectors = await self._embedder.embed([*poles, *texts, *chain.from_iterable(spoken)])
+        axis = tone_axis(vectors[: len(poles)].reshape(len(TONES), 2, -1))
+        likeness = vectors[len(poles) + 1 : len(poles) + len(texts)] @ vectors[len(poles)]
+        starts = np.cumsum([len(poles) + len(texts), *map(len, spoken)])
+        tones = [tone(vectors[start:stop], axis) for start, stop in pairwise(starts)]
+        return grade_logits(len(prompt.options), tones[0], tones[1:], likeness, answer_indices(prompt))
 
     async def _reference_logits(self, prompt: Prompt) -> np.ndarray:
         vectors = await self._embedder.embed([*prompt.references, *(prompt.titles or [prompt.query])])
         n = len(prompt.references)
         return reference_logits(vectors[:n], vectors[n:])
+
+
+def answer_indices(prompt: Prompt) -> list[int | None]:
+    """Which option each example's answer is; None for one that is no option."""
+    idx_of = {option.casefold(): idx for idx, option in enumerate(prompt.options)}
+    return [idx_of.get(answer.strip(" .\"'").casefold()) for _, answer in prompt.examples]
 
 
 def count_tokens(text: str) -> int:

@@ -6,6 +6,7 @@ categories (LaMP-2N form): examples count more than the label's name does, but d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,19 +15,22 @@ LABEL_WEIGHT = 12.0  # logit per unit of cosine between the text and an option's
 EXAMPLE_WEIGHT = 1.5  # logit per example at cosine 1 - EXAMPLE_BASE
 EXAMPLE_BASE = 0.3  # an example of another topic still tells what its author tends to answer
 BACKGROUND_WEIGHT = 0.7  # logit per doubling of an option's mentions in the system turn
-GRADE_WEIGHT = 14.0
+TONE_WEIGHT = 6.0  # per unit of cosine, before it saturates: one very bad sentence is one bad sentence
+TONE_REACH = 1.25  # half scales per unit of tone
 GRADE_SPREAD = 0.75  # grades
-GRADE_PRIOR = 0.6  # examples' worth of trust in the zero-shot reading of a scale
-REFERENCE_WEIGHT = 6.0
+GRADE_PRIOR = 0.6  # examples' worth of trust in the tone alone
+REFERENCE_WEIGHT = 10.0
+MAX_SENTENCES = 10  # of a review whose tone is read
 
-# From the lowest grade to the highest; a scale of another length takes the nearest of them.
-GRADE_PHRASES = (
-    "Terrible, a complete waste of money. It broke, I hate it and I want a refund.",
-    "Disappointing and poor. It has serious problems and I would not buy it again.",
-    "It is okay, average. Some good points and some bad points, nothing special.",
-    "Good, I like it. It works well apart from a small flaw.",
-    "Excellent, perfect, I love it! The best I ever had, highly recommended.",
+# The same thing said in blame and in praise: their differences point from bad to good, whatever the topic.
+TONES = (
+    ("The product is terrible and I hate it.", "The product is excellent and I love it."),
+    ("I am unhappy and disappointed with it.", "I am happy and delighted with it."),
+    ("This is bad.", "This is good."),
+    ("A waste of money, I regret buying it.", "A great value, I recommend buying it."),
+    ("It works badly, poor quality.", "It works great, high quality."),
 )
+_SENTENCE_GAP = re.compile(r"(?<=[.!?])\s+")
 
 
 def option_phrase(option: str, noun: str) -> str:
@@ -48,32 +52,39 @@ def option_logits(
     return np.asarray(logits)
 
 
+def sentences(text: str) -> list[str]:
+    """The first MAX_SENTENCES sentences of a text, at least one."""
+    return _SENTENCE_GAP.split(text.strip())[:MAX_SENTENCES]
+
+
+def tone_axis(pairs: np.ndarray) -> np.ndarray:
+    """The unit direction [D] from blame to praise, from the vectors of TONES [P, 2, D]."""
+    steps = pairs[:, 1] - pairs[:, 0]
+    axis = (steps / np.linalg.norm(steps, axis=1, keepdims=True)).mean(axis=0)
+    return np.asarray(axis / np.linalg.norm(axis))
+
+
+def tone(sentence_vectors: np.ndarray, axis: np.ndarray) -> float:
+    """How a text sounds, from -1 (blame) to 1 (praise): the mean over its sentences [S, D]."""
+    return float(np.tanh(TONE_WEIGHT * (sentence_vectors @ axis)).mean())
+
+
 def grade_logits(
-    query: np.ndarray, phrases: np.ndarray, examples: np.ndarray, answers: Sequence[int | None]
+    n: int, tone: float, example_tones: Sequence[float], likeness: np.ndarray, answers: Sequence[int | None]
 ) -> np.ndarray:
-    """Logits [G] of grades: the text's own tone, moved by how far examples' grades lie from the tone of their texts."""
-    grades = np.arange(len(phrases))
-    mean = _tone(query, phrases)
+    """Logits [n] of grades: the text's own tone, moved by how far examples' grades lie from the tone of their texts.
+
+    `likeness` [E] is the cosine of each example to the text, `answers` its grade counted from 0, None for no grade.
+    """
+    half = (n - 1) / 2
     moved, weights = 0.0, GRADE_PRIOR
-    for vector, answer in zip(examples, answers, strict=True):
+    for example_tone, alike, answer in zip(example_tones, likeness, answers, strict=True):
         if answer is not None:
-            weight = EXAMPLE_BASE + max(float(vector @ query), 0.0)
-            moved += weight * (answer - _tone(vector, phrases))
+            weight = EXAMPLE_BASE + max(float(alike), 0.0)
+            moved += weight * (answer - half * (1 + TONE_REACH * example_tone))
             weights += weight
-    mean = min(max(mean + moved / weights, 0.0), len(phrases) - 1.0)
-    return np.asarray(-((grades - mean) ** 2) / (2 * GRADE_SPREAD**2))
-
-
-def _tone(text: np.ndarray, phrases: np.ndarray) -> float:
-    """The expected grade index of a text taken alone."""
-    shares = softmax(GRADE_WEIGHT * (phrases @ text))
-    return float(shares @ np.arange(len(phrases)))
-
-
-def grade_phrases(n: int) -> list[str]:
-    """One phrase per grade of an n-grade scale, lowest first."""
-    step = (len(GRADE_PHRASES) - 1) / max(n - 1, 1)
-    return [GRADE_PHRASES[round(grade * step)] for grade in range(n)]
+    mean = half * (1 + TONE_REACH * tone) + moved / weights
+    return np.asarray(-((np.arange(n) - min(max(mean, 0.0), n - 1.0)) ** 2) / (2 * GRADE_SPREAD**2))
 
 
 def reference_logits(references: np.ndarray, titles: np.ndarray) -> np.ndarray:

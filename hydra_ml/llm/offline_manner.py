@@ -97,16 +97,18 @@ def _shared_run(runs: Sequence[Sequence[str]]) -> list[str]:
     return shared
 
 
-def in_manner(text: str, manner: Manner) -> str:
-    """The words in the manner's case, with its ending in place of their own."""
+def in_manner(text: str, manner: Manner, *, starts: bool = True) -> str:
+    """The words in the manner's case, with its ending in place of their own; `starts` if nothing stands before them."""
     text = _END.sub("", text.strip().rstrip(",;:-"))
     if manner.case == "lower":
         text = text.lower()
     elif manner.case == "upper":
         text = text.upper()
     elif manner.case == "title":
-        text = " ".join(_large(word) if idx == 0 else _title_word(word) for idx, word in enumerate(text.split()))
-    else:
+        text = " ".join(
+            _large(word) if starts and idx == 0 else _title_word(word) for idx, word in enumerate(text.split())
+        )
+    elif starts:
         text = _large(text)
     return text + manner.ending
 

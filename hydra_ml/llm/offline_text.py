@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -69,6 +70,9 @@ class Writer:
         self._lower = [word.lower() for word in bare]
         self._manners = [manner_of(answer) for answer in answers]
         self._opening, self._closing = shared_opening(answers), shared_closing(answers)
+        shortest = min((len(answer.split()) for answer in answers), default=0)
+        if len(self._opening.split()) + len(self._closing.split()) >= shortest:  # some answer is nothing but these
+            self._closing = ""
         own_words = {_EDGE.sub("", word).lower() for word in " ".join([*answers, background]).split()}
         counts = Counter(self._lower)
         stop = np.array([word in _STOP or not word for word in self._lower], dtype=bool)
@@ -89,25 +93,28 @@ class Writer:
         """One answer: the best at temperature 0; else phrase, length and manner are drawn. "" for an empty text."""
         manner = usual_manner(self._manners) if temperature == 0 else draw_manner(self._manners, rng)
         affixed = len(self._opening.split()) + len(self._closing.split())
-        n_words = max(3, round(manner.n_words) - affixed)
+        n_words = round(manner.n_words) - affixed
+        if self._opening and n_words < 1:
+            return self._opening
+        n_words = max(2 if affixed else 3, n_words)
         lead = ""
         if manner.two_parts and not self._opening and n_words >= 6:
             start, stop = self._pick(2, temperature, rng)
             lead = " ".join(self._words[start:stop])
             n_words -= stop - start
         start, stop = self._pick(n_words, temperature, rng)
-        return self._dress(" ".join(self._words[start:stop]), lead, manner)
+        return self._dress(self._words[start:stop], lead, manner)
 
-    def _dress(self, phrase: str, lead: str, manner: Manner) -> str:
+    def _dress(self, words: list[str], lead: str, manner: Manner) -> str:
+        opening = self._opening.split()
+        if opening and words[0].lower() == opening[-1].lower():  # "Travel" + "travel to Boston"
+            words = words[1:]
+        phrase = " ".join(words)
         closes = bool(self._closing) and not phrase.lower().endswith(self._closing.lower())
-        if closes:
-            manner = Manner(manner.n_words, manner.case, "", manner.two_parts)
-        phrase = in_manner(phrase, manner)
+        phrase = in_manner(phrase, replace(manner, ending="" if closes else manner.ending), starts=not opening)
         if lead and not set(lead.lower().split()) & set(phrase.lower().split()):
-            phrase = f"{in_manner(lead, Manner(2, manner.case, '', False))}: {phrase}"
-        if self._opening and not phrase.lower().startswith(self._opening.lower()):
-            phrase = f"{self._opening} {phrase}"
-        return f"{phrase} {self._closing}" if closes else phrase
+            phrase = f"{in_manner(lead, replace(manner, ending=''))}: {phrase}"
+        return " ".join([*opening, phrase, *([self._closing] if closes else [])])
 
     def _pick(self, n_words: int, temperature: float, rng: Random) -> tuple[int, int]:
         """Where a phrase of about n words starts and stops; the whole text if it holds no phrase."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from random import Random
 
-from hydra_ml.llm.offline_manner import DEFAULT, draw_manner, in_manner, manner_of, usual_manner
+from hydra_ml.llm.offline_manner import DEFAULT, draw_manner, in_manner, manner_of, shared_opening, usual_manner
 
 _CONTRACTIONS = (
     (re.compile(r"\b(do|does|did|is|are|was|were|have|has|had|could|should|would) not\b", re.IGNORECASE), r"\1n't"),
@@ -29,6 +29,8 @@ _LOOSENED = (  # what a model may do of its own accord, at a temperature
     (re.compile(r"\bbecause\b"), "cause"),
     (re.compile(r"\byou\b"), "u"),
     (re.compile(r"\b(?:really|very) "), "so "),
+    (re.compile(r"^(?:I am|I'm|It is|It's) (?=\w+)"), ""),
+    (re.compile(r"(?<=[.!?])\s+[^.!?]+[.!?]*$"), ""),  # drops the last sentence
 )
 _CONTRACTED = re.compile(r"\w['’](?:t|m|re|s|ll|ve|d)\b", re.IGNORECASE)
 _TOKEN = re.compile(r"\w[\w'’]*|[^\w\s]+")
@@ -50,6 +52,7 @@ class Voice:
             self._bodies.append(body or answer)
             self._tails.append(tail)
             changes.update(respellings(text, body))
+        self._opening = shared_opening(self._bodies)
         self._manners = [manner_of(body) for body in self._bodies]
         answered = " " + " ".join(" ".join(_TOKEN.findall(body.lower())) for body in self._bodies) + " "
         best: dict[str, str] = {}
@@ -69,7 +72,7 @@ class Voice:
             manner = draw_manner(self._manners, rng) if self._manners else DEFAULT
             tail = rng.choice(self._tails) if self._tails else ""
             contracts = rng.random() < (0.9 if self._contracts else 0.1)
-            loosened = 0.1 if self._manners else 0.3
+            loosened = 0.2 if self._manners else 0.3
         for plain, own in self._respellings.items():
             if temperature == 0 or rng.random() < 0.9:
                 whole_words = rf"(?<![\w']){re.escape(plain)}(?![\w'])"
@@ -82,12 +85,13 @@ class Voice:
                 text = pattern.sub(short, text)
         if self._manners and manner.ending.strip("."):  # who ends on "!!" writes it after every sentence
             text = _STOPS.sub(lambda found: found.group() if "?" in found.group() else manner.ending, text)
-        return " ".join(f"{in_manner(text, manner)} {tail}".split())
+        opening = "" if text.lower().startswith(self._opening.lower()) else self._opening
+        return " ".join(f"{opening} {in_manner(text, manner, starts=not opening)} {tail}".split())
 
 
 def split_tail(answer: str) -> tuple[str, str]:
-    """An answer and what hangs at its end: emoticons, emoji, laughter."""
-    words = answer.split()
+    """An answer and what hangs at its end: emoticons, emoji, laughter. Hashtags there belong to the topic: dropped."""
+    words = [word for word in answer.split() if not word.startswith("#")] or answer.split()
     n = len(words)
     while n > 1 and (_MARK.fullmatch(words[n - 1]) or _LAUGHTER.fullmatch(words[n - 1])):
         n -= 1
@@ -100,7 +104,8 @@ def respellings(text: str, answer: str) -> list[tuple[str, str]]:
     pairs = []
     for change, a, b, c, d in SequenceMatcher(None, plain, own, autojunk=False).get_opcodes():
         if change == "replace" and b - a <= LONGEST_RESPELLING and d - c <= LONGEST_RESPELLING:
-            before, after = " ".join(plain[a:b]), " ".join(own[c:d])
-            if before[-1].isalnum() and before[0].isalnum() and after[0].isalnum():
-                pairs.append((before, after))
+            word_by_word = b - a == d - c
+            whole = [(" ".join(plain[a:b]), " ".join(own[c:d]))]
+            changed = list(zip(plain[a:b], own[c:d], strict=True)) if word_by_word else whole
+            pairs += [pair for pair in changed if all(side[0].isalnum() and side[-1].isalnum() for side in pair)]
     return pairs

@@ -1,9 +1,10 @@
 """Fits the shared part (base, shared head theta_0, evidence weights) on the rows of all known users.
 
-    1. train on each user's older rows, watching the log loss on the newer ones; note the best epoch
-    2. train again from the start on all rows for that many epochs
+    1. fit the evidence alone (what the retriever or the LLM's votes say): a convex problem, solved exactly
+    2. from there, train base, shared head and evidence weights by AdamW: the base learns what the evidence leaves open
 
-With `joint` every known user also has a residual during training (the paper's stage 1); those residuals are thrown
+`model.factored` runs this twice: on each user's older rows, to choose the number of epochs on the newer ones, then on
+all rows. With `joint` every known user also has a residual during training (the paper's stage 1); those residuals are thrown
 away afterwards, since `fit_heads` solves all heads, known and new, on the finished base.
 """
 
@@ -16,9 +17,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from hydra_ml.model.fit_heads import fit_logistic
 from hydra_ml.model.heads import HeadKind, head_logits, initial_head, n_parameters
 from hydra_ml.model.pairs import Pairs
 
+EVIDENCE_RIDGE = 1.0  # keeps evidence weights finite where the evidence alone separates the rows
 JOINT_RIDGE = 0.01  # pull of a residual to zero while it is trained with the base; tuned on dev
 EVAL_BATCH = 1024
 
@@ -85,7 +88,10 @@ def _train(
 ) -> SharedPart:
     generator = torch.Generator().manual_seed(settings.seed)
     theta_0 = nn.Parameter(initial_head(settings.head, settings.width, generator))
-    weights = nn.Parameter(torch.zeros(rows.evidence.shape[1]))
+    start = fit_logistic(rows.evidence[fit], rows.labels[fit], ridge=EVIDENCE_RIDGE)
+    weights = nn.Parameter(torch.from_numpy(start[:-1]))
+    with torch.no_grad():
+        theta_0[-1] += float(start[-1])  # the bias is the last number of either kind of head
     user_ids, owner = np.unique(rows.user_ids.astype(str), return_inverse=True)
     n_residuals = len(user_ids) if settings.base_fit == "joint" else 0
     residuals = nn.Parameter(torch.zeros(n_residuals, n_parameters(settings.head, settings.width)))

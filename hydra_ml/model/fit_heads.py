@@ -63,6 +63,15 @@ def fit_heads(rows: HeadRows, *, kind: HeadKind, ridge: float, theta_0: np.ndarr
     return Heads(kind, width, tuple(user_ids.tolist()), table)
 
 
+def fit_logistic(x: np.ndarray, labels: np.ndarray, *, ridge: float) -> np.ndarray:
+    """Weights and bias float32 [E + 1] of one ridge logistic regression on x [N, E], labels [N] in 0..1."""
+    rows = torch.from_numpy(x).double().unsqueeze(0)  # [1, N, E]: a single user as far as Newton is concerned
+    ones = torch.ones(rows.shape[:2], dtype=rows.dtype)
+    solution = _newton(rows, torch.zeros_like(ones), torch.from_numpy(labels).double().unsqueeze(0), ones, ridge)
+    fitted: np.ndarray = solution[0].float().numpy()
+    return fitted
+
+
 def _padded_groups(owner: np.ndarray, n_users: int, width: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Users of like row count together: (users [u], row positions [u, n], real-row mask [u, n])."""
     counts = np.bincount(owner, minlength=n_users)

@@ -39,8 +39,8 @@ def draw_cues(rng: Random, taste: Taste, clashes: frozenset[frozenset[str]]) -> 
 
     Two favourites in one text is what makes the habit visible: the text alone does not say which of them wins.
     """
-    n_favourites = 2 if rng.random() < 0.85 else 1
-    n_cues = 3 if rng.random() < 0.4 else 2
+    n_favourites = 2 if rng.random() < 0.95 else 1
+    n_cues = 3 if rng.random() < 0.3 else 2
     while True:
         favourites = rng.sample(taste["favourites"], n_favourites)
         cues = favourites + rng.sample(taste["priority"][N_FAVOURITES:], n_cues - n_favourites)

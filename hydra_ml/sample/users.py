@@ -35,7 +35,7 @@ class Timeline:
 def draw_timeline(rng: Random, user_number: int) -> Timeline:
     """The calendar of one user: 20 to 60 history pieces, 30 on average; every eighth user has 3 to 9."""
     is_short = user_number % SHORT_HISTORY_EVERY == SHORT_HISTORY_EVERY - 1
-    n_history = rng.randint(3, 9) if is_short else 20 + int(40 * rng.betavariate(1, 3))
+    n_history = rng.randint(3, 9) if is_short else 20 + int(40 * rng.betavariate(1, 2))
     sizes = (rng.randint(1, 2), N_DEV, N_TEST)
     blocks: dict[str, range] = {}
     end = n_history

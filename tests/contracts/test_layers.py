@@ -15,7 +15,7 @@ PACKAGE = ROOT / "hydra_ml"
 # Lowest first. A module imports from its own layer or a lower one.
 LAYERS = [
     {"records", "errors", "params"},
-    {"tasks", "retrieval", "llm", "model", "measures", "statistics", "history", "pseudo_queries", "sample", "training_rows"},
+    {"tasks", "retrieval", "llm", "model", "measures", "statistics", "history", "pseudo_queries", "reference_pairs", "sample", "training_rows"},
     {"labels", "prompts", "reranker", "adapter", "training", "methods", "arena"},
     {"io"},
     {"stages", "cli"},

@@ -1,0 +1,51 @@
+"""Reading params.yaml: what is told when it cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hydra_ml.errors import ParamsError
+from hydra_ml.io.params_file import load_params
+from hydra_ml.params import Params
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_values_and_defaults(tmp_path: Path) -> None:
+    params = load_params(written(tmp_path, "seed: 7\nvalidate: {max_bad_share: 0.1}\nprepare:\n  train_users: null\n"))
+    assert params.seed == 7
+    assert params.validate_.max_bad_share == 0.1
+    assert params.prepare.train_users is None
+    assert params.retrieve == Params().retrieve
+
+
+def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
+    assert load_params(written(tmp_path, "# nothing yet\n")) == Params()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("seed: [1\nprepare: 2\n", "not YAML in line"),
+        ("seed: 1\nseed: 2\n", "not YAML in line 2"),
+        ("- a list\n", "(top level)"),
+        ("sede: 1\nprepare: {history: none}\n", "2 problem(s)"),
+    ],
+)
+def test_unfit_files(tmp_path: Path, text: str, told: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ParamsError) as caught:
+        load_params(path)
+    assert told in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="no such file"):
+        load_params(tmp_path / "params.yaml")
