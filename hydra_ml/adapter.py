@@ -15,7 +15,7 @@ import pandas as pd
 from hydra_ml.labels import positive_labels
 from hydra_ml.tasks.task import Task
 
-EVIDENCE = ("log_vote_share", "is_greedy")  # what the LLM itself says, with learned shared weights
+EVIDENCE = ("log_vote_share", "is_greedy", "history_support")  # scored with weights that all users share
 GREEDY = 0  # sample_idx of the temperature-0 answer; the samples are 1..n
 
 
@@ -36,11 +36,26 @@ def distinct_candidates(answers: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def vote_evidence(candidates: pd.DataFrame) -> np.ndarray:
-    """Evidence float32 [N, 2]: log of the vote share, add-half smoothed so that a greedy answer without votes stays
-    finite, and 1 for the greedy answer."""
+def with_every_label(candidates: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """The candidates and, for closed answer sets, every other label with 0 votes; other tasks' unchanged.
+
+    For training only: a label the LLM did not propose is a wrong answer it could have given, or the right one it
+    missed, and both teach what a user's answers look like. It costs no LLM call. Serving chooses among proposals.
+    """
+    if task.kind not in ("label", "rating"):
+        return candidates
+    of_query = candidates.drop_duplicates("query_id")
+    every = of_query.loc[of_query.index.repeat(len(task.labels))].reset_index(drop=True)
+    every = every.assign(answer=list(task.labels) * len(of_query), votes=0, is_greedy=False)
+    both = pd.concat([candidates, every], ignore_index=True)
+    return both.drop_duplicates(["query_id", "answer"], keep="first").reset_index(drop=True)
+
+
+def candidate_evidence(candidates: pd.DataFrame, support: np.ndarray) -> np.ndarray:
+    """Evidence float32 [N, 3]: log of the vote share, add-half smoothed so that an answer without votes stays finite;
+    1 for the greedy answer; and the history's support [N] (`support.history_support`)."""
     share = (candidates["votes"].to_numpy() + 0.5) / (candidates["n_samples"].to_numpy() + 1.0)
-    return np.stack([np.log(share), candidates["is_greedy"].to_numpy()], axis=1).astype(np.float32)  # [N, 2]
+    return np.stack([np.log(share), candidates["is_greedy"].to_numpy(), support], axis=1).astype(np.float32)  # [N, 3]
 
 
 def training_candidates(
@@ -52,16 +67,17 @@ def training_candidates(
     positive (the released code's way); its votes are 0 of n, like an answer the LLM never gave.
     """
     if task.kind != "text" or text_labels == "above_mean":
-        columns = (candidates["answer"].tolist(), candidates["gold"].tolist(), candidates["query_id"].tolist())
-        return candidates, positive_labels(task, *columns)
-    golds = candidates.groupby("query_id", as_index=False).first()
+        table = with_every_label(candidates, task)
+        columns = (table["answer"].tolist(), table["gold"].tolist(), table["query_id"].tolist())
+        return table, positive_labels(task, *columns)
+    golds = candidates.drop_duplicates("query_id")
     golds = golds.assign(answer=golds["gold"], votes=0, is_greedy=False)
     table = pd.concat([candidates[candidates["answer"] != candidates["gold"]], golds], ignore_index=True)
     return table, (table["answer"] == table["gold"]).to_numpy().astype(np.float32)
 
 
 def choose_best(candidates: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
-    """The chosen answer per query: query_id, answer, score. Equal scores go to the greedy answer, then to more votes."""
+    """The chosen answer per query: query_id, answer, score. Equal scores go to the greedy answer, then to votes."""
     table = candidates[["query_id", "answer", "is_greedy", "votes"]].assign(score=scores)
     table = table.sort_values(
         ["query_id", "score", "is_greedy", "votes", "answer"], ascending=[True, False, False, False, True]

@@ -32,7 +32,9 @@ PARAMS = Path("params.yaml")
 
 @app.command()
 def run(
-    data: Annotated[Path | None, typer.Option(help="folder of LaMP_n/{train,dev,test}; default: bundled sample")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="folder of LaMP_n/{train,dev,test}; default: bundled sample")
+    ] = None,
     params: ParamsOption = PARAMS,
 ) -> None:
     """Bring the data in, run the whole pipeline through `dvc repro`, and print the results."""
@@ -102,7 +104,9 @@ def data_add(folder: Path, params: ParamsOption = PARAMS) -> None:
 @data_app.command("fetch")
 def data_fetch(
     tasks: Annotated[list[str], typer.Argument(help="LaMP_1 ... LaMP_7, LaMP_2N; not LaMP_6, which is licensed")],
-    to: Annotated[Path, typer.Option(help="folder to download into; then `hydra-ml data add` it")] = Path("data/incoming"),
+    to: Annotated[Path, typer.Option(help="folder to download into; then `hydra-ml data add` it")] = Path(
+        "data/incoming"
+    ),
     time_based: Annotated[bool, typer.Option(help="the time split, with user ids and dates")] = True,
 ) -> None:
     """Download official LaMP files; goes on where an earlier download stopped."""
@@ -115,7 +119,7 @@ def data_fetch(
 @llm_app.command("serve")
 def llm_serve(host: str = "127.0.0.1", port: int = 8321, params: ParamsOption = PARAMS) -> None:
     """Serve the offline model as an OpenAI-compatible server."""
-    from hydra_ml.io.encoders import LazyEncoder
+    from hydra_ml.io.lazy_encoder import LazyEncoder
     from hydra_ml.io.llm import serve
     from hydra_ml.io.params_file import load_params
 

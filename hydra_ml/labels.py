@@ -14,9 +14,7 @@ from hydra_ml.measures import rewards
 from hydra_ml.tasks.task import Task
 
 
-def positive_labels(
-    task: Task, answers: Sequence[str], golds: Sequence[str], query_ids: Sequence[str]
-) -> np.ndarray:
+def positive_labels(task: Task, answers: Sequence[str], golds: Sequence[str], query_ids: Sequence[str]) -> np.ndarray:
     """1.0 where the answer is a good one, else 0.0, float32 [N].
 
     Closed answer sets: the answer is the gold. Free text: its (ROUGE-1 + ROUGE-L)/2 lies above the mean over the same

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from hydra_ml.adapter import GREEDY, answer_texts, choose_best, distinct_candidates, vote_evidence
+from hydra_ml.adapter import GREEDY, answer_texts, candidate_evidence, choose_best, distinct_candidates
 from hydra_ml.tasks.task import Task
 
 GREEDY_ARMS = {  # method -> arm
@@ -30,6 +30,7 @@ ADAPTER_ARMS = {  # method -> arm, whether heads are personal
 
 # (a texts, b texts, evidence [N, E], user_ids [N]) -> personal and shared scores, float32 [N] each
 ScorePairs = Callable[[list[str], list[str], np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+Support = Callable[[pd.DataFrame], np.ndarray]  # candidate rows -> the history's support of each, float32 [N]
 
 
 def greedy_predictions(answers: pd.DataFrame) -> pd.DataFrame:
@@ -40,11 +41,11 @@ def greedy_predictions(answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def adapter_predictions(
-    answers: pd.DataFrame, queries: pd.DataFrame, task: Task, score: ScorePairs
+    answers: pd.DataFrame, queries: pd.DataFrame, task: Task, *, score: ScorePairs, support: Support
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows method, query_id, answer, is_parsed, score of the methods that choose, and every scored candidate.
 
-    The second table (arm, query_id, answer, votes, is_greedy, personal, shared) is what "why did it say that?" reads.
+    The second table (arm, query_id, answer, votes, is_greedy, support, personal, shared) is what "why did it say that?" reads.
     """
     arms = {arm for arm, _ in ADAPTER_ARMS.values()}
     parts = [
@@ -53,10 +54,14 @@ def adapter_predictions(
         if (answers["arm"] == arm).any()
     ]
     candidates = pd.concat(parts, ignore_index=True)
-    rows = candidates.merge(queries[["query_id", "user_id", "input", "text"]], on="query_id", validate="many_to_one")
-    user_ids = rows["user_id"].to_numpy(dtype=str)
-    personal, shared = score(rows["text"].tolist(), answer_texts(rows, task), vote_evidence(rows), user_ids)
-    scored = rows[["arm", "query_id", "answer", "votes", "n_samples", "is_greedy"]].assign(personal=personal, shared=shared)
+    columns = ["query_id", "user_id", "input", "text", "profile"]
+    rows = candidates.merge(queries[columns], on="query_id", validate="many_to_one")
+    rows = rows.assign(b=answer_texts(rows, task))
+    evidence = candidate_evidence(rows, support(rows))
+    personal, shared = score(rows["text"].tolist(), rows["b"].tolist(), evidence, rows["user_id"].to_numpy(dtype=str))
+    scored = rows[["arm", "query_id", "answer", "votes", "n_samples", "is_greedy"]].assign(
+        personal=personal, shared=shared
+    )
     parsed = answers.groupby(["arm", "query_id", "answer"], as_index=False)["is_parsed"].max()
     chosen = []
     for method, (arm, is_personal) in ADAPTER_ARMS.items():

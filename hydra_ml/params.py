@@ -79,14 +79,14 @@ class Train(Section):
 
     encoder: Literal["dual", "cross"] = "dual"
     head: Literal["residual", "mlp"] = "residual"
-    base_fit: Literal["shared", "joint"] = "shared"  # heads left out of, or learned with, the base
+    base_fit: Literal["shared", "joint"] = "joint"  # heads left out of, or learned with, the base
     width: Annotated[int, Field(gt=0, le=4096)] = 64  # h: numbers per head, less one
     epochs: Positive = 8
     batch_size: Positive = 256
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     dropout: Share = 0.1
-    ridge: list[Annotated[float, Field(gt=0)]] = Field(default=[0.3, 1.0, 3.0, 10.0, 30.0, 100.0], min_length=1)
+    ridge: list[Annotated[float, Field(gt=0)]] = Field(default=[1.0, 3.0, 10.0, 30.0, 100.0, 300.0], min_length=1)
     held_back: Share = 0.2  # share of each user's history, the newest, that chooses epochs and ridge
 
 
@@ -137,7 +137,10 @@ class Params(Section):
 
 
 def parse_params(raw: Any, where: str) -> Params:
-    """Checked parameters from a mapping as YAML gives it. Raises ParamsError that lists every problem; `where` names the file."""
+    """Checked parameters from a mapping as YAML gives it; `where` names the file in errors.
+
+    Raises ParamsError that lists every problem.
+    """
     try:
         return Params.model_validate({} if raw is None else raw)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""From queries and chosen records to the chats the LLM is asked: one place, so training and serving prompts cannot differ.
+"""From queries and chosen records to the LLM's chats: one place, so training and serving prompts cannot differ.
 
 Knows nothing of how records were chosen or who answers.
 """
@@ -18,7 +18,9 @@ RecordBook = Mapping[tuple[str, str], Record]  # (user_id, record_id) -> record
 def record_book(records: pd.DataFrame) -> RecordBook:
     """Every record by user and id: a prompt can only be built from the query's own user's records."""
     columns = (records[name] for name in ("record_id", "user_id", "text", "input", "answer", "date"))
-    return {(record.user_id, record.record_id): record for record in (Record(*row) for row in zip(*columns, strict=True))}
+    return {
+        (record.user_id, record.record_id): record for record in (Record(*row) for row in zip(*columns, strict=True))
+    }
 
 
 def top_records(ranking: pd.DataFrame, k: int) -> dict[str, list[str]]:
@@ -38,7 +40,7 @@ def build_prompts(
 
 
 def parse_answers(answers: Sequence[str], inputs: Sequence[str], task: Task) -> tuple[list[str], list[bool]]:
-    """Answers in the task's own spelling, and whether each could be parsed; an answer that could not stays as it came."""
+    """Answers in the task's own spelling, and whether each could be parsed; one that could not stays as it came."""
     parsed = [task.parse_answer(answer, input) for answer, input in zip(answers, inputs, strict=True)]
     kept = [raw.strip() if value is None else value for raw, value in zip(answers, parsed, strict=True)]
     return kept, [value is not None for value in parsed]

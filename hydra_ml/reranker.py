@@ -13,8 +13,8 @@ EVIDENCE = ("retrieval_score", "reciprocal_rank")  # what the first ranker alrea
 
 
 def retrieval_evidence(candidates: pd.DataFrame) -> np.ndarray:
-    """Evidence of the first ranking, float32 [N, 2], for rows with query_id, score, rank (0-based): the score as a share
-    of the query's best (0 where that is not positive), and 1/(1 + rank)."""
+    """Evidence of the first ranking, float32 [N, 2], for rows with query_id, score, rank (0-based): the score as a
+    share of the query's best (0 where that is not positive), and 1/(1 + rank)."""
     best = candidates.groupby("query_id")["score"].transform("max").to_numpy()
     share = np.where(best > 0, candidates["score"].to_numpy() / np.where(best > 0, best, 1.0), 0.0)
     reciprocal = 1.0 / (1.0 + candidates["rank"].to_numpy())

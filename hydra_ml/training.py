@@ -18,6 +18,8 @@ from hydra_ml.model.fit_base import Bar, FitSettings, TrainRows
 from hydra_ml.model.pairs import Pairs
 from hydra_ml.training_rows import held_back_queries
 
+QUERY_FACTS = ["query_id", "user_id", "cohort", "role", "date"]
+
 
 @dataclass(frozen=True)
 class ComponentRows:
@@ -40,7 +42,7 @@ def train_component(
 ) -> FittedModel:
     """Base and heads. queries (query_id, user_id, cohort, role, date) says whose row is whose; "new" users' rows reach
     heads only. Raises ValueError if a row belongs to a query that is not a training query."""
-    facts = rows.table[["query_id"]].merge(queries, on="query_id", how="left", validate="many_to_one")
+    facts = rows.table[["query_id"]].merge(queries[QUERY_FACTS], on="query_id", how="left", validate="many_to_one")
     if not (facts["role"] == "train").all():
         wrong = facts.loc[facts["role"] != "train", "query_id"].iloc[0]
         raise ValueError(f"row of query {wrong!r} is not a training row; evaluated queries never enter a fit")
@@ -51,6 +53,7 @@ def train_component(
         evidence=rows.evidence,
         labels=rows.labels,
         user_ids=facts["user_id"].to_numpy(dtype=str),
+        query_ids=facts["query_id"].to_numpy(dtype=str),
         held_back=facts["query_id"].isin(back).to_numpy(),
     )
     known = (facts["cohort"] == "known").to_numpy()

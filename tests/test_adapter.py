@@ -16,7 +16,16 @@ def answers(rows):
 
 def test_samples_become_distinct_candidates_with_votes_and_the_greedy_answer_is_always_there():
     table = distinct_candidates(
-        answers([("q", 0, "politics"), ("q", 1, "sports"), ("q", 2, "sports"), ("q", 3, "travel"), ("r", 0, "crime"), ("r", 1, "crime")])
+        answers(
+            [
+                ("q", 0, "politics"),
+                ("q", 1, "sports"),
+                ("q", 2, "sports"),
+                ("q", 3, "travel"),
+                ("r", 0, "crime"),
+                ("r", 1, "crime"),
+            ]
+        )
     )
     assert table.values.tolist() == [
         ["q", "politics", 0, True, 3],
@@ -28,7 +37,9 @@ def test_samples_become_distinct_candidates_with_votes_and_the_greedy_answer_is_
 
 
 def test_vote_evidence_is_finite_for_a_greedy_answer_nobody_voted_for():
-    table = distinct_candidates(answers([("q", 0, "politics"), ("q", 1, "sports"), ("q", 2, "sports"), ("q", 3, "sports")]))
+    table = distinct_candidates(
+        answers([("q", 0, "politics"), ("q", 1, "sports"), ("q", 2, "sports"), ("q", 3, "sports")])
+    )
     np.testing.assert_allclose(vote_evidence(table), [[np.log(0.5 / 4), 1], [np.log(3.5 / 4), 0]], rtol=1e-6)
 
 
@@ -42,7 +53,13 @@ def candidates(rows):
 
 
 def test_closed_answers_are_positive_when_right_and_a_query_may_have_no_positive():
-    table = candidates([("q", "politics", 3, 4, True, "sports"), ("q", "sports", 1, 4, False, "sports"), ("r", "crime", 4, 4, True, "travel")])
+    table = candidates(
+        [
+            ("q", "politics", 3, 4, True, "sports"),
+            ("q", "sports", 1, 4, False, "sports"),
+            ("r", "crime", 4, 4, True, "travel"),
+        ]
+    )
     _, labels = training_candidates(table, NEWS, "above_mean")
     assert labels.tolist() == [0, 1, 0]
 
@@ -71,7 +88,12 @@ def test_gold_mode_adds_the_users_text_as_the_only_positive():
 
 def test_choice_is_the_best_score_and_ties_fall_back_to_the_greedy_answer():
     table = candidates(
-        [("q", "b", 1, 4, False, ""), ("q", "a", 3, 4, True, ""), ("r", "c", 0, 4, True, ""), ("r", "d", 4, 4, False, "")]
+        [
+            ("q", "b", 1, 4, False, ""),
+            ("q", "a", 3, 4, True, ""),
+            ("r", "c", 0, 4, True, ""),
+            ("r", "d", 4, 4, False, ""),
+        ]
     )
     best = choose_best(table, np.array([0.5, 0.5, -1.0, 2.0], dtype=np.float32))
     assert best["answer"].tolist() == ["a", "d"]

@@ -34,7 +34,9 @@ def train_and_report(
                 rows, queries, train, seed=seed, make_pairs=reader.pairs, new_base=reader.new_base, bar=bar
             )
         except ValueError as error:
-            raise DataError(f"{label}: {error}. Rows: {len(rows.labels)}, positive: {int(rows.labels.sum())}.") from error
+            raise DataError(
+                f"{label}: {error}. Rows: {len(rows.labels)}, positive: {int(rows.labels.sum())}."
+            ) from error
 
 
 def save_component(

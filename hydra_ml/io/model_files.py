@@ -43,7 +43,7 @@ def save_base(shared: SharedPart, folder: Path, manifest: dict[str, Any]) -> str
 
 
 def load_base(folder: Path, new_base: Callable[[], nn.Module]) -> tuple[SharedPart, dict[str, Any]]:
-    """The shared part and its manifest. Raises ArtifactError if missing, damaged, or not of the shape `new_base` builds."""
+    """The shared part and its manifest. Raises ArtifactError if missing, damaged, or unlike what `new_base` builds."""
     manifest = load_json(folder / "manifest.json")
     tensors = _checked_tensors(folder / "base.safetensors", manifest["digest"])
     theta_0, weights = tensors.pop("theta_0"), tensors.pop("evidence_weights")
@@ -72,7 +72,9 @@ def save_heads(heads: Heads, folder: Path, manifest: dict[str, Any]) -> None:
         with atomic_path(folder / name) as partial:
             save_file({"heads": np.ascontiguousarray(heads.table[rows])}, partial)
         shards.append({"file": name, "n_users": len(rows), "digest": file_digest(folder / name)})
-        index.append(pd.DataFrame({"user_id": [heads.user_ids[i] for i in rows], "shard": shard, "row": range(len(rows))}))
+        index.append(
+            pd.DataFrame({"user_id": [heads.user_ids[i] for i in rows], "shard": shard, "row": range(len(rows))})
+        )
     save_table(pd.concat(index, ignore_index=True), folder / "users.parquet")
     facts = {"schema_version": SCHEMA_VERSION, "head": heads.kind, "width": heads.width, "shards": shards}
     save_json({**manifest, **facts, "n_users": len(heads.user_ids)}, folder / "manifest.json")
@@ -105,6 +107,8 @@ def _checked_tensors(path: Path, digest: str) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise ArtifactError(f"{path}: missing, though its manifest names it. Run `dvc repro` or `dvc checkout`.")
     if file_digest(path) != digest:
-        raise ArtifactError(f"{path}: content differs from its manifest (damaged or edited). Run `dvc checkout` or `dvc repro`.")
+        raise ArtifactError(
+            f"{path}: content differs from its manifest (damaged or edited). Run `dvc checkout` or `dvc repro`."
+        )
     tensors: dict[str, np.ndarray] = load_file(path)
     return tensors

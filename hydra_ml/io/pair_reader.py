@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,23 +20,24 @@ from hydra_ml.model.pairs import CrossPairs, DualPairs, Pairs
 
 
 class PairReader:
-    """`pairs(a, b)` makes texts ready for the base; `new_base()` builds one, with the same starting weights each time."""
+    """`pairs(a, b)` makes texts ready for the base; `new_base()` builds one, the same one each time."""
 
     def __init__(self, train: params.Train, encoder: params.Encoder, cache: Path, *, seed: int) -> None:
         self.train = train
         self.seed = seed
         self.max_tokens = encoder.max_tokens
         self.encoder_params = encoder
-        self.text_encoder = open_encoder(encoder, cache) if train.encoder == "dual" else None
-        self._tokenizer: Any = None
-        if self.text_encoder is not None:
-            self.encoder_digest = self.text_encoder.digest
-        else:
-            _, self._tokenizer, self.encoder_digest = load_transformer(encoder)
+        self.text_encoder = open_encoder(encoder, cache)  # `cross` too: support reads vectors whatever the base reads
+        self.is_dual = train.encoder == "dual"
+        self._tokenizer = None if self.is_dual else load_transformer(encoder)[1]
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors of the texts by the frozen encoder, float32 [N, D]."""
+        return self.text_encoder.encode(texts)
 
     def pairs(self, a: Sequence[str], b: Sequence[str]) -> Pairs:
         """The pairs (a[i], b[i]), encoded now (`dual`) or tokenized when asked for (`cross`)."""
-        if self.text_encoder is not None:
+        if self.is_dual:
             return DualPairs(a, b, self.text_encoder.encode)
         return CrossPairs(a, b, self._tokenizer, self.max_tokens)
 
@@ -43,7 +45,7 @@ class PairReader:
         """An untrained base; its encoder part, if any, carries the pretrained weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            if self.text_encoder is not None:
+            if self.is_dual:
                 return DualBase(self.text_encoder.dim, self.train.width, self.train.dropout)
             transformer, _, _ = load_transformer(self.encoder_params)
             return CrossBase(transformer, self.train.width, self.train.dropout)
@@ -52,7 +54,7 @@ class PairReader:
         """What a manifest should say of how texts were read."""
         return {
             "encoder": self.encoder_params.name,
-            "encoder_digest": self.encoder_digest,
+            "encoder_digest": self.text_encoder.digest,
             "encoder_kind": self.train.encoder,
             "max_tokens": self.max_tokens,
         }

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra_ml.io.lamp_download import add
@@ -13,7 +14,7 @@ from hydra_ml.io.sample_files import write_sample
 from hydra_ml.io.tables import load_json, save_json
 
 
-def use_sample(raw: Path, params_path: Path) -> list[str]:
+def use_sample(raw: Path, params_path: Path) -> Sequence[str]:
     """Put the bundled sample into `raw` for the tasks of params.yaml; returns them. Unchanged files are left alone."""
     source = raw / "source.json"
     before = load_json(source) if source.exists() else {"source": "sample"}

@@ -49,7 +49,9 @@ def load_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
 def save_json(document: Any, path: Path) -> None:
     """Write a document as indented JSON with sorted keys."""
     with atomic_path(path) as partial:
-        partial.write_text(json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+        partial.write_text(
+            json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
+        )
 
 
 def load_json(path: Path) -> Any:

@@ -106,14 +106,15 @@ class LLMClient:
         """Ask until the order is complete, given up, or asking has stopped."""
         attempt = 0
         n_answered_before = 0  # at the first failure of a row
+        one_by_one = self._one_by_one
         while (missing := order.missing()) and not self._stopped():
-            n = 1 if self._one_by_one else len(missing)
+            n = 1 if one_by_one else len(missing)
             try:
                 bought = await self._call(order.ask, missing[0], n)
             except ATTEMPT_ERRORS as error:
                 failure = read_failure(error, secret=self._openai.api_key)
                 if failure.kind == "refused" and n > 1:
-                    self._one_by_one = True  # perhaps only n was refused
+                    one_by_one = True  # perhaps only n was refused
                     continue
                 if attempt == 0:
                     n_answered_before = self._n_answered
@@ -124,6 +125,7 @@ class LLMClient:
                 await self._pause(pause_s(attempt, failure, self._params.max_wait_s))
             else:
                 attempt = 0
+                self._one_by_one = one_by_one
                 self._n_answered += 1
                 self._n_given_up = 0
                 fresh = dict(zip([order.keys[sample_idx] for sample_idx in missing], bought, strict=False))

@@ -42,12 +42,15 @@ class Failure:
 
 def read_failure(error: Exception, *, secret: str) -> Failure:
     """What an attempt's exception means; `secret` is blotted out wherever the server echoes it."""
-    if isinstance(error, openai.APITimeoutError):
+    # The aiohttp transport turns every connection that is refused or breaks into its ConnectTimeout.
+    if isinstance(error, openai.APITimeoutError) and type(error.__cause__).__name__ != "ConnectTimeout":
         return Failure("busy", "gave no answer in time")
     if isinstance(error, openai.APIStatusError):
         return _read_status(error, secret)
     if isinstance(error, openai.APIConnectionError):
         return Failure("unreachable", f"cannot be reached ({_short(error.__cause__ or error, secret)})")
+    if isinstance(error, UnicodeError):  # half a surrogate pair in the prompt
+        return Failure("refused", f"cannot be sent this text ({_short(error, secret)})")
     return Failure("busy", f"answered with a body that is no chat completion ({_short(error, secret)})")
 
 

@@ -70,7 +70,7 @@ class OfflineModel:
 
     async def _answerer(self, prompt: Prompt) -> Answerer:
         if prompt.form == "text":
-            writer = Writer(prompt.query, [answer for _, answer in prompt.examples], prompt.background)
+            writer = Writer(prompt.query, prompt.examples, prompt.background)
             return writer.write
         if prompt.form == "rephrase":
             voice = Voice(prompt.examples)

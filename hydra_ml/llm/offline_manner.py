@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from random import Random
 from statistics import fmean
 from typing import Literal
@@ -18,6 +19,8 @@ Case = Literal["title", "lower", "upper", "sentence"]
 # Joining words that Title Case leaves small; also where a phrase may not begin or end.
 _SMALL = "a an and as at but by for from if in into nor of on or per so than the to via vs with"
 SMALL_WORDS = frozenset(_SMALL.split())
+# Half the titles and tweets of this world begin with one of these; that is no one's habit.
+_COMMON_STARTS = SMALL_WORDS | frozenset(("i", "it", "my", "you", "we", "he", "she", "they", "this", "that", "is"))
 _END = re.compile(r"(?:[!?.…]+|\.{2,})$")
 _WORD = re.compile(r"[^\W\d_]+")
 SHARED_BY = 0.5  # an opening or closing is a habit if more than this share of the examples, and two, have it
@@ -72,29 +75,43 @@ def draw_manner(manners: Sequence[Manner], rng: Random) -> Manner:
     return Manner(rng.uniform(6, 14), rng.choice(("sentence", "title")), "", rng.random() < 0.25)
 
 
-def shared_opening(answers: Sequence[str]) -> str:
-    """The longest run of first words that more than half of the answers, and two, begin with; "" if none."""
-    return " ".join(_shared_run([answer.split() for answer in answers]))
+def shared_opening(examples: Sequence[tuple[str, str]]) -> str:
+    """The longest run of first words that more than half of the answers, and two, begin with; "" if none.
+
+    Of (text, answer) examples; a word that the text itself holds is topic, not habit, and ends the run.
+    """
+    return " ".join(_shared_run([(text, answer.split()) for text, answer in examples]))
 
 
-def shared_closing(answers: Sequence[str]) -> str:
+def shared_closing(examples: Sequence[tuple[str, str]]) -> str:
     """The same for last words."""
-    return " ".join(reversed(_shared_run([answer.split()[::-1] for answer in answers])))
+    return " ".join(reversed(_shared_run([(text, answer.split()[::-1]) for text, answer in examples])))
 
 
-def _shared_run(runs: Sequence[Sequence[str]]) -> list[str]:
-    needed = max(2, int(SHARED_BY * len(runs)) + 1)
+def _shared_run(examples: Sequence[tuple[str, list[str]]]) -> list[str]:
+    needed = max(2, int(SHARED_BY * len(examples)) + 1)
+    runs = [_before_topic(text, answer) for text, answer in examples]
     shared: list[str] = []
     while True:
         n = len(shared)
-        following = [run[n] for run in runs if len(run) > n and list(run[:n]) == shared]
+        following = [run[n] for run in runs if len(run) > n and run[:n] == shared]
         word, count = Counter(following).most_common(1)[0] if following else ("", 0)
         if count < needed:
             break
         shared.append(word)
-    while shared and shared[-1].lower() in SMALL_WORDS:  # half the titles of this world begin with "The"
+    while shared and shared[-1].lower() in _COMMON_STARTS:
         shared.pop()
     return shared
+
+
+def _before_topic(text: str, words: Sequence[str]) -> list[str]:
+    """The words up to the first that the text holds."""
+    topic = _words_of(text)
+    return list(takewhile(lambda word: topic.isdisjoint(_words_of(word)), words))
+
+
+def _words_of(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower()))
 
 
 def in_manner(text: str, manner: Manner, *, starts: bool = True) -> str:

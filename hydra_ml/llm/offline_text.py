@@ -61,15 +61,16 @@ _EDGE = re.compile(r"^\W+|\W+$")
 
 
 class Writer:
-    """Writes any number of short answers about one text, in the manner of some examples' answers."""
+    """Writes any number of short answers about one text, in the manner of some (text, answer) examples."""
 
-    def __init__(self, text: str, answers: Sequence[str], background: str = "") -> None:
+    def __init__(self, text: str, examples: Sequence[tuple[str, str]], background: str = "") -> None:
+        answers = [answer for _, answer in examples]
         self._text = text.strip()
         self._words = self._text.split()[:READ_WORDS]
         bare = [_EDGE.sub("", word) for word in self._words]
         self._lower = [word.lower() for word in bare]
         self._manners = [manner_of(answer) for answer in answers]
-        self._opening, self._closing = shared_opening(answers), shared_closing(answers)
+        self._opening, self._closing = shared_opening(examples), shared_closing(examples)
         shortest = min((len(answer.split()) for answer in answers), default=0)
         if len(self._opening.split()) + len(self._closing.split()) >= shortest:  # some answer is nothing but these
             self._closing = ""
@@ -107,7 +108,7 @@ class Writer:
 
     def _dress(self, words: list[str], lead: str, manner: Manner) -> str:
         opening = self._opening.split()
-        if opening and words[0].lower() == opening[-1].lower():  # "Travel" + "travel to Boston"
+        if opening and words and words[0].lower() == opening[-1].lower():  # "Travel" + "travel to Boston"
             words = words[1:]
         phrase = " ".join(words)
         closes = bool(self._closing) and not phrase.lower().endswith(self._closing.lower())

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from itertools import takewhile
 from random import Random
 
 from hydra_ml.llm.offline_manner import DEFAULT, draw_manner, in_manner, manner_of, shared_opening, usual_manner
@@ -33,8 +34,10 @@ _LOOSENED = (  # what a model may do of its own accord, at a temperature
     (re.compile(r"(?<=[.!?])\s+[^.!?]+[.!?]*$"), ""),  # drops the last sentence
 )
 _CONTRACTED = re.compile(r"\w['’](?:t|m|re|s|ll|ve|d)\b", re.IGNORECASE)
-_TOKEN = re.compile(r"\w[\w'’]*|[^\w\s]+")
-_MARK = re.compile(r"[^\w\s]{2,}|[^\w\s.!?…,;:'\"()-]")  # an emoticon or emoji
+_WORD = re.compile(r"\w[\w'’]*")
+_MARK = re.compile(  # an emoticon or emoji, alone
+    r"[:;=8xX][-'^o]?[()\[\]DdPpOo3/\\|*]+|</?3+|[^\w\s]{2,}|[^\w\s.!?…,;:'\"()-]"
+)
 _LAUGHTER = re.compile(r"(?:lo+l|lmf?ao|rofl|xo+(?:xo)*|(?:ha){2,}h?|(?:he){2,})", re.IGNORECASE)
 _STOPS = re.compile(r"[.!?…]+")
 LONGEST_RESPELLING = 3  # words
@@ -52,9 +55,9 @@ class Voice:
             self._bodies.append(body or answer)
             self._tails.append(tail)
             changes.update(respellings(text, body))
-        self._opening = shared_opening(self._bodies)
+        self._opening = shared_opening([(_after_shared_start(text, answer), answer) for text, answer in examples])
         self._manners = [manner_of(body) for body in self._bodies]
-        answered = " " + " ".join(" ".join(_TOKEN.findall(body.lower())) for body in self._bodies) + " "
+        answered = " " + " ".join(" ".join(_WORD.findall(body.lower())) for body in self._bodies) + " "
         best: dict[str, str] = {}
         for (plain, own), count in changes.most_common():
             if plain not in best and count > answered.count(f" {plain} "):  # more often respelt than left alone
@@ -100,12 +103,18 @@ def split_tail(answer: str) -> tuple[str, str]:
 
 def respellings(text: str, answer: str) -> list[tuple[str, str]]:
     """Which words of the text stand otherwise in its answer, both in lower case: ("you", "u")."""
-    plain, own = _TOKEN.findall(text.lower()), _TOKEN.findall(answer.lower())
-    pairs = []
+    plain, own = _WORD.findall(text.lower()), _WORD.findall(answer.lower())
+    pairs: list[tuple[str, str]] = []
     for change, a, b, c, d in SequenceMatcher(None, plain, own, autojunk=False).get_opcodes():
         if change == "replace" and b - a <= LONGEST_RESPELLING and d - c <= LONGEST_RESPELLING:
             word_by_word = b - a == d - c
             whole = [(" ".join(plain[a:b]), " ".join(own[c:d]))]
-            changed = list(zip(plain[a:b], own[c:d], strict=True)) if word_by_word else whole
-            pairs += [pair for pair in changed if all(side[0].isalnum() and side[-1].isalnum() for side in pair)]
+            pairs += zip(plain[a:b], own[c:d], strict=True) if word_by_word else whole
     return pairs
+
+
+def _after_shared_start(text: str, answer: str) -> str:
+    """The text without the words that it and its answer both begin with: "Hey guys" is habit even where both say it."""
+    pairs = zip(text.casefold().split(), answer.casefold().split(), strict=False)
+    n_shared = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+    return " ".join(text.split()[n_shared:])

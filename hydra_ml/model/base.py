@@ -29,7 +29,7 @@ class DualBase(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """a, b [B, D + S] (unit vector, then surface features) -> z [B, H], each row of unit variance before the head."""
+        """a, b [B, D + S] (unit vector, then surface features) -> z [B, H], each row of unit variance."""
         dim = a.shape[1] - SURFACE_DIM
         scale = dim**0.5  # unit vectors have entries of size 1/sqrt(D); bring every input to about 1
         va, vb = a[:, :dim] * scale, b[:, :dim] * scale  # [B, D] each
@@ -56,7 +56,7 @@ class CrossBase(nn.Module):
 
 
 def pair_tokens(tokenizer: Any, a: Sequence[str], b: Sequence[str], max_tokens: int) -> dict[str, torch.Tensor]:
-    """Padded token tensors [B, L] of the pairs; the tokenizer's own separators, never spelled as text; longest cut first."""
+    """Padded token tensors [B, L] of the pairs, with the tokenizer's own separators; the longer text is cut first."""
     batch = tokenizer(
         list(a), list(b), truncation="longest_first", max_length=max_tokens, padding=True, return_tensors="pt"
     )
@@ -64,7 +64,7 @@ def pair_tokens(tokenizer: Any, a: Sequence[str], b: Sequence[str], max_tokens: 
 
 
 def surface_features(texts: Sequence[str]) -> np.ndarray:
-    """What an uncased encoder cannot see of a text: its length, case and punctuation, float32 [N, S], each about -1..3."""
+    """What an uncased encoder cannot see of texts: length, case and punctuation, float32 [N, S], each about -1..3."""
     return np.array([_surface(text) for text in texts], dtype=np.float32).reshape(-1, SURFACE_DIM)  # [N, S]
 
 

@@ -18,7 +18,7 @@ Encode = Callable[[Sequence[str]], np.ndarray]  # texts -> float32 [N, D], rows 
 
 
 class TextEncoder:
-    """A frozen bi-encoder: `encode(texts)` gives unit vectors, `dim` their length, `digest` names weights and settings."""
+    """A frozen bi-encoder: `encode(texts)` gives unit vectors of length `dim`; `digest` names weights and settings."""
 
     def __init__(self, transformer: torch.nn.Module, tokenizer: Any, *, max_tokens: int, digest: str) -> None:
         self.transformer = transformer.eval()
@@ -56,7 +56,7 @@ def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Positions grouped by like length, longest first, each group padded to at most `budget` tokens (one text at least)."""
+    """Positions grouped by like length, longest first, each group padded to at most `budget` tokens, or a lone text."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     start = 0
     while start < len(order):

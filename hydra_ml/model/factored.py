@@ -1,6 +1,6 @@
 """The factored model whole: scoring with base and heads, and the two fitting stages in order.
 
-    fit  = choose the epoch and the ridge on each user's newest rows  ->  base on all known users  ->  heads of everybody
+    fit = choose epochs and ridge on each user's newest rows  ->  base on all known users  ->  heads of everybody
 
 `score` is the one way to a number, for reranker and adapter, for known, new and unseen users alike.
 """
@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import nn
 
-from hydra_ml.model.fit_base import Bar, FitSettings, SharedPart, TrainRows, base_features, fit_base
+from hydra_ml.model.fit_base import Bar, FitSettings, SharedPart, TrainRows, base_features, choice_loss, fit_base
 from hydra_ml.model.fit_heads import HeadRows, fit_heads
 from hydra_ml.model.heads import Heads, no_heads, score_rows
 from hydra_ml.model.pairs import Pairs
@@ -28,7 +27,7 @@ class FittedModel:
     heads: Heads
     ridge: float
     epochs: int
-    ridge_losses: dict[float, float]  # held-back log loss per ridge tried; empty when nothing was held back
+    ridge_losses: dict[float, float]  # held-back choice loss per ridge tried; empty when nothing was held back
 
 
 def score(shared: SharedPart, heads: Heads, pairs: Pairs, evidence: np.ndarray, user_ids: np.ndarray) -> np.ndarray:
@@ -74,7 +73,9 @@ def fit_model(
         curve = trial.curve
         epochs = 1 + int(np.argmin([point["held_back_loss"] for point in curve]))
         if epochs < settings.epochs:  # the ridge must be chosen on the base as it will be: stopped at the best epoch
-            trial = fit_base(new_base(), rows, replace(settings, epochs=epochs), fit_mask=older, watch_mask=newest, bar=bar)
+            trial = fit_base(
+                new_base(), rows, replace(settings, epochs=epochs), fit_mask=older, watch_mask=newest, bar=bar
+            )
         losses = ridge_losses(trial, rows, older, newest, ridges)
         ridge = min(losses, key=lambda value: losses[value])
     final = replace(settings, epochs=epochs)
@@ -99,13 +100,12 @@ def fit_heads_on(shared: SharedPart, rows: TrainRows, mask: np.ndarray, ridge: f
 def ridge_losses(
     shared: SharedPart, rows: TrainRows, older: np.ndarray, newest: np.ndarray, ridges: Sequence[float]
 ) -> dict[float, float]:
-    """Mean log loss on the newest rows under heads fitted on the older ones, per ridge."""
+    """The choice loss on the newest rows under heads fitted on the older ones, per ridge."""
     watch = np.flatnonzero(newest)
     z = base_features(shared.base, rows.pairs, watch)
-    labels = torch.from_numpy(rows.labels[watch])
     losses = {}
     for ridge in ridges:
         heads = fit_heads_on(shared, rows, older, ridge)
-        logits = torch.from_numpy(score_features(shared, heads, z, rows.evidence[watch], rows.user_ids[watch]))
-        losses[float(ridge)] = float(nn.functional.binary_cross_entropy_with_logits(logits, labels))
+        scores = score_features(shared, heads, z, rows.evidence[watch], rows.user_ids[watch])
+        losses[float(ridge)] = choice_loss(scores, rows.labels[watch], rows.query_ids[watch])
     return losses

@@ -1,7 +1,7 @@
 """Fits the shared part (base, shared head theta_0, evidence weights) on the rows of all known users.
 
     1. fit the evidence alone (what the retriever or the LLM's votes say): a convex problem, solved exactly
-    2. from there, train base, shared head and evidence weights by AdamW: the base learns what the evidence leaves open
+    2. from there, train base, shared head and evidence weights by AdamW
 
 `model.factored` runs this twice: on each user's older rows, to choose the number of epochs on the newer ones, then on
 all rows. With `joint` every known user also has a residual during training (the paper's stage 1); those residuals are thrown
@@ -42,13 +42,14 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class TrainRows:
-    """Rows to learn from: pairs (N), evidence float32 [N, E], labels float32 [N] in 0..1, user_ids str [N], and
-    held_back bool [N], true for the newest rows of each user, which choose the epoch and never feed step 1."""
+    """Rows to learn from: pairs (N), evidence float32 [N, E], labels float32 [N] in 0..1, user_ids str [N], query_ids
+    str [N], and held_back bool [N], true for the newest queries of each user, which choose epochs and ridge."""
 
     pairs: Pairs
     evidence: np.ndarray
     labels: np.ndarray
     user_ids: np.ndarray
+    query_ids: np.ndarray
     held_back: np.ndarray
 
 
@@ -108,7 +109,9 @@ def _train(
     for epoch in range(settings.epochs):
         base.train()
         total = 0.0
-        for batch in np.array_split(fit[torch.randperm(len(fit), generator=generator).numpy()], -(-len(fit) // settings.batch_size)):
+        for batch in np.array_split(
+            fit[torch.randperm(len(fit), generator=generator).numpy()], -(-len(fit) // settings.batch_size)
+        ):
             z = base(*rows.pairs.batch(batch))  # [B, H]
             theta: torch.Tensor = theta_0
             penalty = torch.zeros(())
@@ -145,18 +148,35 @@ def base_features(base: nn.Module, pairs: Pairs, rows: np.ndarray | None = None)
     wanted = np.arange(len(pairs)) if rows is None else rows
     with torch.inference_mode():
         parts = [
-            base(*pairs.batch(wanted[start : start + EVAL_BATCH])).numpy() for start in range(0, len(wanted), EVAL_BATCH)
+            base(*pairs.batch(wanted[start : start + EVAL_BATCH])).numpy()
+            for start in range(0, len(wanted), EVAL_BATCH)
         ]
     width = base.norm.normalized_shape[0]  # type: ignore[union-attr, index]
     return np.concatenate(parts) if parts else np.zeros((0, int(width)), dtype=np.float32)  # type: ignore[arg-type]
 
 
 def held_back_loss(shared: SharedPart, rows: TrainRows, watch: np.ndarray) -> float:
-    """Mean log loss of the shared head on the watched rows; nan without any."""
+    """The choice loss of the shared head on the watched rows; nan without any."""
     if not len(watch):
         return float("nan")
     z = torch.from_numpy(base_features(shared.base, rows.pairs, watch))
-    logits = head_logits(shared.head, torch.from_numpy(shared.theta_0), z)
-    logits = logits + torch.from_numpy(rows.evidence[watch] @ shared.evidence_weights)
-    loss = nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(rows.labels[watch]))
-    return float(loss)
+    logits = head_logits(shared.head, torch.from_numpy(shared.theta_0), z).numpy()
+    logits = logits + rows.evidence[watch] @ shared.evidence_weights
+    return choice_loss(logits, rows.labels[watch], rows.query_ids[watch])
+
+
+def choice_loss(scores: np.ndarray, labels: np.ndarray, query_ids: np.ndarray) -> float:
+    """How well scores pick a positive among the rows of a query: mean over queries of -log softmax mass on positives.
+
+    This is what serving asks of a model, free of how easy a query is. Queries whose rows all carry one label say
+    nothing and are left out; nan if that leaves none.
+    """
+    _, group = np.unique(query_ids.astype(str), return_inverse=True)
+    n_groups = int(group.max()) + 1 if len(group) else 0
+    best = np.full(n_groups, -np.inf)
+    np.maximum.at(best, group, scores)
+    mass = np.exp(scores.astype(np.float64) - best[group])
+    total = np.bincount(group, mass, n_groups)
+    positive = np.bincount(group, mass * (labels > 0.5), n_groups)
+    telling = (np.bincount(group, labels > 0.5, n_groups) > 0) & (np.bincount(group, labels <= 0.5, n_groups) > 0)
+    return float(-np.log(positive[telling] / total[telling]).mean()) if telling.any() else float("nan")

@@ -1,6 +1,6 @@
 """Fits the heads of any set of users together on a frozen base: no Python loop over users.
 
-For user u with rows (z_i, o_i, y_i), o_i the shared logit:  min over delta of  sum_i logloss(y_i, s_i) + ridge/2 |delta|^2.
+For user u with rows (z_i, o_i, y_i), o_i the shared logit: min over delta  sum_i logloss(y_i, s_i) + ridge/2 |delta|^2.
 `residual` heads are a batched convex problem, solved by Newton's method to convergence; `mlp` heads by batched Adam
 from the shared head. Each user's problem stands alone, so who else is in the call cannot matter.
 """
@@ -43,8 +43,8 @@ class HeadRows:
 def fit_heads(rows: HeadRows, *, kind: HeadKind, ridge: float, theta_0: np.ndarray, evidence: np.ndarray) -> Heads:
     """The heads of every user with rows, sorted by user id. No rows give an empty bank.
 
-    theta_0 [P] is the shared head; evidence [N] is the part of the shared logit that no head touches. Users with rows of
-    one label only are fitted too; the ridge keeps them finite.
+    theta_0 [P] is the shared head; evidence [N] is the part of the shared logit that no head touches. Users with rows
+    of one label only are fitted too; the ridge keeps them finite.
     """
     width = rows.z.shape[1]
     user_ids, owner = np.unique(rows.user_ids.astype(str), return_inverse=True)

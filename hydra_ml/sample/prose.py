@@ -35,24 +35,25 @@ def fill(template: str, rng: Random, words: Lexicon, bound: Mapping[str, str] | 
     `bound` fixes slots beforehand. Choices and slots inside chosen words are filled in turn. Raises KeyError for an
     unknown slot.
     """
-    chosen = dict(bound or {})
-    text = template
-    while "[" in text or "{" in text:
-        choice = _CHOICE.search(text)
-        if choice:
-            word = fill(rng.choice(choice.group(2).split("|")), rng, words, chosen)
-            if choice.group(1):
-                chosen[choice.group(1)] = word
-            text = text[: choice.start()] + word + text[choice.end() :]
-            continue
-        slot = _SLOT.search(text)
-        if not slot:
-            raise ValueError(f"template with an unmatched bracket: {template!r}")
-        name = slot.group(1)
-        if name not in chosen:
-            chosen[name] = fill(rng.choice(words[name]), rng, words, chosen)
-        text = text[: slot.start()] + chosen[name] + text[slot.end() :]
+    text = _expanded(template, rng, words, dict(bound or {}))
     return " ".join(_ARTICLE.sub(r"\1n ", text).split())
+
+
+def _expanded(text: str, rng: Random, words: Lexicon, chosen: dict[str, str]) -> str:
+    """The text without brackets, blanks as they come; what slots and named choices became is noted in `chosen`."""
+    while "[" in text or "{" in text:
+        found = _CHOICE.search(text) or _SLOT.search(text)
+        if not found:
+            raise ValueError(f"template with an unmatched bracket: {text!r}")
+        if found.re is _CHOICE:
+            name, word = found.group(1), _expanded(rng.choice(found.group(2).split("|")), rng, words, chosen)
+        else:
+            name = found.group(1)
+            word = chosen[name] if name in chosen else _expanded(rng.choice(words[name]), rng, words, chosen)
+        if name:
+            chosen[name] = word
+        text = text[: found.start()] + word + text[found.end() :]
+    return text
 
 
 def sentence(text: str) -> str:

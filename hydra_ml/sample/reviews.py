@@ -161,7 +161,7 @@ ASPECTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
     ),
 }
-LINKS = ("", "", "", "also, ", "for the record, ", "on top of that, ", "I should say that ", "then again, ")
+LINKS = ("", "", "", "also, ", "for the record, ", "on top of that, ", "in fairness, ", "then again, ")
 
 
 def draw_taste(rng: Random) -> Taste:

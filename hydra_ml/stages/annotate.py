@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra_ml.io.encoders import LazyEncoder
+from hydra_ml.io.lazy_encoder import LazyEncoder
 from hydra_ml.io.llm import open_llm
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.llm.chat import Ask

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from hydra_ml.arena import compare
@@ -20,21 +21,28 @@ from hydra_ml.io.tables import load_json, load_table, save_json, save_table
 from hydra_ml.methods import adapter_predictions, floor_predictions, greedy_predictions
 from hydra_ml.params import Params
 from hydra_ml.stages.command import stage_command
+from hydra_ml.support import history_support
 from hydra_ml.tasks.task import Task
 
 
 def evaluate(
     *, prepared: Path, generated: Path, adapter: Path, out: Path, cache: Path, task: Task, params: Params
 ) -> Mapping[str, Any]:
-    """Write out/metrics.json, details.json, predictions.parquet, candidates.parquet and plots/*.png; print the table."""
+    """Write out/metrics.json, details.json, predictions.parquet, candidates.parquet, plots/*.png; print the table."""
     queries = load_table(prepared / "queries.parquet")
     queries = queries[queries["role"] == "evaluate"]
     answers = load_table(generated / "answers.parquet")
     answers = answers[answers["query_id"].isin(queries["query_id"])]
 
-    component = Component(adapter, PairReader(params.train_adapter, params.encoder, cache, seed=params.seed))
-    chosen, scored = adapter_predictions(answers, queries, task, component.score)
-    floors = floor_predictions(queries, load_table(prepared / "records.parquet"), task)
+    records = load_table(prepared / "records.parquet")
+    reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
+    component = Component(adapter, reader)
+
+    def support(rows: pd.DataFrame) -> np.ndarray:
+        return history_support(rows, records, task, reader.encode)
+
+    chosen, scored = adapter_predictions(answers, queries, task, score=component.score, support=support)
+    floors = floor_predictions(queries, records, task)
     predictions = pd.concat([floors, greedy_predictions(answers), chosen], ignore_index=True)
     predictions = predictions.merge(facts_of(queries), on="query_id", validate="many_to_one")
     predictions["prediction"] = predictions["answer"].where(predictions["is_parsed"], None)

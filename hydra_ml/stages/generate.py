@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from hydra_ml.adapter import GREEDY
-from hydra_ml.io.encoders import LazyEncoder
+from hydra_ml.io.lazy_encoder import LazyEncoder
 from hydra_ml.io.llm import open_llm
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.llm.chat import Ask, Reply
@@ -76,8 +76,8 @@ def prompt_table(queries: pd.DataFrame, candidates: pd.DataFrame, ranking: pd.Da
 
     rag_k4 means k = 4 by name; the other demo arms take k.
     """
-    rankings = {name: group for name, group in candidates.groupby("ranker")}
-    hydra = {name: group for name, group in ranking.groupby("arm")}
+    rankings = dict(iter(candidates.groupby("ranker")))
+    hydra = dict(iter(ranking.groupby("arm")))
     empty = candidates.iloc[:0]
     demos = {
         "zero_shot": {},

@@ -1,4 +1,4 @@
-"""rerank: orders each query's candidates by the reranker's score, with personal heads and with the shared head alone."""
+"""rerank: orders each query's candidates by the reranker's score, with personal heads and with the shared one."""
 
 from __future__ import annotations
 

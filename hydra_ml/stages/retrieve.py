@@ -105,7 +105,7 @@ def _rank(
 
 
 def _lazy_encoder(params: Params, cache: Path) -> Encode:
-    from hydra_ml.io.encoders import LazyEncoder  # brings torch: only where vectors are wanted
+    from hydra_ml.io.lazy_encoder import LazyEncoder
 
     return LazyEncoder(params.encoder, cache)
 

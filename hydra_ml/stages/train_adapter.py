@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra_ml.adapter import answer_texts, distinct_candidates, training_candidates, vote_evidence
+from hydra_ml.adapter import answer_texts, candidate_evidence, distinct_candidates, training_candidates
 from hydra_ml.io.components import save_component, train_and_report
 from hydra_ml.io.pair_reader import PairReader
 from hydra_ml.io.tables import load_table
 from hydra_ml.params import Params
 from hydra_ml.stages.command import stage_command
+from hydra_ml.support import history_support
 from hydra_ml.tasks.task import Task
 from hydra_ml.training import ComponentRows
 
@@ -24,19 +25,21 @@ def train_adapter(
     *, prepared: Path, generated: Path, out: Path, cache: Path, task: Task, params: Params
 ) -> Mapping[str, Any]:
     """Write out/base, out/heads and out/curve.json."""
-    columns = ["query_id", "user_id", "role", "cohort", "date", "input", "text", "gold"]
+    columns = ["query_id", "user_id", "role", "cohort", "date", "input", "text", "gold", "profile"]
     queries = load_table(prepared / "queries.parquet", columns)
     answers = load_table(generated / "answers.parquet")
     train = queries[queries["role"] == "train"]
     rows = distinct_candidates(answers[answers["query_id"].isin(train["query_id"])])
-    rows = rows.merge(train[["query_id", "input", "text", "gold"]], on="query_id", validate="many_to_one")
+    facts = ["query_id", "user_id", "input", "text", "gold", "profile"]
+    rows = rows.merge(train[facts], on="query_id", validate="many_to_one")
     rows, labels = training_candidates(rows, task, params.train_adapter.text_labels)
     rows = rows.assign(a=rows["text"], b=answer_texts(rows, task))
 
-    component = ComponentRows(rows, vote_evidence(rows), labels)
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
-    facts = queries[["query_id", "user_id", "role", "cohort", "date"]]
-    fitted = train_and_report(component, facts, params.train_adapter, reader, params.seed, f"train_adapter {task.name}")
+    support = history_support(rows, load_table(prepared / "records.parquet"), task, reader.encode)
+    component = ComponentRows(rows, candidate_evidence(rows, support), labels)
+    label = f"train_adapter {task.name}"
+    fitted = train_and_report(component, queries, params.train_adapter, reader, params.seed, label)
     return save_component(fitted, out, reader, task=task.folder, component="adapter", rows=component)
 
 

@@ -15,13 +15,37 @@ PACKAGE = ROOT / "hydra_ml"
 # Lowest first. A module imports from its own layer or a lower one.
 LAYERS = [
     {"records", "errors", "params"},
-    {"tasks", "retrieval", "llm", "model", "measures", "statistics", "history", "pseudo_queries", "reference_pairs", "sample", "training_rows"},
-    {"labels", "prompts", "reranker", "adapter", "training", "methods", "arena"},
+    {
+        "tasks",
+        "retrieval",
+        "llm",
+        "model",
+        "measures",
+        "statistics",
+        "history",
+        "pseudo_queries",
+        "reference_pairs",
+        "sample",
+        "training_rows",
+    },
+    {"labels", "prompts", "support", "reranker", "adapter", "training", "methods", "arena"},
     {"io"},
     {"stages", "cli"},
 ]
 # What only some places may import; "core" is everything below io.
-WORLD = {"os", "pathlib", "socket", "sqlite3", "subprocess", "shutil", "tempfile", "urllib", "httpx", "httpx2", "requests"}
+WORLD = {
+    "os",
+    "pathlib",
+    "socket",
+    "sqlite3",
+    "subprocess",
+    "shutil",
+    "tempfile",
+    "urllib",
+    "httpx",
+    "httpx2",
+    "requests",
+}
 ONLY_IN_IO = {"mlflow", "great_expectations", "dvc"}
 
 
@@ -60,7 +84,9 @@ def test_imports_point_downwards(path):
         assert parts[0] not in {"prefect", "flows"}, f"{name} belongs in flows/"
 
 
-@pytest.mark.parametrize("path", [p for p in modules() if level(part_of(p)) < 3], ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", [p for p in modules() if level(part_of(p)) < 3], ids=lambda p: str(p.relative_to(PACKAGE))
+)
 def test_the_core_does_not_touch_the_world(path):
     touched = {name.split(".")[0] for name in imported(path)} & WORLD
     assert not touched, f"{path.name} imports {touched}; files, network and environment are io's"

@@ -59,7 +59,9 @@ def test_user_order_does_not_change_a_byte_on_disk(tmp_path):
 
 
 def test_a_users_shard_is_the_same_on_every_machine():
-    assert [shard_of_user(user, 64) for user in ("hpa000", "ann", "")] == [shard_of_user(u, 64) for u in ("hpa000", "ann", "")]
+    assert [shard_of_user(user, 64) for user in ("hpa000", "ann", "")] == [
+        shard_of_user(u, 64) for u in ("hpa000", "ann", "")
+    ]
     spread = pd.Series([shard_of_user(f"user {i}", 8) for i in range(4000)]).value_counts()
     assert spread.min() > 400
 
@@ -85,7 +87,7 @@ def test_an_edited_shard_is_refused(tmp_path):
 
 def test_a_base_of_another_shape_is_refused_with_the_remedy(tmp_path):
     save_base(shared_part(), tmp_path, {})
-    with pytest.raises(ArtifactError, match="does not fit params.yaml"):
+    with pytest.raises(ArtifactError, match="does not fit params"):
         load_base(tmp_path, lambda: DualBase(8, 6, 0.1))
 
 

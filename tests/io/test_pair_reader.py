@@ -37,10 +37,14 @@ def test_every_kind_trains_saves_loads_and_tells_the_users_apart(tmp_path, encod
     fitted = train_and_report(rows, facts, train, reader, 0, "test")
     save_component(fitted, tmp_path / "out", reader, task="LaMP_2", component="adapter", rows=rows)
 
-    component = Component(tmp_path / "out", PairReader(train, params.Encoder(max_tokens=16), tmp_path / "cache", seed=0))
+    component = Component(
+        tmp_path / "out", PairReader(train, params.Encoder(max_tokens=16), tmp_path / "cache", seed=0)
+    )
     users = facts["user_id"].to_numpy(dtype=str)
     personal, shared = component.score(rows.table["a"].tolist(), rows.table["b"].tolist(), rows.evidence, users)
-    in_memory, _ = type(component).score(_as_component(fitted, reader), rows.table["a"].tolist(), rows.table["b"].tolist(), rows.evidence, users)
+    in_memory, _ = type(component).score(
+        _as_component(fitted, reader), rows.table["a"].tolist(), rows.table["b"].tolist(), rows.evidence, users
+    )
     assert personal.tobytes() == in_memory.tobytes()
     assert np.mean((personal > 0) == (rows.labels > 0.5)) > 0.95
     assert np.mean((shared > 0) == (rows.labels > 0.5)) == pytest.approx(0.5, abs=0.1)

@@ -8,7 +8,13 @@ from hydra_ml.io.encoders import load_text_encoder
 from hydra_ml.model.encoder import token_batches
 from hydra_ml.params import Encoder
 
-TEXTS = ["a short one", "the longest text of them all, with quite a few more words in it than the others", "", "a short one", "storm"]
+TEXTS = [
+    "a short one",
+    "the longest text of them all, with quite a few more words in it than the others",
+    "",
+    "a short one",
+    "storm",
+]
 
 
 @pytest.fixture(scope="module")

@@ -38,10 +38,15 @@ def planted(n_users=12, n=60, seed=0):
             a.append(f"query {rng.choice(['one', 'two', 'three', 'four'])}")
             b.append(colour)
             users.append(f"u{user:02d}")
-            labels.append(float((colour == "red") == (user % 2 == 0)) if rng.random() < 0.95 else float(rng.random() < 0.5))
+            labels.append(
+                float((colour == "red") == (user % 2 == 0)) if rng.random() < 0.95 else float(rng.random() < 0.5)
+            )
     held_back = np.tile(np.arange(n) >= int(0.8 * n), n_users)
     evidence = rng.normal(size=(len(a), 2)).astype(np.float32)
-    return TrainRows(DualPairs(a, b, encode), evidence, np.array(labels, dtype=np.float32), np.array(users), held_back)
+    query_ids = np.array([f"q{i // 2}" for i in range(len(a))])  # two candidates a query
+    return TrainRows(
+        DualPairs(a, b, encode), evidence, np.array(labels, dtype=np.float32), np.array(users), query_ids, held_back
+    )
 
 
 def new_base():
@@ -76,7 +81,14 @@ def test_new_users_are_served_by_a_base_that_never_saw_them(base_fit):
     from dataclasses import replace
 
     model = train(rows, known, replace(SETTINGS, base_fit=base_fit))
-    other = TrainRows(rows.pairs, rows.evidence, np.where(known, rows.labels, 1 - rows.labels), rows.user_ids, rows.held_back)
+    other = TrainRows(
+        rows.pairs,
+        rows.evidence,
+        np.where(known, rows.labels, 1 - rows.labels),
+        rows.user_ids,
+        rows.query_ids,
+        rows.held_back,
+    )
     again = train(other, known, replace(SETTINGS, base_fit=base_fit))
     for name, tensor in model.shared.base.state_dict().items():
         assert torch.equal(tensor, again.shared.base.state_dict()[name])
@@ -114,7 +126,14 @@ def test_fitting_heads_leaves_every_shared_byte(fitted):
 def test_one_users_labels_move_no_other_users_score(fitted):
     rows, model = fitted
     mine = rows.user_ids == "u03"
-    flipped = TrainRows(rows.pairs, rows.evidence, np.where(mine, 1 - rows.labels, rows.labels), rows.user_ids, rows.held_back)
+    flipped = TrainRows(
+        rows.pairs,
+        rows.evidence,
+        np.where(mine, 1 - rows.labels, rows.labels),
+        rows.user_ids,
+        rows.query_ids,
+        rows.held_back,
+    )
     everyone = np.ones(len(mine), dtype=bool)
     before = fit_heads_on(model.shared, rows, everyone, 1.0)
     after = fit_heads_on(model.shared, flipped, everyone, 1.0)
@@ -125,7 +144,7 @@ def test_one_users_labels_move_no_other_users_score(fitted):
 
 def test_rows_of_one_label_are_refused():
     rows = planted()
-    one = TrainRows(rows.pairs, rows.evidence, np.ones_like(rows.labels), rows.user_ids, rows.held_back)
+    one = TrainRows(rows.pairs, rows.evidence, np.ones_like(rows.labels), rows.user_ids, rows.query_ids, rows.held_back)
     with pytest.raises(ValueError, match="same label"):
         train(one)
 

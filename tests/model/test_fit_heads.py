@@ -34,7 +34,9 @@ def test_equals_scikit_learn_per_user(ridge):
         if len(np.unique(rows.labels[mine])) < 2:
             continue
         x = np.c_[rows.z[mine], np.ones(mine.sum())]
-        reference = LogisticRegression(C=1 / ridge, fit_intercept=False, tol=1e-10, max_iter=5000).fit(x, rows.labels[mine])
+        reference = LogisticRegression(C=1 / ridge, fit_intercept=False, tol=1e-10, max_iter=5000).fit(
+            x, rows.labels[mine]
+        )
         np.testing.assert_allclose(heads.table[i], reference.coef_[0], atol=1e-4)
 
 

@@ -55,7 +55,9 @@ def test_mlp_starts_within_its_fan_in_bounds():
     theta = initial_head("mlp", width, torch.Generator().manual_seed(0))
     bound = 1 / width**0.5
     assert theta.abs().max() <= bound
-    assert theta[: width * width].std() == pytest.approx(bound / 3**0.5, rel=0.05)  # uniform, not shrunk by a stacked axis
+    assert theta[: width * width].std() == pytest.approx(
+        bound / 3**0.5, rel=0.05
+    )  # uniform, not shrunk by a stacked axis
 
 
 def test_a_table_of_the_wrong_shape_is_refused():

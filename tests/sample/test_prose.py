@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+
 from hydra_ml.sample.prose import capitalized, fill, person, sentence, title_case
 
 

@@ -1,0 +1,126 @@
+import logging
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hydra_ml.errors import LLMError, ParamsError
+from hydra_ml.io.llm import model_from_environment, open_llm, serve, shown
+from hydra_ml.llm.chat import Ask
+from hydra_ml.params import LLM
+
+ASKS = [
+    Ask(
+        ({"role": "user", "content": f"Which? tags: [funny, sad] text: a funny thing number {i}"},),
+        n=3,
+        temperature=1.0,
+    )
+    for i in range(10)
+]
+
+
+def encode(texts: Sequence[str]) -> np.ndarray:
+    rows = np.array([[1.0 + ("funny" in text), 1.0 + ("sad" in text)] for text in texts], dtype=np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture(autouse=True)
+def no_server_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_offline_model_needs_no_network_and_remembers(tmp_path: Path) -> None:
+    with open_llm(LLM(), cache=tmp_path / "cache.sqlite", encode=encode) as llm:
+        first = llm.ask_all(ASKS, label="test")
+        assert llm.usage.calls == 10
+    with open_llm(LLM(), cache=tmp_path / "cache.sqlite", encode=encode) as llm:
+        second = llm.ask_all(ASKS, label="test")
+        assert llm.usage.calls == 0
+    assert [reply.answers for reply in second] == [reply.answers for reply in first]
+    assert {answer for reply in first for answer in reply.answers} == {"funny", "sad"}
+
+
+def test_the_cache_holds_no_prompt(tmp_path: Path) -> None:
+    with open_llm(LLM(), cache=tmp_path / "cache.sqlite", encode=encode) as llm:
+        llm.ask_all(ASKS, label="test")
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"funny" in content  # an answer
+    assert b"thing number" not in content
+
+
+def test_the_offline_model_says_that_it_needs_an_encoder() -> None:
+    with pytest.raises(ParamsError, match="text encoder"), open_llm(LLM(), cache=None):
+        pass
+
+
+def test_everything_missing_is_named_at_once() -> None:
+    with pytest.raises(ParamsError) as caught, open_llm(LLM(model="gpt-x"), cache=None):
+        pass
+    message = str(caught.value)
+    assert "OPENAI_BASE_URL" in message
+    assert "OPENAI_API_KEY" in message
+    assert "offline-minilm" in message
+
+
+@pytest.mark.parametrize("address", ["api.example.com/v1", "ftp://example.com", "http://"])
+def test_an_address_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    with pytest.raises(ParamsError, match="no http or https address"), open_llm(LLM(model="gpt-x"), cache=None):
+        pass
+
+
+@pytest.mark.parametrize("model", ["offline-minilm", "gpt-x"])
+def test_two_model_names_are_one_too_many(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    monkeypatch.setenv("OPENAI_MODEL", "gpt-y")
+    assert model_from_environment() == "gpt-y"
+    with pytest.raises(ParamsError, match=r"gpt-y.*make run"), open_llm(LLM(model=model), cache=None, encode=encode):
+        pass
+
+
+def test_without_a_named_model_it_is_the_offline_one() -> None:
+    assert model_from_environment() == "offline-minilm"
+
+
+def test_secrets_of_an_address_are_not_shown() -> None:
+    assert shown("https://me:secret@host/v1?token=abc") == "host/v1"
+
+
+def test_a_real_server_is_asked_and_the_key_is_never_shown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-0042")
+    params = LLM(model="gpt-x", max_attempts=2, max_wait_s=0.05)
+    with open_llm(params, cache=None) as llm, pytest.raises(LLMError, match=f"127.0.0.1:{port} cannot be reached"):
+        llm.ask_all(ASKS, label="test")
+
+    threading.Thread(target=serve, args=("127.0.0.1", port, encode), daemon=True).start()
+    _wait_for(f"http://127.0.0.1:{port}/health")
+    with open_llm(params, cache=None) as llm:
+        assert "sk-very" not in repr(llm) + repr(vars(llm))
+        with pytest.raises(LLMError, match="only 'offline-minilm'"):
+            llm.ask_all(ASKS, label="test")
+    printed = capfd.readouterr()
+    assert "sk-very" not in caplog.text + printed.out + printed.err
+
+
+def _wait_for(address: str) -> None:
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(address, timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise AssertionError(f"{address} did not come up")

@@ -1,0 +1,84 @@
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hydra_ml.errors import ArtifactError
+from hydra_ml.io.response_cache import ResponseCache
+from hydra_ml.llm.chat import Answer
+
+
+def key(number: int) -> str:
+    return f"{number:032x}"
+
+
+def test_answers_come_back_in_any_number_and_survive_closing(tmp_path: Path) -> None:
+    answers = {key(i): Answer(f"answer {i} ünï", i, 2 * i) for i in range(2500)}
+    with ResponseCache(tmp_path / "deep" / "cache.sqlite") as cache:
+        cache.put_many(answers)
+        assert cache.get_many([key(7), key(99_999)]) == {key(7): Answer("answer 7 ünï", 7, 14)}
+        assert cache.get_many([]) == {}
+    with ResponseCache(tmp_path / "deep" / "cache.sqlite") as cache:
+        assert cache.get_many(list(answers)) == answers
+        assert len(cache) == 2500
+
+
+def test_the_first_answer_to_a_key_stays(tmp_path: Path) -> None:
+    with ResponseCache(tmp_path / "cache.sqlite") as cache:
+        cache.put_many({key(1): Answer("first", 1, 1)})
+        cache.put_many({key(1): Answer("second", 2, 2), key(2): Answer("", 0, 0)})
+        assert cache.get_many([key(1), key(2)]) == {key(1): Answer("first", 1, 1), key(2): Answer("", 0, 0)}
+
+
+def test_what_was_put_survives_a_kill(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from hydra_ml.io.response_cache import ResponseCache; "
+        "from hydra_ml.llm.chat import Answer; cache = ResponseCache(Path(sys.argv[1])); "
+        "cache.put_many({'0' * 32: Answer('kept', 1, 1)}); os.kill(os.getpid(), 9)"
+    )
+    path = tmp_path / "cache.sqlite"
+    done = subprocess.run([sys.executable, "-c", program, str(path)], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    assert done.returncode == -9
+    with ResponseCache(path) as cache:
+        assert cache.get_many(["0" * 32]) == {"0" * 32: Answer("kept", 1, 1)}
+
+
+def test_several_processes_make_and_fill_one_file(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from hydra_ml.io.response_cache import ResponseCache; "
+        "from hydra_ml.llm.chat import Answer; cache = ResponseCache(Path(sys.argv[1])); start = int(sys.argv[2])\n"
+        "for i in range(start, start + 200): cache.put_many({f'{i:032x}': Answer(str(i), 1, 1)})"
+    )
+    path = tmp_path / "cache.sqlite"
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    starts = (0, 100, 300, 500)  # the first two overlap
+    running = [
+        subprocess.Popen([sys.executable, "-c", program, str(path), str(start)], env=environment) for start in starts
+    ]
+    assert [process.wait(timeout=60) for process in running] == [0, 0, 0, 0]
+    with ResponseCache(path) as cache:
+        found = cache.get_many([key(i) for i in range(700)])
+    assert {int(name, 16): answer.text for name, answer in found.items()} == {i: str(i) for i in range(700)}
+
+
+@pytest.mark.parametrize(
+    "content", [b"<html>not a database, but long enough to look at</html>" * 20, b"SQLite format 3\0" + b"x" * 5000]
+)
+def test_a_damaged_file_is_named_with_a_remedy(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "cache.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"cache\.sqlite.*delete it"):
+        ResponseCache(path)
+    assert path.read_bytes() == content
+
+
+def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    ResponseCache(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE version SET number = 99")
+    with pytest.raises(ArtifactError, match=r"version 99; this program reads version 1"):
+        ResponseCache(path)

@@ -1,0 +1,75 @@
+import httpx2
+import openai
+import pytest
+
+from hydra_ml.llm.failures import Failure, pause_s, read_failure
+
+REQUEST = httpx2.Request("POST", "http://llm.test/v1/chat/completions")
+
+
+def status_error(status: int, *, headers: dict[str, str] | None = None, body: object = None) -> openai.APIStatusError:
+    response = httpx2.Response(status, headers=headers or {}, request=REQUEST)
+    return openai.APIStatusError("it said no to sk-123", response=response, body=body)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        *((status, "refused") for status in (400, 413, 422)),
+        *((status, "fatal") for status in (401, 403, 404)),
+        *((status, "busy") for status in (408, 409, 429, 500, 503, 529)),
+    ],
+)
+def test_each_status_means_one_thing(status: int, kind: str) -> None:
+    assert read_failure(status_error(status), secret="sk-123").kind == kind
+
+
+def test_an_empty_account_is_no_reason_to_wait() -> None:
+    failure = read_failure(status_error(429, body={"code": "insufficient_quota"}), secret="")
+    assert failure.kind == "fatal"
+    assert "quota" in failure.what
+
+
+def test_the_key_is_blotted_out() -> None:
+    failure = read_failure(status_error(401), secret="sk-123")
+    assert "sk-123" not in failure.what
+    assert "said no to ***" in failure.what
+    assert "OPENAI_API_KEY" in failure.what
+
+
+def test_a_long_answer_is_cut() -> None:
+    assert len(read_failure(ValueError("x" * 5000), secret="").what) < 400
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30.0),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-4"}, None),
+        ({}, None),
+    ],
+)
+def test_the_pause_a_server_asks_for(headers: dict[str, str], wait_s: float | None) -> None:
+    assert read_failure(status_error(429, headers=headers), secret="").wait_s == wait_s
+
+
+def test_pauses_double_and_are_capped() -> None:
+    failure = Failure("busy", "")
+    assert 0.25 <= pause_s(1, failure, 30) <= 0.5
+    assert 1.0 <= pause_s(3, failure, 30) <= 2.0
+    assert pause_s(12, failure, 30) <= 30
+    assert pause_s(1, Failure("busy", "", wait_s=90), 30) == 30
+    assert pause_s(5, Failure("busy", "", wait_s=0), 30) == 0
+
+
+def test_a_connection_that_fails_differs_from_an_answer_that_is_late() -> None:
+    refused = openai.APITimeoutError(request=REQUEST)
+    refused.__cause__ = httpx2.ConnectTimeout("Cannot connect to host")
+    late = openai.APITimeoutError(request=REQUEST)
+    late.__cause__ = httpx2.ReadTimeout("")
+    assert read_failure(openai.APIConnectionError(request=REQUEST), secret="").kind == "unreachable"
+    assert read_failure(refused, secret="").kind == "unreachable"
+    assert read_failure(late, secret="").kind == "busy"
