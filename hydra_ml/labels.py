@@ -24,4 +24,5 @@ def positive_labels(task: Task, answers: Sequence[str], golds: Sequence[str], qu
     if task.kind != "text":
         return (reward == 1.0).astype(np.float32)
     mean = pd.Series(reward).groupby(np.asarray(query_ids)).transform("mean").to_numpy()
-    return (reward > mean).astype(np.float32)
+    above: np.ndarray = (reward > mean).astype(np.float32)
+    return above

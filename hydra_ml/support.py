@@ -17,23 +17,24 @@ FLOOR = 0.02  # share that an answer without any support counts with; keeps the 
 
 
 def history_support(candidates: pd.DataFrame, records: pd.DataFrame, task: Task, encode: Encode) -> np.ndarray:
-    """Support of each candidate, float32 [N], for rows with query_id, user_id, text, profile, and b (the answer's text).
+    """Support of each candidate, float32 [N], for rows with query_id, user_id, text, profile, answer, b (its text).
 
-    Closed answer sets: the log of the weighted share of records with that very answer. Free text: the weighted mean
+    Closed answer sets: log of the weighted share of records with that very answer. Free text: the weighted mean
     cosine of the candidate and the records' answers. References (LaMP-1): of the candidate and the records' texts.
     Without history 0, the same for all candidates of a query. A query sees the records of its own profile, no others.
     """
     book = _RecordVectors(records, task, encode)
-    queries = candidates.groupby("query_id").first()[["user_id", "text", "profile"]]
-    query_vectors = dict(zip(queries.index, encode(queries["text"].tolist()), strict=True))
+    queries = candidates.drop_duplicates("query_id")
+    asked = zip(queries["user_id"], queries["profile"], encode(queries["text"].tolist()), strict=True)
+    query_of = dict(zip(queries["query_id"], asked, strict=True))
     support = np.zeros(len(candidates), dtype=np.float32)
     b_vectors = encode(candidates["b"].tolist()) if book.answers is not None else None
     for query_id, rows in candidates.groupby("query_id").indices.items():
-        user_id, profile = queries.at[query_id, "user_id"], queries.at[query_id, "profile"]
+        user_id, profile, query_vector = query_of[query_id]
         if not len(profile):
             continue
         seen = book.positions(user_id, profile)  # [R]
-        weight = _softmax(book.texts[seen] @ query_vectors[query_id] / TAU)  # [R]
+        weight = _softmax(book.texts[seen] @ query_vector / TAU)  # [R]
         if b_vectors is not None and book.answers is not None:
             support[rows] = (b_vectors[rows] @ book.answers[seen].T) @ weight  # [n, R] @ [R]
         else:

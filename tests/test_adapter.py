@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hydra_ml.adapter import choose_best, distinct_candidates, training_candidates, vote_evidence
+from hydra_ml.adapter import candidate_evidence, choose_best, distinct_candidates, training_candidates
 from hydra_ml.tasks import get_task
 
 NEWS, HEADLINE = get_task("LaMP_2N"), get_task("LaMP_4")
@@ -40,7 +40,8 @@ def test_vote_evidence_is_finite_for_a_greedy_answer_nobody_voted_for():
     table = distinct_candidates(
         answers([("q", 0, "politics"), ("q", 1, "sports"), ("q", 2, "sports"), ("q", 3, "sports")])
     )
-    np.testing.assert_allclose(vote_evidence(table), [[np.log(0.5 / 4), 1], [np.log(3.5 / 4), 0]], rtol=1e-6)
+    evidence = candidate_evidence(table, np.array([-1.0, -2.0]))
+    np.testing.assert_allclose(evidence, [[np.log(0.5 / 4), 1, -1], [np.log(3.5 / 4), 0, -2]], rtol=1e-6)
 
 
 def test_row_order_cannot_shift_a_candidate():
@@ -52,7 +53,7 @@ def candidates(rows):
     return pd.DataFrame(rows, columns=["query_id", "answer", "votes", "n_samples", "is_greedy", "gold"])
 
 
-def test_closed_answers_are_positive_when_right_and_a_query_may_have_no_positive():
+def test_closed_answers_are_positive_when_right_and_every_label_is_learned_from():
     table = candidates(
         [
             ("q", "politics", 3, 4, True, "sports"),
@@ -60,8 +61,14 @@ def test_closed_answers_are_positive_when_right_and_a_query_may_have_no_positive
             ("r", "crime", 4, 4, True, "travel"),
         ]
     )
-    _, labels = training_candidates(table, NEWS, "above_mean")
-    assert labels.tolist() == [0, 1, 0]
+    kept, labels = training_candidates(table, NEWS, "above_mean")
+    assert labels[:3].tolist() == [0, 1, 0]
+    assert len(kept) == 2 * 15  # and every label the LLM did not propose, with no votes
+    added = kept.iloc[3:]
+    assert (added["votes"] == 0).all()
+    assert not added["is_greedy"].any()
+    right = kept[labels > 0.5][["query_id", "answer"]].values.tolist()
+    assert right == [["q", "sports"], ["r", "travel"]]  # the LLM missed r's answer; training still learns it
 
 
 def test_free_text_is_judged_within_its_own_query():

@@ -40,7 +40,9 @@ def score_features(
     shared: SharedPart, heads: Heads, z: np.ndarray, evidence: np.ndarray, user_ids: np.ndarray
 ) -> np.ndarray:
     """`score` where z [N, H] is at hand already."""
-    return score_rows(heads, shared.theta_0, z, heads.user_idx(user_ids)) + evidence_logits(shared, evidence)
+    personal = score_rows(heads, shared.theta_0, z, heads.user_idx(user_ids))
+    scores: np.ndarray = personal + evidence_logits(shared, evidence)
+    return scores
 
 
 def evidence_logits(shared: SharedPart, evidence: np.ndarray) -> np.ndarray:
@@ -68,7 +70,7 @@ def fit_model(
     older, newest = known & ~rows.held_back, known & rows.held_back
     epochs, ridge, losses = settings.epochs, float(ridges[len(ridges) // 2]), {}
     curve: list[dict[str, float]] = []
-    if newest.any() and len(np.unique(rows.labels[older] > 0.5)) == 2:
+    if _can_choose(rows, older, newest):
         trial = fit_base(new_base(), rows, settings, fit_mask=older, watch_mask=newest, bar=bar)
         curve = trial.curve
         epochs = 1 + int(np.argmin([point["held_back_loss"] for point in curve]))
@@ -109,3 +111,9 @@ def ridge_losses(
         scores = score_features(shared, heads, z, rows.evidence[watch], rows.user_ids[watch])
         losses[float(ridge)] = choice_loss(scores, rows.labels[watch], rows.query_ids[watch])
     return losses
+
+
+def _can_choose(rows: TrainRows, older: np.ndarray, newest: np.ndarray) -> bool:
+    """Whether the older rows carry both labels, to fit on, and some query of the newest rows does, to compare on."""
+    at_random = choice_loss(np.zeros(int(newest.sum())), rows.labels[newest], rows.query_ids[newest])
+    return len(np.unique(rows.labels[older] > 0.5)) == 2 and not np.isnan(at_random)

@@ -4,7 +4,7 @@
     2. from there, train base, shared head and evidence weights by AdamW
 
 `model.factored` runs this twice: on each user's older rows, to choose the number of epochs on the newer ones, then on
-all rows. With `joint` every known user also has a residual during training (the paper's stage 1); those residuals are thrown
+all rows. With `joint` every known user also has a residual during training (the paper's stage 1); those are thrown
 away afterwards, since `fit_heads` solves all heads, known and new, on the finished base.
 """
 
@@ -143,7 +143,7 @@ def _train(
 
 
 def base_features(base: nn.Module, pairs: Pairs, rows: np.ndarray | None = None) -> np.ndarray:
-    """z of the pairs (or of some rows) with dropout off, float32 [N, H]; [0, H] shape needs at least one pair to know H."""
+    """z of the pairs (or of some rows) with dropout off, float32 [N, H]; [0, H] for none."""
     base.eval()
     wanted = np.arange(len(pairs)) if rows is None else rows
     with torch.inference_mode():
@@ -151,8 +151,7 @@ def base_features(base: nn.Module, pairs: Pairs, rows: np.ndarray | None = None)
             base(*pairs.batch(wanted[start : start + EVAL_BATCH])).numpy()
             for start in range(0, len(wanted), EVAL_BATCH)
         ]
-    width = base.norm.normalized_shape[0]  # type: ignore[union-attr, index]
-    return np.concatenate(parts) if parts else np.zeros((0, int(width)), dtype=np.float32)  # type: ignore[arg-type]
+    return np.concatenate(parts) if parts else np.zeros((0, int(base.width)), dtype=np.float32)  # type: ignore[arg-type]
 
 
 def held_back_loss(shared: SharedPart, rows: TrainRows, watch: np.ndarray) -> float:

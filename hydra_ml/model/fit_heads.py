@@ -101,7 +101,7 @@ def _fits(fewest: int, most: int, n_users: int, width: int) -> bool:
 def _newton(
     z: torch.Tensor, offset: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor, ridge: float
 ) -> torch.Tensor:
-    """Ridge logistic regression with offsets, one per user: [u, n, H] -> delta [u, H + 1], bias last, by damped Newton."""
+    """Ridge logistic regression with offsets, one per user: [u, n, H] -> delta [u, H + 1], bias last; damped Newton."""
     x = torch.cat([z, torch.ones_like(z[..., :1])], dim=-1)  # [u, n, H + 1]
     x = x * weight.unsqueeze(-1)
     eye = ridge * torch.eye(x.shape[-1], dtype=x.dtype)

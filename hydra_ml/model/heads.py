@@ -52,7 +52,8 @@ def initial_head(kind: HeadKind, width: int, generator: torch.Generator) -> torc
     """A fresh theta_0 [P]: zero for `residual`; for `mlp` uniform within 1/sqrt(fan-in) per layer, biases included."""
     if kind == "residual":
         return torch.zeros(width + 1)
-    return (torch.rand(n_parameters(kind, width), generator=generator) * 2 - 1) / width**0.5
+    bound = 1.0 / float(width) ** 0.5
+    return torch.empty(n_parameters(kind, width)).uniform_(-bound, bound, generator=generator)
 
 
 def head_logits(kind: HeadKind, theta: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
@@ -60,7 +61,7 @@ def head_logits(kind: HeadKind, theta: torch.Tensor, z: torch.Tensor) -> torch.T
     width = z.shape[-1]
     if kind == "residual":
         return (theta[..., :width] * z).sum(dim=-1) + theta[..., width]
-    w1 = theta[..., : width * width].unflatten(-1, (width, width))  # [..., H, H]
+    w1 = theta[..., : width * width].reshape(*theta.shape[:-1], width, width)  # [..., H*H] -> [..., H, H]
     b1, w2 = theta[..., width * width : -width - 1], theta[..., -width - 1 : -1]  # [..., H] each
     hidden = torch.tanh((w1 @ z.unsqueeze(-1)).squeeze(-1) + b1)  # [..., H]
     return (w2 * hidden).sum(dim=-1) + theta[..., -1]

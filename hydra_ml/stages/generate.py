@@ -100,14 +100,10 @@ def prompt_table(queries: pd.DataFrame, candidates: pd.DataFrame, ranking: pd.Da
 
 def answer_table(asked: pd.DataFrame, asks: list[Ask], replies: list[Reply], task: Task) -> pd.DataFrame:
     """One row per answer, from one row of `asked`, one Ask and one Reply each, in the same order."""
-    greedy = [ask.temperature == 0 for ask in asks]
-    table = asked[["query_id", "arm", "input"]].assign(
-        sample_idx=[
-            [GREEDY] if is_greedy else list(range(1, ask.n + 1)) for is_greedy, ask in zip(greedy, asks, strict=True)
-        ],
-        answer=[list(reply.answers) for reply in replies],
-        error=[reply.error for reply in replies],
-    )
+    samples = [[GREEDY] if ask.temperature == 0 else list(range(1, ask.n + 1)) for ask in asks]
+    table = asked[["query_id", "arm", "input"]].assign(error=[reply.error for reply in replies])
+    table["sample_idx"] = samples
+    table["answer"] = [list(reply.answers) for reply in replies]
     table = table.explode(["sample_idx", "answer"], ignore_index=True)
     answers, is_parsed = parse_answers(table["answer"].tolist(), table["input"].tolist(), task)
     table = table.assign(answer=answers, is_parsed=is_parsed, sample_idx=table["sample_idx"].astype("int16"))

@@ -34,9 +34,10 @@ def rerank(
     rows = rows[rows["ranker"] == params.retrieve.ranker].merge(wanted.rename(columns={"text": "a"}), on="query_id")
     rows = rows.merge(records.rename(columns={"text": "b"}), on=["user_id", "record_id"], validate="many_to_one")
 
-    component = Component(reranker, PairReader(params.train_reranker, params.encoder, cache, seed=params.seed))
+    reader = PairReader(params.train_reranker, params.encoder, cache, seed=params.seed)
+    component, evidence = Component(reranker, reader), retrieval_evidence(rows, reader.encode)
     user_ids = rows["user_id"].to_numpy(dtype=str)
-    personal, shared = component.score(rows["a"].tolist(), rows["b"].tolist(), retrieval_evidence(rows), user_ids)
+    personal, shared = component.score(rows["a"].tolist(), rows["b"].tolist(), evidence, user_ids)
     evaluated = (rows["role"] == "evaluate").to_numpy()
     ranking = pd.concat(
         [

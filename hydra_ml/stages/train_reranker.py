@@ -1,6 +1,7 @@
 """train_reranker: fits the reranker's base on known users' rows, then the heads of all users on the frozen base.
 
 A row is a training query and one of its candidates; its label is whether the LLM, shown that record alone, was right.
+Only queries whose candidates differ in that are learned from.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from hydra_ml.io.pair_reader import PairReader
 from hydra_ml.io.tables import load_table
 from hydra_ml.labels import positive_labels
 from hydra_ml.params import Params
-from hydra_ml.reranker import retrieval_evidence
+from hydra_ml.reranker import retrieval_evidence, telling_rows
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
 from hydra_ml.training import ComponentRows
@@ -35,11 +36,12 @@ def train_reranker(
     rows = rows.merge(records.rename(columns={"text": "b"}), on=["user_id", "record_id"], validate="many_to_one")
 
     labels = positive_labels(task, rows["answer"].tolist(), rows["gold"].tolist(), rows["query_id"].tolist())
-    component = ComponentRows(rows, retrieval_evidence(rows), labels)
+    telling = telling_rows(rows["query_id"], labels)
+    rows, labels = rows[telling].reset_index(drop=True), labels[telling]
     reader = PairReader(params.train_reranker, params.encoder, cache, seed=params.seed)
-    fitted = train_and_report(
-        component, queries, params.train_reranker, reader, params.seed, f"train_reranker {task.name}"
-    )
+    component = ComponentRows(rows, retrieval_evidence(rows, reader.encode), labels)
+    label = f"train_reranker {task.name}"
+    fitted = train_and_report(component, queries, params.train_reranker, reader, params.seed, label)
     return save_component(fitted, out, reader, task=task.folder, component="reranker", rows=component)
 
 

@@ -12,7 +12,7 @@ from hydra_ml.training import ComponentRows
 SMALL = {"width": 8, "epochs": 3, "batch_size": 16, "ridge": [0.1, 1.0]}
 
 
-def planted_rows(n=24):
+def planted_rows(n=12):
     """ann likes storms, bob likes politics; the query says nothing."""
     words = ["storm over the coast", "election and parliament"]
     rows, queries = [], []
@@ -20,7 +20,8 @@ def planted_rows(n=24):
         for i in range(n):
             query_id = f"{user}{i}"
             queries.append((query_id, user, "train", "known", f"2020-01-{i + 1:02d}"))
-            rows.append((query_id, "what next?", words[i % 2], float((i % 2 == 0) == (user == "ann"))))
+            for word in (0, 1):
+                rows.append((query_id, "what next?", words[word], float((word == 0) == (user == "ann"))))
     table = pd.DataFrame(rows, columns=["query_id", "a", "b", "label"])
     facts = pd.DataFrame(queries, columns=["query_id", "user_id", "role", "cohort", "date"])
     evidence = np.zeros((len(table), 2), dtype=np.float32)
@@ -40,7 +41,7 @@ def test_every_kind_trains_saves_loads_and_tells_the_users_apart(tmp_path, encod
     component = Component(
         tmp_path / "out", PairReader(train, params.Encoder(max_tokens=16), tmp_path / "cache", seed=0)
     )
-    users = facts["user_id"].to_numpy(dtype=str)
+    users = rows.table["query_id"].str[:3].to_numpy(dtype=str)
     personal, shared = component.score(rows.table["a"].tolist(), rows.table["b"].tolist(), rows.evidence, users)
     in_memory, _ = type(component).score(
         _as_component(fitted, reader), rows.table["a"].tolist(), rows.table["b"].tolist(), rows.evidence, users

@@ -1,0 +1,85 @@
+"""One small chain of all stages per session, run through the stages' own mains; each stage's tests look at its part."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from hydra_ml.io.lamp_files import Question, write_split
+from hydra_ml.params import Params
+from hydra_ml.sample import generate
+from hydra_ml.tasks import get_task
+
+# Option of each stage -> the folder it names, in the order of dvc.yaml.
+CHAIN = {
+    "prepare": {"raw": "raw"},
+    "validate": {"prepared": "prepare"},
+    "retrieve": {"prepared": "prepare"},
+    "annotate": {"prepared": "prepare", "retrieved": "retrieve"},
+    "train_reranker": {"prepared": "prepare", "retrieved": "retrieve", "annotated": "annotate"},
+    "rerank": {"prepared": "prepare", "retrieved": "retrieve", "reranker": "train_reranker"},
+    "generate": {"prepared": "prepare", "retrieved": "retrieve", "reranked": "rerank"},
+    "train_adapter": {"prepared": "prepare", "generated": "generate"},
+    "evaluate": {"prepared": "prepare", "generated": "generate", "adapter": "train_adapter"},
+}
+WITHOUT_CACHE = {"prepare", "validate"}
+
+
+@dataclass
+class Chain:
+    """A workspace of one task in which stages have run."""
+
+    root: Path
+    task: str
+    summaries: dict[str, dict]
+
+    def run(self, stage: str, *extra: str) -> int:
+        """Run one stage's main; its exit code."""
+        options = ["--task", self.task, "--params", str(self.root / "params.yaml"), "--out", str(self.root / stage)]
+        for option, folder in CHAIN[stage].items():
+            options += [f"--{option}", str(self.root / folder)]
+        if stage not in WITHOUT_CACHE:
+            options += ["--cache", str(self.root / ".cache")]
+        return importlib.import_module(f"hydra_ml.stages.{stage}").main([*options, *extra])
+
+    def path(self, stage: str, name: str) -> Path:
+        return self.root / stage / name
+
+
+def small_params() -> dict:
+    document = Params().model_dump(by_alias=True)
+    document["annotate"]["queries_per_user"] = 4
+    document["generate"].update(queries_per_user=8, n_samples=4)
+    for section in ("train_reranker", "train_adapter"):
+        document[section].update(epochs=2, width=8, ridge=[3.0, 30.0])
+    document["evaluate"]["resamples"] = 200
+    return document
+
+
+def build_chain(root: Path, task: str, *, n_users: int, seed: int) -> Chain:
+    sample = generate(task, seed=seed, n_users=n_users)
+    for split, entries in sample.questions.items():
+        questions = [Question(e["id"], e["input"], tuple(e["profile"]), e["user_id"], e["date"]) for e in entries]
+        write_split(root / "raw", split, get_task(task), questions, sample.golds[split])
+    with (root / "params.yaml").open("w") as file:
+        YAML().dump(small_params(), file)
+    return Chain(root, task, {})
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory) -> Chain:
+    """LaMP-2, eight users, every stage run once."""
+    built = build_chain(tmp_path_factory.mktemp("chain"), "LaMP_2", n_users=8, seed=3)
+    for stage in CHAIN:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            assert built.run(stage) == 0, stage
+        built.summaries[stage] = json.loads(out.getvalue())
+    return built

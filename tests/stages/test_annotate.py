@@ -1,0 +1,30 @@
+"""annotate: one row per candidate of the drawn training queries, one demo each, resumable."""
+
+import pandas as pd
+
+from hydra_ml.tasks import get_task
+
+
+def test_one_row_per_retrieved_candidate_of_drawn_training_queries(chain):
+    rows = pd.read_parquet(chain.path("annotate", "annotations.parquet"))
+    queries = pd.read_parquet(chain.path("prepare", "queries.parquet")).set_index("query_id")
+    assert set(queries.loc[rows["query_id"], "role"]) == {"train"}
+    assert queries.loc[rows["query_id"].unique()].groupby("user_id").size().max() == 4
+    assert not rows.duplicated(["query_id", "record_id"]).any()
+    candidates = pd.read_parquet(chain.path("retrieve", "candidates.parquet"))
+    offered = candidates[(candidates["ranker"] == "bm25") & candidates["query_id"].isin(rows["query_id"])]
+    assert len(rows) == len(offered)
+
+
+def test_answers_are_in_the_tasks_own_spelling(chain):
+    rows = pd.read_parquet(chain.path("annotate", "annotations.parquet"))
+    assert rows["is_parsed"].all()
+    assert set(rows["answer"]) <= set(get_task("LaMP_2").labels)
+
+
+def test_running_again_buys_nothing_and_writes_the_same_bytes(chain, capsys):
+    path = chain.path("annotate", "annotations.parquet")
+    before = path.read_bytes()
+    assert chain.run("annotate") == 0
+    assert f'"cached": {chain.summaries["annotate"]["rows"]}' in capsys.readouterr().out
+    assert path.read_bytes() == before

@@ -1,0 +1,47 @@
+"""evaluate: all methods on the same queries, results as the design names them."""
+
+import json
+
+import pandas as pd
+
+METHODS = {"user_majority", "zero_shot", "icl_random", "recency", "rag_k1", "rag_k4"}
+METHODS |= {"hydra_reranker", "hydra_adapter", "hydra_shared", "hydra"}
+
+
+def test_metrics_are_methods_with_measures_and_facts_at_the_top(chain):
+    metrics = json.loads(chain.path("evaluate", "metrics.json").read_text())
+    assert metrics["llm"] == "offline-minilm"
+    assert metrics["seed"] == 42
+    assert metrics["data_version"] == chain.summaries["prepare"]["data_version"]
+    assert set(metrics) - {"llm", "seed", "data_version", "task"} == METHODS
+    assert set(metrics["hydra"]["accuracy"]) == {"value", "ci_low", "ci_high", "n"}
+    assert metrics["hydra"]["accuracy"]["n"] == 40  # eight users, five test questions each
+
+
+def test_every_method_answers_every_query_and_the_figures_follow_from_the_predictions(chain):
+    predictions = pd.read_parquet(chain.path("evaluate", "predictions.parquet"))
+    metrics = json.loads(chain.path("evaluate", "metrics.json").read_text())
+    for method, rows in predictions.groupby("method"):
+        assert rows["query_id"].nunique() == len(rows) == 40
+        assert abs((rows["prediction"] == rows["gold"]).mean() - metrics[method]["accuracy"]["value"]) < 1e-9
+
+
+def test_the_adapter_chooses_among_what_the_llm_proposed(chain):
+    predictions = pd.read_parquet(chain.path("evaluate", "predictions.parquet"))
+    answers = pd.read_parquet(chain.path("generate", "answers.parquet"))
+    proposed = set(answers[answers["arm"] == "hydra"][["query_id", "answer"]].itertuples(index=False, name=None))
+    chosen = predictions[predictions["method"] == "hydra"][["query_id", "answer"]]
+    assert set(chosen.itertuples(index=False, name=None)) <= proposed
+
+
+def test_known_and_new_users_and_history_bands_are_reported_apart(chain):
+    details = json.loads(chain.path("evaluate", "details.json").read_text())
+    assert set(details["cohorts"]) == {"known", "new"}
+    assert sum(part["n_queries"] for part in details["cohorts"].values()) == 40
+    assert sum(part["n_queries"] for part in details["bands"].values()) == 40
+    assert {"worse", "equal", "better"} <= set(details["users"]["hydra"])
+
+
+def test_plots_are_there(chain):
+    for name in ("methods.png", "history.png"):
+        assert chain.path("evaluate", f"plots/{name}").read_bytes()[:4] == b"\x89PNG"

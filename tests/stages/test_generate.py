@@ -1,0 +1,66 @@
+"""generate: the frozen answers of every arm, greedy always among them, bought once."""
+
+import pandas as pd
+import pytest
+
+from hydra_ml.stages.generate import ARMS, prompt_table
+
+
+def test_every_evaluated_query_has_its_answers_under_every_arm(chain):
+    answers = pd.read_parquet(chain.path("generate", "answers.parquet"))
+    queries = pd.read_parquet(chain.path("prepare", "queries.parquet"))
+    evaluated = queries[queries["role"] == "evaluate"]["query_id"]
+    counts = answers[answers["query_id"].isin(evaluated)].groupby(["arm", "query_id"])["sample_idx"].agg(list)
+    for arm, sampled in ARMS.items():
+        assert set(counts[arm].index) == set(evaluated)
+        expected = [0, 1, 2, 3, 4] if sampled else [0]
+        assert all(sorted(found) == expected for found in counts[arm])
+
+
+def test_training_queries_are_asked_under_the_reranked_prompt_alone(chain):
+    answers = pd.read_parquet(chain.path("generate", "answers.parquet"))
+    queries = pd.read_parquet(chain.path("prepare", "queries.parquet")).set_index("query_id")
+    train = answers[answers["query_id"].map(queries["role"]) == "train"]
+    assert set(train["arm"]) == {"hydra"}
+    assert train.groupby(train["query_id"].map(queries["user_id"]))["query_id"].nunique().max() <= 8
+
+
+def test_running_again_asks_the_llm_nothing(chain, capsys):
+    before = chain.path("generate", "answers.parquet").read_bytes()
+    assert chain.run("generate") == 0
+    summary = capsys.readouterr().out
+    assert '"failed": 0' in summary
+    assert chain.path("generate", "answers.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_prompts_name_the_right_records(k):
+    queries = pd.DataFrame(
+        {"query_id": ["e", "t", "lonely"], "user_id": "u", "role": ["evaluate", "train", "evaluate"], "input": "?"}
+    )
+    records = [f"r{i}" for i in range(6)]
+    candidates = pd.concat(
+        [
+            pd.DataFrame({"query_id": "e", "ranker": ranker, "rank": range(6), "record_id": order})
+            for ranker, order in (("bm25", records), ("recency", records[::-1]), ("random", records[3:] + records[:3]))
+        ]
+    )
+    ranking = pd.concat(
+        [
+            pd.DataFrame({"arm": arm, "query_id": query_id, "rank": range(6), "record_id": order})
+            for arm, query_id, order in (
+                ("hydra", "e", records[::2] + records[1::2]),
+                ("hydra_shared", "e", records),
+                ("hydra", "t", records),
+            )
+        ]
+    )
+    table = prompt_table(queries, candidates, ranking, k=k).set_index(["query_id", "arm"])["demos"]
+    assert table["e", "zero_shot"] == []
+    assert table["e", "rag_k1"] == ["r0"]
+    assert table["e", "rag_k4"] == ["r0", "r1", "r2", "r3"]
+    assert table["e", "recency"] == ["r5", "r4", "r3", "r2"][:k]
+    assert table["e", "icl_random"] == ["r3", "r4", "r5", "r0"][:k]
+    assert table["e", "hydra"] == ["r0", "r2", "r4", "r1"][:k]
+    assert table["lonely", "hydra"] == []  # no history: still asked, without demos
+    assert set(table["t"].index) == {"hydra"}
