@@ -119,12 +119,12 @@ def data_fetch(
 @llm_app.command("serve")
 def llm_serve(host: str = "127.0.0.1", port: int = 8321, params: ParamsOption = PARAMS) -> None:
     """Serve the offline model as an OpenAI-compatible server."""
-    from hydra_ml.io.lazy_encoder import LazyEncoder
+    from hydra_ml.io.encoders import open_encoder
     from hydra_ml.io.llm import serve
     from hydra_ml.io.params_file import load_params
 
     print(f"http://{host}:{port}/v1", file=sys.stderr)
-    serve(host, port, LazyEncoder(load_params(params).encoder, Path(".cache")))
+    serve(host, port, open_encoder(load_params(params).encoder, Path(".cache"), progress="").encode)
 
 
 def main(argv: list[str] | None = None) -> Any:

@@ -22,7 +22,8 @@ def positive_labels(task: Task, answers: Sequence[str], golds: Sequence[str], qu
     """
     reward = rewards(task, answers, golds)
     if task.kind != "text":
-        return (reward == 1.0).astype(np.float32)
-    mean = pd.Series(reward).groupby(np.asarray(query_ids)).transform("mean").to_numpy()
-    above: np.ndarray = (reward > mean).astype(np.float32)
-    return above
+        good: np.ndarray = reward == 1.0
+    else:
+        good = reward > pd.Series(reward).groupby(np.asarray(query_ids)).transform("mean").to_numpy()
+    labels: np.ndarray = good.astype(np.float32)
+    return labels

@@ -45,7 +45,7 @@ def adapter_predictions(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows method, query_id, answer, is_parsed, score of the methods that choose, and every scored candidate.
 
-    The second table (arm, query_id, answer, votes, is_greedy, support, personal, shared) answers "why did it say that?".
+    The second table (arm, query_id, answer, votes, is_greedy, support, personal, shared) answers "why this one?".
     """
     arms = {arm for arm, _ in ADAPTER_ARMS.values()}
     parts = [

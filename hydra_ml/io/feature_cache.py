@@ -6,31 +6,38 @@ Holds digests and vectors only, no text. A lost or foreign cache costs time, nev
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.model.encoder import TextEncoder
 from hydra_ml.records import content_digest
+
+if TYPE_CHECKING:
+    from hydra_ml.model.encoder import TextEncoder
 
 KEYS_PER_QUERY = 900  # below SQLite's bound on variables
 TEXTS_PER_COMMIT = 2048  # what a kill can cost
 
 
 class CachedEncoder:
-    """A `TextEncoder` that remembers. Safe with several processes; use as a context manager or call `close`."""
+    """A `TextEncoder` that remembers, and is loaded when the first unknown text comes.
 
-    def __init__(self, encoder: TextEncoder, folder: Path, *, progress: str = "") -> None:
-        self.encoder = encoder
-        self.dim = encoder.dim
-        self.digest = encoder.digest
+    One encoder per file: `path` carries the encoder's digest. Safe with several processes; use as a context manager or
+    call `close`.
+    """
+
+    def __init__(self, load: Callable[[], TextEncoder], path: Path, *, dim: int, progress: str = "") -> None:
+        self._load = load
+        self._encoder: TextEncoder | None = None
+        self.dim = dim
         self.progress = progress  # label of the progress bar; "" shows none
-        self.path = folder / f"features-{encoder.digest}.sqlite"
-        folder.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             # The offline model encodes in a worker thread while its owner waits: one caller at a time, any thread.
             self._db = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
@@ -49,11 +56,14 @@ class CachedEncoder:
         digest_of = {text: bytes.fromhex(content_digest(text)) for text in dict.fromkeys(texts)}
         known = self._read(list(digest_of.values()))
         missing = [text for text, digest in digest_of.items() if digest not in known]
+        if missing and self._encoder is None:
+            self._encoder = self._load()
         show = bool(self.progress) and len(missing) > 256
         with tqdm(total=len(missing), desc=self.progress, unit=" texts", disable=not show) as bar:
             for start in range(0, len(missing), TEXTS_PER_COMMIT):
                 chunk = missing[start : start + TEXTS_PER_COMMIT]
-                vectors = self.encoder.encode(chunk, done=bar.update)
+                assert self._encoder is not None  # loaded above: there is something missing
+                vectors = self._encoder.encode(chunk, done=bar.update)
                 fresh = {digest_of[text]: vector for text, vector in zip(chunk, vectors, strict=True)}
                 self._write(fresh)
                 known.update(fresh)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from hydra_ml import params
-from hydra_ml.io.encoders import load_transformer, open_encoder
+from hydra_ml.io.encoders import find_encoder, load_transformer, open_encoder
 from hydra_ml.model.base import CrossBase, DualBase
 from hydra_ml.model.pairs import CrossPairs, DualPairs, Pairs
 
@@ -26,10 +26,11 @@ class PairReader:
         self.train = train
         self.seed = seed
         self.max_tokens = encoder.max_tokens
-        self.encoder_params = encoder
+        self.encoder_name = encoder.name
+        self.files = find_encoder(encoder)
         self.text_encoder = open_encoder(encoder, cache)  # `cross` too: support reads vectors whatever the base reads
         self.is_dual = train.encoder == "dual"
-        self._tokenizer = None if self.is_dual else load_transformer(encoder)[1]
+        self._tokenizer = None if self.is_dual else load_transformer(self.files.folder)[1]
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors of the texts by the frozen encoder, float32 [N, D]."""
@@ -47,14 +48,14 @@ class PairReader:
             torch.manual_seed(self.seed)
             if self.is_dual:
                 return DualBase(self.text_encoder.dim, self.train.width, self.train.dropout)
-            transformer, _, _ = load_transformer(self.encoder_params)
+            transformer, _ = load_transformer(self.files.folder)
             return CrossBase(transformer, self.train.width, self.train.dropout)
 
     def describe(self) -> dict[str, Any]:
         """What a manifest should say of how texts were read."""
         return {
-            "encoder": self.encoder_params.name,
-            "encoder_digest": self.text_encoder.digest,
+            "encoder": self.encoder_name,
+            "encoder_digest": self.files.digest,
             "encoder_kind": self.train.encoder,
             "max_tokens": self.max_tokens,
         }

@@ -18,13 +18,12 @@ Encode = Callable[[Sequence[str]], np.ndarray]  # texts -> float32 [N, D], rows 
 
 
 class TextEncoder:
-    """A frozen bi-encoder: `encode(texts)` gives unit vectors of length `dim`; `digest` names weights and settings."""
+    """A frozen bi-encoder: `encode(texts)` gives unit vectors of length `dim`."""
 
-    def __init__(self, transformer: torch.nn.Module, tokenizer: Any, *, max_tokens: int, digest: str) -> None:
+    def __init__(self, transformer: torch.nn.Module, tokenizer: Any, *, max_tokens: int) -> None:
         self.transformer = transformer.eval()
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
-        self.digest = digest
         self.dim = int(transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
 
     def encode(self, texts: Sequence[str], *, done: Callable[[int], object] | None = None) -> np.ndarray:

@@ -73,7 +73,7 @@ def fit_model(
     if _can_choose(rows, older, newest):
         trial = fit_base(new_base(), rows, settings, fit_mask=older, watch_mask=newest, bar=bar)
         curve = trial.curve
-        epochs = 1 + int(np.argmin([point["held_back_loss"] for point in curve]))
+        epochs = int(np.argmin([point["held_back_loss"] for point in curve]))  # 0: the evidence alone did best
         if epochs < settings.epochs:  # the ridge must be chosen on the base as it will be: stopped at the best epoch
             trial = fit_base(
                 new_base(), rows, replace(settings, epochs=epochs), fit_mask=older, watch_mask=newest, bar=bar

@@ -62,7 +62,7 @@ class SharedPart:
     width: int
     theta_0: np.ndarray
     evidence_weights: np.ndarray
-    curve: list[dict[str, float]] = field(default_factory=list)  # per epoch: train_loss, held_back_loss
+    curve: list[dict[str, float]] = field(default_factory=list)  # per epoch, from 0: train_loss, held_back_loss
 
 
 class Bar(Protocol):
@@ -74,72 +74,87 @@ class Bar(Protocol):
 def fit_base(
     base: nn.Module, rows: TrainRows, settings: FitSettings, *, fit_mask: np.ndarray, watch_mask: np.ndarray, bar: Bar
 ) -> SharedPart:
-    """The shared part after training `base` in place on the rows of fit_mask; one curve entry per epoch.
+    """The shared part after training `base` in place on the rows of fit_mask.
 
-    watch_mask rows give the held-back loss of each epoch (nan without any). Raises ValueError on a loss that is not
-    finite, with the epoch.
+    The curve has a point per epoch and one for epoch 0, the evidence alone; watch_mask rows give its held-back loss (nan
+    without any). No epochs leave the base as it came. Raises ValueError, with the epoch, on a loss that is not finite.
     """
+    fit, watch = np.flatnonzero(fit_mask), np.flatnonzero(watch_mask)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return _train(base, rows, settings, np.flatnonzero(fit_mask), np.flatnonzero(watch_mask), bar)
+        training = _Training(base, rows, settings, fit)
+        alone = held_back_loss(training.result(), rows, watch)
+        curve = [{"epoch": 0.0, "train_loss": float("nan"), "held_back_loss": alone}]
+        for epoch in range(1, settings.epochs + 1):
+            loss = training.run_epoch(epoch, bar)
+            held_back = held_back_loss(training.result(), rows, watch)
+            curve.append({"epoch": float(epoch), "train_loss": loss, "held_back_loss": held_back})
+    base.eval()
+    shared = training.result()
+    shared.curve = curve
+    return shared
 
 
-def _train(
-    base: nn.Module, rows: TrainRows, settings: FitSettings, fit: np.ndarray, watch: np.ndarray, bar: Bar
-) -> SharedPart:
-    generator = torch.Generator().manual_seed(settings.seed)
-    theta_0 = nn.Parameter(initial_head(settings.head, settings.width, generator))
-    start = fit_logistic(rows.evidence[fit], rows.labels[fit], ridge=EVIDENCE_RIDGE)
-    weights = nn.Parameter(torch.from_numpy(start[:-1]))
-    with torch.no_grad():
+class _Training:
+    """One run of AdamW over base, theta_0, evidence weights and, with `joint`, a residual per user."""
+
+    def __init__(self, base: nn.Module, rows: TrainRows, settings: FitSettings, fit: np.ndarray) -> None:
+        self.base, self.rows, self.settings, self.fit = base, rows, settings, fit
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        start = fit_logistic(rows.evidence[fit], rows.labels[fit], ridge=EVIDENCE_RIDGE)
+        theta_0 = initial_head(settings.head, settings.width, self.generator)
         theta_0[-1] += float(start[-1])  # the bias is the last number of either kind of head
-    user_ids, owner = np.unique(rows.user_ids.astype(str), return_inverse=True)
-    n_residuals = len(user_ids) if settings.base_fit == "joint" else 0
-    residuals = nn.Parameter(torch.zeros(n_residuals, n_parameters(settings.head, settings.width)))
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": base.parameters(), "weight_decay": settings.weight_decay},
-            {"params": [theta_0, weights, residuals], "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-    )
-    steps = settings.epochs * -(-len(fit) // settings.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.05, 1 - step / max(1, steps)))
-    shared = SharedPart(base, settings.head, settings.width, np.zeros(0), np.zeros(0))
-    for epoch in range(settings.epochs):
-        base.train()
+        self.theta_0 = nn.Parameter(theta_0)
+        self.weights = nn.Parameter(torch.from_numpy(start[:-1]))
+        user_ids, self.owner = np.unique(rows.user_ids.astype(str), return_inverse=True)
+        n_residuals = len(user_ids) if settings.base_fit == "joint" else 0
+        self.residuals = nn.Parameter(torch.zeros(n_residuals, n_parameters(settings.head, settings.width)))
+        self.n_batches = -(-len(fit) // settings.batch_size)
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": base.parameters(), "weight_decay": settings.weight_decay},
+                {"params": [self.theta_0, self.weights, self.residuals], "weight_decay": 0.0},
+            ],
+            lr=settings.learning_rate,
+        )
+        steps = max(1, settings.epochs * self.n_batches)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: max(0.05, 1 - step / steps))
+
+    def run_epoch(self, epoch: int, bar: Bar) -> float:
+        """One pass over the rows in random order; the mean log loss on the way."""
+        self.base.train()
         total = 0.0
-        for batch in np.array_split(
-            fit[torch.randperm(len(fit), generator=generator).numpy()], -(-len(fit) // settings.batch_size)
-        ):
-            z = base(*rows.pairs.batch(batch))  # [B, H]
-            theta: torch.Tensor = theta_0
-            penalty = torch.zeros(())
-            if n_residuals:
-                delta = residuals[owner[batch]]  # [B, P]
-                theta, penalty = theta_0 + delta, JOINT_RIDGE * (delta * delta).sum(dim=1).mean()
-            logits = head_logits(settings.head, theta, z) + torch.from_numpy(rows.evidence[batch]) @ weights
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(rows.labels[batch]))
+        order = self.fit[torch.randperm(len(self.fit), generator=self.generator).numpy()]
+        for batch in np.array_split(order, self.n_batches):
+            loss, penalty = self._loss(batch)
             if not torch.isfinite(loss):
-                raise ValueError(f"training loss became {loss.item()} in epoch {epoch + 1}; lower learning_rate")
-            optimizer.zero_grad()
+                raise ValueError(f"training loss became {loss.item()} in epoch {epoch}; lower learning_rate")
+            self.optimizer.zero_grad()
             (loss + penalty).backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(base.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+            nn.utils.clip_grad_norm_(self.base.parameters(), 1.0)
+            self.optimizer.step()
+            self.schedule.step()
             total += loss.item() * len(batch)
             bar.update(len(batch))
-        shared.theta_0 = theta_0.detach().numpy().copy()
-        shared.evidence_weights = weights.detach().numpy().copy()
-        shared.curve.append(
-            {
-                "epoch": epoch + 1,
-                "train_loss": total / max(1, len(fit)),
-                "held_back_loss": held_back_loss(shared, rows, watch),
-            }
-        )
-    base.eval()
-    return shared
+        return total / max(1, len(self.fit))
+
+    def _loss(self, batch: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean log loss of the batch, and the pull of its users' residuals to zero."""
+        z = self.base(*self.rows.pairs.batch(batch))  # [B, H]
+        theta: torch.Tensor = self.theta_0
+        penalty = torch.zeros(())
+        if len(self.residuals):
+            delta = self.residuals[self.owner[batch]]  # [B, P]
+            theta, penalty = self.theta_0 + delta, JOINT_RIDGE * (delta * delta).sum(dim=1).mean()
+        evidence = torch.from_numpy(self.rows.evidence[batch]) @ self.weights  # [B, E] @ [E] -> [B]
+        logits = head_logits(self.settings.head, theta, z) + evidence
+        labels = torch.from_numpy(self.rows.labels[batch])
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels), penalty
+
+    def result(self) -> SharedPart:
+        """The shared part as it stands now; the residuals are left out."""
+        theta_0, weights = self.theta_0.detach().numpy().copy(), self.weights.detach().numpy().copy()
+        return SharedPart(self.base, self.settings.head, self.settings.width, theta_0, weights)
 
 
 def base_features(base: nn.Module, pairs: Pairs, rows: np.ndarray | None = None) -> np.ndarray:

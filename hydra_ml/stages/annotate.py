@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra_ml.io.lazy_encoder import LazyEncoder
+from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.llm import open_llm
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.llm.chat import Ask
@@ -37,7 +37,8 @@ def annotate(
     book = record_book(load_table(prepared / "records.parquet"))
     prompts = build_prompts(rows, [[record_id] for record_id in rows["record_id"]], book, task)
     asks = [Ask(tuple(prompt), max_tokens=params.annotate.max_tokens, seed=params.seed) for prompt in prompts]
-    with open_llm(params.llm, cache=cache / "responses.sqlite", encode=LazyEncoder(params.encoder, cache)) as llm:
+    encode = open_encoder(params.encoder, cache, progress="").encode  # the offline model's; loaded if it is asked
+    with open_llm(params.llm, cache=cache / "responses.sqlite", encode=encode) as llm:
         replies = llm.ask_all(asks, label=f"annotate {task.name}")
 
     answers, is_parsed = parse_answers([reply.answers[0] for reply in replies], rows["input"].tolist(), task)

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from hydra_ml.adapter import GREEDY
-from hydra_ml.io.lazy_encoder import LazyEncoder
+from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.llm import open_llm
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.llm.chat import Ask, Reply
@@ -55,7 +55,8 @@ def generate(
             n, temperature = settings.n_samples, settings.temperature
             asks.append(Ask(messages, n, temperature, settings.max_tokens, params.seed))
             owners.append(row)
-    with open_llm(params.llm, cache=cache / "responses.sqlite", encode=LazyEncoder(params.encoder, cache)) as llm:
+    encode = open_encoder(params.encoder, cache, progress="").encode  # the offline model's; loaded if it is asked
+    with open_llm(params.llm, cache=cache / "responses.sqlite", encode=encode) as llm:
         replies = llm.ask_all(asks, label=f"generate {task.name}")
 
     table = answer_table(asked.iloc[owners], asks, replies, task)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.params import Params
 from hydra_ml.retrieval import Ranking, rank_bm25, rank_dense, rank_random, rank_recency
@@ -30,7 +31,7 @@ def retrieve(*, prepared: Path, out: Path, cache: Path, task: Task, params: Para
     """
     queries = load_table(prepared / "queries.parquet", ["query_id", "user_id", "role", "text", "profile"])
     records = load_table(prepared / "records.parquet", ["user_id", "record_id", "text"])
-    encode = _lazy_encoder(params, cache) if params.retrieve.ranker == "dense" else None
+    encode = open_encoder(params.encoder, cache).encode  # loads nothing unless the dense ranker asks
     histories = dict(iter(records.groupby("user_id")))  # rows keep their order: oldest first
     users = tqdm(queries.groupby("user_id"), desc=f"retrieve {task.folder}", unit="user")
     blocks = (
@@ -48,7 +49,7 @@ def retrieve(*, prepared: Path, out: Path, cache: Path, task: Task, params: Para
 
 
 def rank_user(
-    queries: pd.DataFrame, records: pd.DataFrame, params: Params, encode: Encode | None
+    queries: pd.DataFrame, records: pd.DataFrame, params: Params, encode: Encode
 ) -> Iterator[dict[str, np.ndarray]]:
     """Candidate columns per ranker of one user: all queries by the chosen ranker, evaluated ones by the others too."""
     record_ids = records["record_id"].to_numpy(dtype=object)
@@ -90,7 +91,7 @@ def _rank(
     records: pd.DataFrame,
     visible: np.ndarray,
     params: Params,
-    encode: Encode | None,
+    encode: Encode,
 ) -> Ranking:
     n = params.retrieve.n_candidates
     if ranker == "recency":
@@ -100,14 +101,7 @@ def _rank(
     asked, texts = queries["text"].tolist(), records["text"].tolist()
     if ranker == "bm25":
         return rank_bm25(texts, asked, visible, n)
-    assert encode is not None  # made whenever params name the dense ranker
     return rank_dense(encode(texts), encode(asked), visible, n)
-
-
-def _lazy_encoder(params: Params, cache: Path) -> Encode:
-    from hydra_ml.io.lazy_encoder import LazyEncoder
-
-    return LazyEncoder(params.encoder, cache)
 
 
 main = stage_command(

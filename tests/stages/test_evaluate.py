@@ -15,14 +15,14 @@ def test_metrics_are_methods_with_measures_and_facts_at_the_top(chain):
     assert metrics["data_version"] == chain.summaries["prepare"]["data_version"]
     assert set(metrics) - {"llm", "seed", "data_version", "task"} == METHODS
     assert set(metrics["hydra"]["accuracy"]) == {"value", "ci_low", "ci_high", "n"}
-    assert metrics["hydra"]["accuracy"]["n"] == 40  # eight users, five test questions each
+    assert metrics["hydra"]["accuracy"]["n"] == 64  # eight users, eight test questions each
 
 
 def test_every_method_answers_every_query_and_the_figures_follow_from_the_predictions(chain):
     predictions = pd.read_parquet(chain.path("evaluate", "predictions.parquet"))
     metrics = json.loads(chain.path("evaluate", "metrics.json").read_text())
     for method, rows in predictions.groupby("method"):
-        assert rows["query_id"].nunique() == len(rows) == 40
+        assert rows["query_id"].nunique() == len(rows) == 64
         assert abs((rows["prediction"] == rows["gold"]).mean() - metrics[method]["accuracy"]["value"]) < 1e-9
 
 
@@ -37,8 +37,8 @@ def test_the_adapter_chooses_among_what_the_llm_proposed(chain):
 def test_known_and_new_users_and_history_bands_are_reported_apart(chain):
     details = json.loads(chain.path("evaluate", "details.json").read_text())
     assert set(details["cohorts"]) == {"known", "new"}
-    assert sum(part["n_queries"] for part in details["cohorts"].values()) == 40
-    assert sum(part["n_queries"] for part in details["bands"].values()) == 40
+    assert sum(part["n_queries"] for part in details["cohorts"].values()) == 64
+    assert sum(part["n_queries"] for part in details["bands"].values()) == 64
     assert {"worse", "equal", "better"} <= set(details["users"]["hydra"])
 
 
