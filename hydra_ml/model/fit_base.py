@@ -76,8 +76,9 @@ def fit_base(
 ) -> SharedPart:
     """The shared part after training `base` in place on the rows of fit_mask.
 
-    The curve has a point per epoch and one for epoch 0, the evidence alone; watch_mask rows give its held-back loss (nan
-    without any). No epochs leave the base as it came. Raises ValueError, with the epoch, on a loss that is not finite.
+    The curve has a point per epoch and one for epoch 0, the evidence alone; watch_mask rows give its held-back loss
+    (nan without any). No epochs leave the base as it came. Raises ValueError, with the epoch, on a loss that is not
+    finite.
     """
     fit, watch = np.flatnonzero(fit_mask), np.flatnonzero(watch_mask)
     with torch.random.fork_rng(devices=[]):

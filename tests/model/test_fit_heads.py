@@ -15,7 +15,7 @@ def make_rows(counts, seed=0, scale=1.0):
     n = sum(counts)
     z = rng.normal(size=(n, WIDTH)).astype(np.float32) * scale
     user_ids = np.repeat([f"u{i:03d}" for i in range(len(counts))], counts)
-    labels = (rng.random(n) < 1 / (1 + np.exp(-2 * z[:, 0]))).astype(np.float32)
+    labels = (rng.random(n) < 1 / (1 + np.exp(-2 * np.clip(z[:, 0], -9, 9)))).astype(np.float32)
     return HeadRows(z, rng.normal(size=n).astype(np.float32) * 0.3, labels, user_ids)
 
 
