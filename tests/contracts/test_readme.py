@@ -1,0 +1,46 @@
+"""What the README tells a newcomer to type exists, and what it points at is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from hydra_ml.arena import METHODS
+from hydra_ml.cli import app
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+SHELL = "\n".join(re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL))
+
+
+def test_it_is_short_enough_to_be_read():
+    assert README.count("\n") < 200
+
+
+@pytest.mark.parametrize(
+    "command", sorted(set(re.findall(r"^hydra-ml ([a-z]+(?: [a-z]+)?)", SHELL, flags=re.MULTILINE)))
+)
+def test_every_hydra_ml_command_shown_exists(command):
+    found = get_command(app)
+    for word in command.split():
+        assert word in found.commands, f"hydra-ml {command} is shown but does not exist"
+        found = found.commands[word]
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"^make ([a-z]+)", SHELL, flags=re.MULTILINE))))
+def test_every_make_target_shown_exists(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "place", sorted(set(re.findall(r"`((?:hydra_ml|tests)/[\w/.]+|dvc\.yaml|params\.yaml)`", README)))
+)
+def test_every_place_named_is_there(place):
+    assert (ROOT / place).exists()
+
+
+def test_every_method_of_the_arena_is_explained():
+    assert not [method for method in METHODS if f"`{method}`" not in README]
