@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -72,3 +73,44 @@ def test_the_command_and_its_dependencies_agree(stage):
 def test_params_file_states_every_key_with_its_default():
     written = YAML(typ="safe").load((ROOT / "params.yaml").read_text("utf-8"))
     assert written == Params().model_dump(by_alias=True)
+
+
+# Modules through which every stage passes and that cannot change what it computes.
+PLUMBING = {
+    "errors",
+    "params",
+    "stages/command",
+    "io/tables",
+    "io/params_file",
+    "io/feature_cache",
+    "io/response_cache",
+}
+
+
+def import_closure(path: Path) -> set[Path]:
+    """Every module of ours that is imported from here, directly or not."""
+    seen: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hydra_ml"):
+                for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                    place = ROOT / name.replace(".", "/")
+                    waiting += [p for p in (place.with_suffix(".py"), place / "__init__.py") if p.exists()]
+    return seen
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_change_to_code_that_a_stage_runs_makes_dvc_run_it_again(stage):
+    code = {path.relative_to(ROOT).as_posix() for path in import_closure(ROOT / f"hydra_ml/stages/{stage}.py")}
+    code -= {f"hydra_ml/{name}.py" for name in PLUMBING} | {"hydra_ml/__init__.py"}
+    declared = [dep for dep in PIPELINE[stage]["do"]["deps"] if "${item}" not in dep]
+    missing = {path for path in code if not any(path == dep or path.startswith(f"{dep}/") for dep in declared)}
+    assert not missing
+    assert all(any(path == dep or path.startswith(f"{dep}/") for path in code) for dep in declared), (
+        "a dep nobody imports"
+    )
