@@ -6,7 +6,6 @@ bought are read from the response cache, so a killed run goes on where it stoppe
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,4 +63,4 @@ main = stage_command(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(None))
+    raise SystemExit(main(None))

@@ -83,4 +83,4 @@ main = stage_command(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(None))
+    raise SystemExit(main(None))

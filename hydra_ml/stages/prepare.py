@@ -127,4 +127,4 @@ main = stage_command(
 )
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(None))

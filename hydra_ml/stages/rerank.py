@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,4 +61,4 @@ main = stage_command(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(None))
+    raise SystemExit(main(None))

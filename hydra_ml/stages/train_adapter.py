@@ -5,7 +5,6 @@ A row is a training query and one distinct answer the LLM gave it; its label is 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,4 +53,4 @@ main = stage_command(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(None))
+    raise SystemExit(main(None))

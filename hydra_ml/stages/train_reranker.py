@@ -6,7 +6,6 @@ Only queries whose candidates differ in that are learned from.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,4 +56,4 @@ main = stage_command(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(None))
+    raise SystemExit(main(None))

@@ -128,4 +128,4 @@ def report(findings: Sequence[Finding], failed: Sequence[Finding], task: Task) -
 main = stage_command(validate, {"prepared": "folder written by prepare", "out": "folder to write the report to"})
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(None))

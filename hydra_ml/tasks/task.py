@@ -6,6 +6,7 @@ rule: LaMP (arXiv 2304.11406) and its released code. Knows nothing of files, ret
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +18,7 @@ Item = Mapping[str, str]  # one raw history item of a LaMP file
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(ABC):
     """One LaMP task. Subclasses override only what differs from "instruction, marker, text -> one answer"."""
 
     name: str  # as reports print it: "LaMP-2N"
@@ -30,7 +31,7 @@ class Task:
     labels: tuple[str, ...] = ()  # the closed answer set of label, rating and choice tasks, official order
 
     def query_text(self, input: str) -> str:
-        """The input without its template; the whole input when the marker is missing (lamp.md: one known case)."""
+        """The input without its template; the whole input when the marker is missing (one official question lacks it)."""
         head, found, tail = input.partition(self.marker)
         return tail.strip() if found else head.strip()
 
@@ -38,21 +39,21 @@ class Task:
         """The task input around a bare text: what `query_text` undoes."""
         return f"{self.instruction} {text}"
 
+    @abstractmethod
     def record_text(self, item: Item) -> str:
         """What retrieval reads of a raw history item (LaMP section 6, "Document")."""
-        raise NotImplementedError
 
+    @abstractmethod
     def record_input(self, item: Item) -> str:
         """The task input that would have been asked for this item: the pseudo-query it becomes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def record_answer(self, item: Item) -> str:
         """What the user answered there: the gold of the pseudo-query."""
-        raise NotImplementedError
 
+    @abstractmethod
     def parse_answer(self, raw: str, input: str) -> str | None:
         """The answer an LLM's text stands for, in the task's own spelling; None when it stands for none."""
-        raise NotImplementedError
 
     def answer_text(self, answer: str, input: str) -> str:
         """What an encoder reads for this answer: the answer itself, or what it points to (LaMP-1)."""
