@@ -1,7 +1,9 @@
 """What each method of the arena predicts, all from one frozen table of LLM answers.
 
 `GREEDY_ARMS` methods say the temperature-0 answer of their prompt; `ADAPTER_ARMS` methods let the adapter choose among
-their prompt's candidates, with personal heads or with the shared head alone; floors never ask the LLM.
+their prompts' candidates, with personal heads or with the shared head alone; floors never ask the LLM. HYDRA pools the
+reranked prompt's answers with plain RAG's: what plain RAG would say is always a candidate, and two prompts' votes are
+steadier than one's.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ GREEDY_ARMS = {  # method -> arm
     "rag_k4": "rag_k4",
     "hydra_reranker": "hydra",
 }
-ADAPTER_ARMS = {  # method -> arm, whether heads are personal
-    "hydra_adapter": ("rag_k4", True),
-    "hydra_shared": ("hydra_shared", False),
-    "hydra": ("hydra", True),
+ADAPTER_ARMS = {  # method -> arms whose answers are its candidates, whether heads are personal
+    "hydra_adapter": (("rag_k4",), True),
+    "hydra_shared": (("hydra_shared", "rag_k4"), False),
+    "hydra": (("hydra", "rag_k4"), True),
 }
 
 # (a texts, b texts, evidence [N, E], user_ids [N]) -> personal and shared scores, float32 [N] each
@@ -45,31 +47,29 @@ def adapter_predictions(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows method, query_id, answer, is_parsed, score of the methods that choose, and every scored candidate.
 
-    The second table (arm, query_id, answer, votes, is_greedy, support, personal, shared) answers "why this one?".
+    The second table (method, query_id, answer, votes, n_samples, greedy_share, support, personal, shared) is what
+    "why this answer?" is read from.
     """
-    arms = {arm for arm, _ in ADAPTER_ARMS.values()}
-    parts = [
-        distinct_candidates(answers[answers["arm"] == arm]).assign(arm=arm)
-        for arm in sorted(arms)
-        if (answers["arm"] == arm).any()
+    pools = [
+        distinct_candidates(answers[answers["arm"].isin(arms)]).assign(method=method, is_personal=is_personal)
+        for method, (arms, is_personal) in ADAPTER_ARMS.items()
     ]
-    candidates = pd.concat(parts, ignore_index=True)
     columns = ["query_id", "user_id", "input", "text", "profile"]
-    rows = candidates.merge(queries[columns], on="query_id", validate="many_to_one")
+    rows = pd.concat(pools, ignore_index=True).merge(queries[columns], on="query_id", validate="many_to_one")
     rows = rows.assign(b=answer_texts(rows, task))
     evidence = candidate_evidence(rows, support(rows))
     personal, shared = score(rows["text"].tolist(), rows["b"].tolist(), evidence, rows["user_id"].to_numpy(dtype=str))
-    scored = rows[["arm", "query_id", "answer", "votes", "n_samples", "is_greedy"]].assign(
-        personal=personal, shared=shared
-    )
-    parsed = answers.groupby(["arm", "query_id", "answer"], as_index=False)["is_parsed"].max()
-    chosen = []
-    for method, (arm, is_personal) in ADAPTER_ARMS.items():
-        table = scored[scored["arm"] == arm]
-        best = choose_best(table, table["personal" if is_personal else "shared"].to_numpy())
-        chosen.append(best.merge(parsed[parsed["arm"] == arm], on=["query_id", "answer"]).assign(method=method))
-    columns = ["method", "query_id", "answer", "is_parsed", "score"]
-    return pd.concat(chosen, ignore_index=True)[columns], scored
+    rows = rows.assign(support=evidence[:, -1], personal=personal, shared=shared)
+
+    used = np.where(rows["is_personal"], personal, shared)
+    chosen = [
+        choose_best(table, used[table.index]).assign(method=method)
+        for method, table in rows.groupby("method", sort=False)
+    ]
+    parsed = answers.groupby(["query_id", "answer"], as_index=False)["is_parsed"].max()
+    predictions = pd.concat(chosen, ignore_index=True).merge(parsed, on=["query_id", "answer"], validate="many_to_one")
+    kept = ["method", "query_id", "answer", "votes", "n_samples", "greedy_share", "support", "personal", "shared"]
+    return predictions[["method", "query_id", "answer", "is_parsed", "score"]], rows[kept]
 
 
 def floor_predictions(queries: pd.DataFrame, records: pd.DataFrame, task: Task) -> pd.DataFrame:

@@ -28,12 +28,12 @@ def test_samples_become_distinct_candidates_with_votes_and_the_greedy_answer_is_
         )
     )
     assert table.values.tolist() == [
-        ["q", "politics", 0, True, 3],
-        ["q", "sports", 2, False, 3],
-        ["q", "travel", 1, False, 3],
-        ["r", "crime", 1, True, 1],
+        ["q", "politics", 0, 1.0, 3],
+        ["q", "sports", 2, 0.0, 3],
+        ["q", "travel", 1, 0.0, 3],
+        ["r", "crime", 1, 1.0, 1],
     ]
-    assert table.columns.tolist() == ["query_id", "answer", "votes", "is_greedy", "n_samples"]
+    assert table.columns.tolist() == ["query_id", "answer", "votes", "greedy_share", "n_samples"]
 
 
 def test_vote_evidence_is_finite_for_a_greedy_answer_nobody_voted_for():
@@ -44,13 +44,21 @@ def test_vote_evidence_is_finite_for_a_greedy_answer_nobody_voted_for():
     np.testing.assert_allclose(evidence, [[np.log(0.5 / 4), 1, -1], [np.log(3.5 / 4), 0, -2]], rtol=1e-6)
 
 
+def test_two_prompts_pool_their_votes_and_share_the_greedy_place():
+    pooled = [("q", 0, "a"), ("q", 1, "a"), ("q", 2, "b"), ("q", 0, "b"), ("q", 1, "b"), ("q", 2, "b")]
+    table = distinct_candidates(answers(pooled)).set_index("answer")
+    assert table["votes"].to_dict() == {"a": 1, "b": 3}
+    assert table["greedy_share"].to_dict() == {"a": 0.5, "b": 0.5}
+    assert set(table["n_samples"]) == {4}
+
+
 def test_row_order_cannot_shift_a_candidate():
     rows = [("q", 0, "a b"), ("q", 1, "c d"), ("q", 2, "a b"), ("r", 0, "x y"), ("r", 1, "a b")]
     pd.testing.assert_frame_equal(distinct_candidates(answers(rows)), distinct_candidates(answers(rows[::-1])))
 
 
 def candidates(rows):
-    return pd.DataFrame(rows, columns=["query_id", "answer", "votes", "n_samples", "is_greedy", "gold"])
+    return pd.DataFrame(rows, columns=["query_id", "answer", "votes", "n_samples", "greedy_share", "gold"])
 
 
 def test_closed_answers_are_positive_when_right_and_every_label_is_learned_from():
@@ -66,7 +74,7 @@ def test_closed_answers_are_positive_when_right_and_every_label_is_learned_from(
     assert len(kept) == 2 * 15  # and every label the LLM did not propose, with no votes
     added = kept.iloc[3:]
     assert (added["votes"] == 0).all()
-    assert not added["is_greedy"].any()
+    assert not added["greedy_share"].any()
     right = kept[labels > 0.5][["query_id", "answer"]].values.tolist()
     assert right == [["q", "sports"], ["r", "travel"]]  # the LLM missed r's answer; training still learns it
 

@@ -31,7 +31,7 @@ class Task(ABC):
     labels: tuple[str, ...] = ()  # the closed answer set of label, rating and choice tasks, official order
 
     def query_text(self, input: str) -> str:
-        """The input without its template; the whole input when the marker is missing (one official question lacks it)."""
+        """The input without its template; all of it when the marker is missing (one official question lacks it)."""
         head, found, tail = input.partition(self.marker)
         return tail.strip() if found else head.strip()
 

@@ -1,4 +1,4 @@
-"""Do heads find the taste that the sample's generator planted? Real texts, real encoder, truth never seen in training."""
+"""Do heads find the taste that the sample's generator planted? Real texts and encoder; the truth is never trained on."""
 
 from __future__ import annotations
 

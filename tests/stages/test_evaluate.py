@@ -29,7 +29,8 @@ def test_every_method_answers_every_query_and_the_figures_follow_from_the_predic
 def test_the_adapter_chooses_among_what_the_llm_proposed(chain):
     predictions = pd.read_parquet(chain.path("evaluate", "predictions.parquet"))
     answers = pd.read_parquet(chain.path("generate", "answers.parquet"))
-    proposed = set(answers[answers["arm"] == "hydra"][["query_id", "answer"]].itertuples(index=False, name=None))
+    pool = answers[answers["arm"].isin(["hydra", "rag_k4"])]
+    proposed = set(pool[["query_id", "answer"]].itertuples(index=False, name=None))
     chosen = predictions[predictions["method"] == "hydra"][["query_id", "answer"]]
     assert set(chosen.itertuples(index=False, name=None)) <= proposed
 
