@@ -105,7 +105,7 @@ class Rerank(Section):
 class Generate(Section):
     """The LLM's candidate answers."""
 
-    queries_per_user: Positive = 64  # pseudo-queries per user that the adapter learns from
+    queries_per_user: Positive = 32  # pseudo-queries per user that the adapter learns from
     n_samples: Annotated[int, Field(gt=0, le=128)] = 8  # b of the paper
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
     max_tokens: Positive = 64

@@ -48,7 +48,7 @@ def test_params_reports_every_problem_at_once(workspace):
 def test_params_prints_every_key(workspace):
     done = hydra_ml("params", cwd=workspace)
     assert done.returncode == 0
-    assert "queries_per_user: 64" in done.stdout
+    assert "queries_per_user: 32" in done.stdout
 
 
 def test_the_sample_brings_the_tasks_of_params(workspace):

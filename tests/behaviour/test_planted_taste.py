@@ -1,4 +1,4 @@
-"""Do heads find the taste that the sample's generator planted? Real texts and encoder; the truth is never trained on."""
+"""Do heads find the taste that the sample plants? Real texts, real encoder; the truth is never trained on."""
 
 from __future__ import annotations
 
