@@ -13,7 +13,7 @@ from typing import Any
 Taste = dict[str, Any]  # what is planted in one user; plain JSON values, written to the truth file only
 
 NOISE = 0.06  # share of labels that break the habit: people are not machines, and an oracle should not reach 1
-N_FAVOURITES = 5
+N_FAVOURITES = 4
 
 
 @dataclass(frozen=True)
