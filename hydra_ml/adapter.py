@@ -44,7 +44,7 @@ def with_every_label(candidates: pd.DataFrame, task: Task) -> pd.DataFrame:
     For training only: a label the LLM did not propose is a wrong answer it could have given, or the right one it
     missed, and both teach what a user's answers look like. It costs no LLM call. Serving chooses among proposals.
     """
-    if task.kind not in ("label", "rating"):
+    if task.kind == "text":
         return candidates
     of_query = candidates.drop_duplicates("query_id")
     every = of_query.loc[of_query.index.repeat(len(task.labels))].reset_index(drop=True)
