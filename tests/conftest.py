@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,3 +84,11 @@ def chain(tmp_path_factory) -> Chain:
             assert built.run(stage) == 0, stage
         built.summaries[stage] = json.loads(out.getvalue())
     return built
+
+
+@pytest.fixture(autouse=True)
+def no_stale_log_handlers():
+    """A stage run in process logs to the stderr of its test, which is closed when the test ends: take it away again."""
+    yield
+    for handler in [h for h in logging.root.handlers if type(h) is logging.StreamHandler]:
+        logging.root.removeHandler(handler)
