@@ -1,8 +1,5 @@
 import logging
 import socket
-import threading
-import time
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +7,7 @@ import numpy as np
 import pytest
 
 from hydra_ml.errors import LLMError, ParamsError
-from hydra_ml.io.llm import model_from_environment, open_llm, serve, shown
+from hydra_ml.io.llm import model_from_environment, open_llm, shown
 from hydra_ml.llm.chat import Ask
 from hydra_ml.params import LLM
 
@@ -92,8 +89,8 @@ def test_secrets_of_an_address_are_not_shown() -> None:
     assert shown("https://me:secret@host/v1?token=abc") == "host/v1"
 
 
-def test_a_real_server_is_asked_and_the_key_is_never_shown(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+def test_an_unreachable_server_is_named_and_the_key_is_never_shown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -102,25 +99,8 @@ def test_a_real_server_is_asked_and_the_key_is_never_shown(
     monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-0042")
     params = LLM(model="gpt-x", max_attempts=2, max_wait_s=0.05)
-    with open_llm(params, cache=None) as llm, pytest.raises(LLMError, match=f"127.0.0.1:{port} cannot be reached"):
-        llm.ask_all(ASKS, label="test")
-
-    threading.Thread(target=serve, args=("127.0.0.1", port, encode), daemon=True).start()
-    _wait_for(f"http://127.0.0.1:{port}/health")
     with open_llm(params, cache=None) as llm:
         assert "sk-very" not in repr(llm) + repr(vars(llm))
-        with pytest.raises(LLMError, match="only 'offline-minilm'"):
+        with pytest.raises(LLMError, match=f"127.0.0.1:{port} cannot be reached") as told:
             llm.ask_all(ASKS, label="test")
-    printed = capfd.readouterr()
-    assert "sk-very" not in caplog.text + printed.out + printed.err
-
-
-def _wait_for(address: str) -> None:
-    for _ in range(200):
-        try:
-            urllib.request.urlopen(address, timeout=1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    raise AssertionError(f"{address} did not come up")
+    assert "sk-very" not in caplog.text + str(told.value)
