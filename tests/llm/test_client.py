@@ -331,6 +331,7 @@ def test_an_interrupt_keeps_what_has_arrived(scripted, connect, ask) -> None:
         arrived.wait()
         os.kill(os.getpid(), signal.SIGINT)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background starts with it ignored
     threading.Thread(target=interrupt).start()
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
