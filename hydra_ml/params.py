@@ -1,4 +1,4 @@
-"""Every setting of the pipeline: one frozen model per section of `params.yaml`, one section per stage.
+"""Every setting of the pipeline: one frozen model per section of `params.yaml`, one section per stage and job.
 
 Unknown keys and wrong types are refused, all problems at once. Reading the file is `io.params_file`'s work.
 """
@@ -118,6 +118,42 @@ class Evaluate(Section):
     bands: list[Positive] = [10, 30]  # upper edges of history-length bands
 
 
+class Ingest(Section):
+    """What comes in through data/incoming."""
+
+    max_bad_share: Share = 0.2  # a drop with a larger share of bad rows is refused whole
+    max_text_chars: Positive = 200_000
+    settle_s: Annotated[float, Field(ge=0)] = 2.0  # a file younger than this may still be growing
+    push: bool = True  # to the DVC remote
+    commit: bool = False  # the .dvc files, to git
+
+
+class Nightly(Section):
+    """The nightly retraining."""
+
+    push: bool = True  # stage outputs, to the DVC remote
+
+
+class UpdateHeads(Section):
+    """The incremental refit of heads whose users' history changed."""
+
+    users_per_shard: Positive = 256  # users refitted by one task
+
+
+class Promote(Section):
+    """The gate between challenger and champion."""
+
+    margin: Annotated[float, Field(ge=0)] = 0.03  # of the task's first measure; what the challenger may lose at most
+    max_users_worse: Annotated[float, Field(ge=0, le=1)] = 0.2  # share of users who may fare worse than before
+    resamples: Annotated[int, Field(ge=100)] = 2000
+
+
+class BatchScore(Section):
+    """The batch-scoring job."""
+
+    requests_per_shard: Positive = 256  # requests scored, and saved, by one task
+
+
 class Params(Section):
     """The whole of `params.yaml`."""
 
@@ -134,6 +170,11 @@ class Params(Section):
     generate: Generate = Generate()
     train_adapter: TrainAdapter = TrainAdapter()
     evaluate: Evaluate = Evaluate()
+    ingest: Ingest = Ingest()
+    nightly: Nightly = Nightly()
+    update_heads: UpdateHeads = UpdateHeads()
+    promote: Promote = Promote()
+    batch_score: BatchScore = BatchScore()
 
 
 def parse_params(raw: Any, where: str) -> Params:

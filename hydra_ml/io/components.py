@@ -14,12 +14,13 @@ from tqdm import tqdm
 
 from hydra_ml import params
 from hydra_ml.errors import DataError
-from hydra_ml.io.model_files import load_base, load_heads, save_base, save_heads
+from hydra_ml.io.head_bank import HeadBank, save_heads
+from hydra_ml.io.model_files import load_base, save_base
 from hydra_ml.io.pair_reader import PairReader
 from hydra_ml.io.tables import save_json
 from hydra_ml.model.factored import FittedModel, score_features
 from hydra_ml.model.fit_base import SharedPart, base_features
-from hydra_ml.model.heads import Heads, no_heads
+from hydra_ml.model.heads import no_heads
 from hydra_ml.training import ComponentRows, train_component
 
 
@@ -78,20 +79,22 @@ def torch_threads(n: int | None) -> Iterator[None]:
 class Component:
     """A stored component, ready to score pairs for known, new and unseen users."""
 
-    def __init__(self, folder: Path, reader: PairReader) -> None:
+    def __init__(self, base: Path, heads: Path | HeadBank, reader: PairReader) -> None:
+        """base: its folder; heads: a folder, or an open bank. Raises ArtifactError unless they belong together."""
         self.reader = reader
         self.shared: SharedPart
-        self.shared, self.manifest = load_base(folder / "base", reader.new_base)
-        self.heads: Heads = load_heads(folder / "heads", base_digest=self.manifest["digest"])
+        self.shared, self.manifest = load_base(base, reader.new_base)
+        self.bank = HeadBank(heads, base_digest=self.manifest["digest"]) if isinstance(heads, Path) else heads
 
     def score(
         self, a: Sequence[str], b: Sequence[str], evidence: np.ndarray, user_ids: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Personal and shared-head scores of the pairs, float32 [N] each; z is computed once for both."""
         z = base_features(self.shared.base, self.reader.pairs(a, b))
+        heads = self.bank.heads_of(user_ids.tolist())
         nobody = no_heads(self.shared.head, self.shared.width)
         return (
-            score_features(self.shared, self.heads, z, evidence, user_ids),
+            score_features(self.shared, heads, z, evidence, user_ids),
             score_features(self.shared, nobody, z, evidence, user_ids),
         )
 

@@ -1,9 +1,6 @@
-"""Trained components on disk: a base folder, and a head bank folder that belongs to exactly one base.
+"""A trained base on disk: base.safetensors and manifest.json; the heads fitted on it are `io.head_bank`'s.
 
-    base/    base.safetensors  manifest.json
-    heads/   heads-00000-of-00001.safetensors ...  users.parquet  manifest.json
-
-Weights are safetensors, never pickle. Every file's digest stands in a manifest and is checked on loading.
+Weights are safetensors, never pickle. The file's digest stands in the manifest and is checked on loading.
 """
 
 from __future__ import annotations
@@ -14,19 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.io.tables import atomic_path, load_json, load_table, save_json, save_table
+from hydra_ml.io.tables import atomic_path, load_json, save_json
 from hydra_ml.model.fit_base import SharedPart
-from hydra_ml.model.heads import Heads
 
 SCHEMA_VERSION = 1
-USERS_PER_SHARD = 4096
-MAX_SHARDS = 64
 
 
 def save_base(shared: SharedPart, folder: Path, manifest: dict[str, Any]) -> str:
@@ -55,47 +48,6 @@ def load_base(folder: Path, new_base: Callable[[], nn.Module]) -> tuple[SharedPa
             f"{folder}: the stored base does not fit params.yaml (encoder, width). Run `dvc repro`. {error}"
         ) from error
     return SharedPart(base.eval(), manifest["head"], manifest["width"], theta_0, weights), manifest
-
-
-def save_heads(heads: Heads, folder: Path, manifest: dict[str, Any]) -> None:
-    """Write a head bank: users spread over shards by a stable hash of their id, sorted within a shard.
-
-    `manifest` adds task, component, base_digest and fit settings. Same heads give the same bytes.
-    """
-    n_shards = min(MAX_SHARDS, max(1, -(-len(heads.user_ids) // USERS_PER_SHARD)))
-    shard_of = np.array([shard_of_user(user_id, n_shards) for user_id in heads.user_ids], dtype=np.int64)
-    order = np.argsort(np.array(heads.user_ids, dtype=str), kind="stable")
-    index, shards = [], []
-    for shard in range(n_shards):
-        rows = order[shard_of[order] == shard] if len(order) else order
-        name = f"heads-{shard:05d}-of-{n_shards:05d}.safetensors"
-        with atomic_path(folder / name) as partial:
-            save_file({"heads": np.ascontiguousarray(heads.table[rows])}, partial)
-        shards.append({"file": name, "n_users": len(rows), "digest": file_digest(folder / name)})
-        index.append(
-            pd.DataFrame({"user_id": [heads.user_ids[i] for i in rows], "shard": shard, "row": range(len(rows))})
-        )
-    save_table(pd.concat(index, ignore_index=True), folder / "users.parquet")
-    facts = {"schema_version": SCHEMA_VERSION, "head": heads.kind, "width": heads.width, "shards": shards}
-    save_json({**manifest, **facts, "n_users": len(heads.user_ids)}, folder / "manifest.json")
-
-
-def load_heads(folder: Path, *, base_digest: str) -> Heads:
-    """The head bank. Raises ArtifactError if missing, damaged, or fitted on another base than `base_digest`."""
-    manifest = load_json(folder / "manifest.json")
-    if manifest["base_digest"] != base_digest:
-        raise ArtifactError(
-            f"{folder}: heads were fitted on base {manifest['base_digest']}, not on {base_digest}. "
-            "Heads only mean something on their own base: refit them with `dvc repro`."
-        )
-    index = load_table(folder / "users.parquet")
-    tables = [_checked_tensors(folder / shard["file"], shard["digest"])["heads"] for shard in manifest["shards"]]
-    return Heads(manifest["head"], manifest["width"], tuple(index["user_id"]), np.concatenate(tables))
-
-
-def shard_of_user(user_id: str, n_shards: int) -> int:
-    """The shard a user lives in, the same on every machine and run."""
-    return int.from_bytes(hashlib.blake2b(user_id.encode("utf-8"), digest_size=8).digest(), "big") % n_shards
 
 
 def file_digest(path: Path) -> str:

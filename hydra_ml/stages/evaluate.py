@@ -36,7 +36,7 @@ def evaluate(
 
     records = load_table(prepared / "records.parquet")
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
-    component = Component(adapter, reader)
+    component = Component(adapter / "base", adapter / "heads", reader)
 
     def support(rows: pd.DataFrame) -> np.ndarray:
         return history_support(rows, records, task, reader.encode)

@@ -28,9 +28,12 @@ LAYERS = [
         "sample",
         "training_rows",
     },
-    {"labels", "prompts", "support", "reranker", "adapter", "training", "methods", "arena"},
+    {"labels", "prompts", "support", "reranker", "adapter", "training", "methods", "arena", "release"},
+    {"scoring", "gate", "heads_compare"},
     {"io"},
-    {"stages", "cli"},
+    {"stages"},
+    {"jobs"},
+    {"cli", "cli_operate"},
 ]
 # What only some places may import; "core" is everything below io.
 WORLD = {
@@ -85,7 +88,7 @@ def test_imports_point_downwards(path):
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in modules() if level(part_of(p)) < 3], ids=lambda p: str(p.relative_to(PACKAGE))
+    "path", [p for p in modules() if level(part_of(p)) < level("io")], ids=lambda p: str(p.relative_to(PACKAGE))
 )
 def test_the_core_does_not_touch_the_world(path):
     touched = {name.split(".")[0] for name in imported(path)} & WORLD

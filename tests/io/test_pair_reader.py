@@ -7,6 +7,7 @@ import pytest
 from hydra_ml import params
 from hydra_ml.io.components import Component, save_component, train_and_report
 from hydra_ml.io.pair_reader import PairReader
+from hydra_ml.model.factored import score
 from hydra_ml.training import ComponentRows
 
 SMALL = {"width": 8, "epochs": 3, "batch_size": 16, "ridge": [0.1, 1.0]}
@@ -38,23 +39,15 @@ def test_every_kind_trains_saves_loads_and_tells_the_users_apart(tmp_path, encod
     fitted = train_and_report(rows, facts, train, reader, 0, "test")
     save_component(fitted, tmp_path / "out", reader, task="LaMP_2", component="adapter", rows=rows)
 
-    component = Component(
-        tmp_path / "out", PairReader(train, params.Encoder(max_tokens=16), tmp_path / "cache", seed=0)
-    )
+    again = PairReader(train, params.Encoder(max_tokens=16), tmp_path / "cache", seed=0)
+    component = Component(tmp_path / "out/base", tmp_path / "out/heads", again)
     users = rows.table["query_id"].str[:3].to_numpy(dtype=str)
     personal, shared = component.score(rows.table["a"].tolist(), rows.table["b"].tolist(), rows.evidence, users)
-    in_memory, _ = type(component).score(
-        _as_component(fitted, reader), rows.table["a"].tolist(), rows.table["b"].tolist(), rows.evidence, users
-    )
+    pairs = reader.pairs(rows.table["a"].tolist(), rows.table["b"].tolist())
+    in_memory = score(fitted.shared, fitted.heads, pairs, rows.evidence, users)
     assert personal.tobytes() == in_memory.tobytes()
     assert np.mean((personal > 0) == (rows.labels > 0.5)) > 0.95
     assert np.mean((shared > 0) == (rows.labels > 0.5)) == pytest.approx(0.5, abs=0.1)
-
-
-def _as_component(fitted, reader):
-    component = Component.__new__(Component)
-    component.reader, component.shared, component.heads = reader, fitted.shared, fitted.heads
-    return component
 
 
 def test_evaluated_queries_cannot_be_trained_on(tmp_path):

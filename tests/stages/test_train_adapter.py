@@ -5,16 +5,16 @@ import json
 import pandas as pd
 import pytest
 
-from hydra_ml.io.model_files import load_heads
+from hydra_ml.io.head_bank import HeadBank
 
 
 def test_every_user_with_training_queries_has_a_head(chain):
     digest = chain.summaries["train_adapter"]["base_digest"]
-    heads = load_heads(chain.root / "train_adapter/heads", base_digest=digest)
+    heads = HeadBank(chain.root / "train_adapter/heads", base_digest=digest)
     answers = pd.read_parquet(chain.path("generate", "answers.parquet"))
     queries = pd.read_parquet(chain.path("prepare", "queries.parquet")).set_index("query_id")
     trained = answers[answers["query_id"].map(queries["role"]) == "train"]["query_id"].map(queries["user_id"])
-    assert set(heads.user_ids) == set(trained)
+    assert set(heads.user_ids()) == set(trained)
 
 
 def test_evaluated_golds_cannot_reach_the_fit(chain, tmp_path):

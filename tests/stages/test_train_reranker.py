@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from hydra_ml.io.model_files import load_heads
+from hydra_ml.io.head_bank import HeadBank
 
 
 def test_manifests_say_how_and_on_what_it_was_fitted(chain):
@@ -18,10 +18,10 @@ def test_manifests_say_how_and_on_what_it_was_fitted(chain):
 
 def test_new_users_get_heads_too(chain):
     digest = chain.summaries["train_reranker"]["base_digest"]
-    heads = load_heads(chain.root / "train_reranker/heads", base_digest=digest)
+    heads = HeadBank(chain.root / "train_reranker/heads", base_digest=digest)
     queries = pd.read_parquet(chain.path("prepare", "queries.parquet"))
     new = set(queries[queries["cohort"] == "new"]["user_id"])
-    assert new & set(heads.user_ids)
+    assert new & set(heads.user_ids())
 
 
 def test_same_input_same_bytes(chain):

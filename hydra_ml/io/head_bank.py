@@ -1,0 +1,192 @@
+"""A head bank on disk: every user's head, spread over shards by a stable hash of the user id, opened lazily.
+
+    manifest.json   base_digest, shards (file, n_users, digest, version), n_users, and what the caller adds
+    heads-00003-of-00064.safetensors   heads float32 [n, P], user_ids uint8 [n, W] (UTF-8, zero-padded), sorted by id
+
+Opening reads the manifest alone, looking users up reads only their shards, and an update writes only the shards it
+touches: the manifest of the new version names the earlier version that holds each other shard. So the cost of both
+follows the users at hand, whatever the size of the bank.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from hydra_ml.errors import ArtifactError
+from hydra_ml.io.tables import atomic_path, load_json, save_json
+from hydra_ml.model.heads import Heads, n_parameters
+
+SCHEMA_VERSION = 2
+USERS_PER_SHARD = 1024  # 266 kB at h = 64: what an update of one user rewrites
+MAX_SHARDS = 4096
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a bank."""
+
+    file: str
+    n_users: int
+    digest: str  # of the file's bytes
+    version: str = ""  # the registered heads version that holds the file; "": the folder of the manifest itself
+
+
+def save_heads(heads: Heads, folder: Path, manifest: dict[str, Any]) -> None:
+    """Write a whole bank. `manifest` adds task, component, base_digest and fit settings. Same heads, same bytes."""
+    n_shards = min(MAX_SHARDS, max(1, -(-len(heads.user_ids) // USERS_PER_SHARD)))
+    members = _by_shard(heads.user_ids, n_shards)
+    shards = [
+        _write_shard(folder, shard, n_shards, [heads.user_ids[i] for i in rows], heads.table[rows])
+        for shard, rows in ((shard, members.get(shard, [])) for shard in range(n_shards))
+    ]
+    _write_manifest(folder, {**manifest, "head": heads.kind, "width": heads.width}, shards)
+
+
+def update_bank(
+    old: HeadBank,
+    changed: Heads,
+    folder: Path,
+    *,
+    old_version: str,
+    manifest: dict[str, Any],
+    removed: Collection[str] = (),
+) -> list[int]:
+    """Write the version after `old`, which is registered as `old_version`; returns the numbers of the shards written.
+
+    Users of `changed` get their new heads, `removed` ones lose theirs. The number of shards stays until a whole bank is
+    saved again. Raises ArtifactError if a touched shard of `old` is damaged.
+    """
+    n_shards = len(old.shards)
+    rows_of, gone_of = _by_shard(changed.user_ids, n_shards), _by_shard(tuple(removed), n_shards)
+    shards = [replace(shard, version=shard.version or old_version) for shard in old.shards]
+    touched = sorted(rows_of.keys() | gone_of.keys())
+    for shard in touched:
+        user_ids, table = old.read_shard(shard)
+        head_of = dict(zip(user_ids, table, strict=True))
+        head_of.update((changed.user_ids[i], changed.table[i]) for i in rows_of.get(shard, []))
+        for user_id in set(removed) & head_of.keys():
+            del head_of[user_id]
+        rows = np.stack(list(head_of.values())) if head_of else table[:0]
+        shards[shard] = _write_shard(folder, shard, n_shards, list(head_of), rows)
+    _write_manifest(folder, {**manifest, "head": old.kind, "width": old.width}, shards)
+    return touched
+
+
+class HeadBank:
+    """A heads folder, opened lazily. Raises ArtifactError if it is missing, damaged, or fitted on another base."""
+
+    def __init__(self, folder: Path, *, base_digest: str, folder_of: Callable[[str], Path] | None = None) -> None:
+        """folder_of: the folder of a registered heads version, for shards shared with an earlier one."""
+        self.folder = folder
+        self.manifest: dict[str, Any] = load_json(folder / "manifest.json")
+        if self.manifest.get("schema_version") != SCHEMA_VERSION:
+            raise ArtifactError(
+                f"{folder}: head bank of schema {self.manifest.get('schema_version')!r}; this version reads "
+                f"{SCHEMA_VERSION}. Refit with `dvc repro`."
+            )
+        if self.manifest["base_digest"] != base_digest:
+            raise ArtifactError(
+                f"{folder}: heads were fitted on base {self.manifest['base_digest']}, not on {base_digest}. "
+                "Heads only mean something on their own base: refit them with `dvc repro`."
+            )
+        self.kind = self.manifest["head"]
+        self.width = int(self.manifest["width"])
+        self.n_users = int(self.manifest["n_users"])
+        self.shards = [Shard(**entry) for entry in self.manifest["shards"]]
+        self._folder_of = folder_of
+
+    def heads_of(self, user_ids: Iterable[str]) -> Heads:
+        """The heads of those of the users that have one, sorted by shard and user id."""
+        found: list[str] = []
+        tables = [np.zeros((0, n_parameters(self.kind, self.width)), dtype=np.float32)]
+        wanted = sorted(set(user_ids))
+        for shard, members in sorted(_by_shard(tuple(wanted), len(self.shards)).items()):
+            here, table = self.read_shard(shard)
+            position = {user_id: i for i, user_id in enumerate(here)}
+            present = [wanted[i] for i in members if wanted[i] in position]
+            found += present
+            tables.append(table[[position[user_id] for user_id in present]])
+        return Heads(self.kind, self.width, tuple(found), np.concatenate(tables))
+
+    def user_ids(self) -> list[str]:
+        """Everybody who has a head, by shard; reads every shard."""
+        return [user_id for shard in range(len(self.shards)) for user_id in self.read_shard(shard)[0]]
+
+    def read_shard(self, shard: int) -> tuple[list[str], np.ndarray]:
+        """User ids and heads float32 [n, P] of one shard, its digest checked."""
+        entry = self.shards[shard]
+        path = self._home(entry) / entry.file
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise ArtifactError(
+                f"{path}: missing, though {self.folder / 'manifest.json'} names it. Restore the file (`dvc checkout`, "
+                "or the registered version that holds it), or refit with `dvc repro`."
+            ) from None
+        if _digest(content) != entry.digest:
+            raise ArtifactError(
+                f"{path}: content differs from {self.folder / 'manifest.json'} (damaged or edited). Restore it with "
+                "`dvc checkout`, go back with `hydra-ml rollback`, or refit with `dvc repro`."
+            )
+        try:
+            tensors = load(content)
+        except SafetensorError as error:
+            raise ArtifactError(f"{path}: not a safetensors file ({error}). Refit with `dvc repro`.") from error
+        return [row.tobytes().rstrip(b"\0").decode() for row in tensors["user_ids"]], tensors["heads"]
+
+    def _home(self, entry: Shard) -> Path:
+        if not entry.version:
+            return self.folder
+        if self._folder_of is None:
+            raise ArtifactError(
+                f"{self.folder}: shard {entry.file} is held by registered version {entry.version}; open this bank "
+                "through the registry."
+            )
+        return self._folder_of(entry.version)
+
+
+def shard_of_user(user_id: str, n_shards: int) -> int:
+    """The shard a user lives in, the same on every machine and run."""
+    return int.from_bytes(hashlib.blake2b(user_id.encode("utf-8"), digest_size=8).digest(), "big") % n_shards
+
+
+def _by_shard(user_ids: Collection[str], n_shards: int) -> dict[int, list[int]]:
+    """Positions of the users that live in each shard; shards without any are left out."""
+    members: dict[int, list[int]] = {}
+    for i, user_id in enumerate(user_ids):
+        members.setdefault(shard_of_user(user_id, n_shards), []).append(i)
+    return members
+
+
+def _write_shard(folder: Path, shard: int, n_shards: int, user_ids: list[str], table: np.ndarray) -> Shard:
+    encoded = [user_id.encode("utf-8") for user_id in user_ids]
+    order = sorted(range(len(encoded)), key=lambda i: encoded[i])
+    width = max((len(name) for name in encoded), default=1)
+    names = np.zeros((len(encoded), width), dtype=np.uint8)  # [n, W]
+    for row, i in enumerate(order):
+        names[row, : len(encoded[i])] = np.frombuffer(encoded[i], dtype=np.uint8)
+    content = save({"heads": np.ascontiguousarray(table[order]), "user_ids": names})
+    file = f"heads-{shard:05d}-of-{n_shards:05d}.safetensors"
+    with atomic_path(folder / file) as partial:
+        partial.write_bytes(content)
+    return Shard(file, len(user_ids), _digest(content))
+
+
+def _write_manifest(folder: Path, facts: dict[str, Any], shards: list[Shard]) -> None:
+    entries = [{name: value for name, value in asdict(shard).items() if value != ""} for shard in shards]
+    total = sum(shard.n_users for shard in shards)
+    save_json(
+        {**facts, "schema_version": SCHEMA_VERSION, "shards": entries, "n_users": total}, folder / "manifest.json"
+    )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -1,0 +1,141 @@
+"""Head banks on disk: identical after loading, lazily read, updated shard by shard, refused when damaged or foreign."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hydra_ml.errors import ArtifactError
+from hydra_ml.io.head_bank import HeadBank, save_heads, shard_of_user, update_bank
+from hydra_ml.model.heads import Heads
+
+
+def heads_of(names, seed=0):
+    table = np.random.default_rng(seed).normal(size=(len(names), 5)).astype(np.float32)
+    return Heads("residual", 4, tuple(names), table)
+
+
+def bank(n_users, seed=0):
+    return heads_of([f"user {i}" for i in range(n_users)], seed)
+
+
+def by_user(heads):
+    return {user_id: row.tobytes() for user_id, row in zip(heads.user_ids, heads.table, strict=True)}
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr("hydra_ml.io.head_bank.USERS_PER_SHARD", 7)
+
+
+def test_heads_come_back_to_the_bit_from_one_shard_and_from_many(tmp_path, monkeypatch):
+    for users_per_shard in (4096, 7):
+        monkeypatch.setattr("hydra_ml.io.head_bank.USERS_PER_SHARD", users_per_shard)
+        folder, heads = tmp_path / str(users_per_shard), bank(50)
+        save_heads(heads, folder, {"base_digest": "b"})
+        opened = HeadBank(folder, base_digest="b")
+        assert by_user(opened.heads_of(heads.user_ids)) == by_user(heads)
+        assert opened.n_users == 50
+        assert set(opened.user_ids()) == set(heads.user_ids)
+        assert len(list(folder.glob("*.safetensors"))) == (1 if users_per_shard == 4096 else 8)
+
+
+def test_ids_of_any_script_and_length_are_told_apart(tmp_path):
+    heads = heads_of(["a", "ab", "ä", "用户", "a b/c", "A"])
+    save_heads(heads, tmp_path, {"base_digest": "b"})
+    assert by_user(HeadBank(tmp_path, base_digest="b").heads_of(["用户", "ab", "nobody"])) == {
+        name: row for name, row in by_user(heads).items() if name in ("用户", "ab")
+    }
+
+
+def test_an_empty_bank_knows_nobody(tmp_path):
+    save_heads(bank(0), tmp_path, {"base_digest": "b"})
+    opened = HeadBank(tmp_path, base_digest="b")
+    assert opened.heads_of(["user 1"]).table.shape == (0, 5)
+    assert opened.user_ids() == []
+
+
+def test_user_order_does_not_change_a_byte_on_disk(tmp_path):
+    heads = bank(20)
+    order = np.random.default_rng(1).permutation(20)
+    shuffled = Heads("residual", 4, tuple(heads.user_ids[i] for i in order), heads.table[order])
+    save_heads(heads, tmp_path / "a", {"base_digest": "b"})
+    save_heads(shuffled, tmp_path / "b", {"base_digest": "b"})
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_users_spread_evenly_over_shards():
+    spread = pd.Series([shard_of_user(f"user {i}", 8) for i in range(4000)]).value_counts()
+    assert spread.min() > 400
+    assert shard_of_user("hpa000", 64) == 53  # stored banks depend on it: must never change
+
+
+def test_heads_of_another_base_are_refused(tmp_path):
+    save_heads(bank(3), tmp_path, {"base_digest": "old"})
+    with pytest.raises(ArtifactError, match="fitted on base old, not on new"):
+        HeadBank(tmp_path, base_digest="new")
+
+
+def test_an_edited_or_missing_shard_is_refused_when_it_is_needed(tmp_path):
+    save_heads(bank(3), tmp_path, {"base_digest": "b"})
+    shard = next(tmp_path.glob("*.safetensors"))
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(ArtifactError, match="content differs"):
+        HeadBank(tmp_path, base_digest="b").heads_of(["user 1"])
+    shard.unlink()
+    with pytest.raises(ArtifactError, match="missing"):
+        HeadBank(tmp_path, base_digest="b").heads_of(["user 1"])
+
+
+def test_an_update_writes_the_touched_shards_alone_and_shares_the_others(tmp_path, small_shards):
+    save_heads(bank(50), tmp_path / "1", {"base_digest": "b"})
+    old = HeadBank(tmp_path / "1", base_digest="b")
+    changed = heads_of(["user 3", "someone new"], seed=9)
+    touched = update_bank(old, changed, tmp_path / "2", old_version="1", manifest={"base_digest": "b"})
+    assert touched == sorted({shard_of_user("user 3", 8), shard_of_user("someone new", 8)})
+    assert len(list((tmp_path / "2").glob("*.safetensors"))) == len(touched)
+
+    new = HeadBank(tmp_path / "2", base_digest="b", folder_of=lambda version: tmp_path / version)
+    expected = by_user(bank(50)) | by_user(changed)
+    assert by_user(new.heads_of(expected)) == expected
+    assert new.n_users == 51
+    untouched = [i for i in range(8) if i not in touched]
+    assert [new.shards[i].digest for i in untouched] == [old.shards[i].digest for i in untouched]
+
+
+def test_a_second_update_still_finds_the_shards_of_the_first_version(tmp_path, small_shards):
+    save_heads(bank(50), tmp_path / "1", {"base_digest": "b"})
+    folder_of = lambda version: tmp_path / version  # noqa: E731
+    for version, name in (("2", "user 3"), ("3", "user 4")):
+        before = str(int(version) - 1)
+        old = HeadBank(tmp_path / before, base_digest="b", folder_of=folder_of)
+        update_bank(old, heads_of([name]), tmp_path / version, old_version=before, manifest={"base_digest": "b"})
+    newest = HeadBank(tmp_path / "3", base_digest="b", folder_of=folder_of)
+    assert by_user(newest.heads_of(["user 3"])) == by_user(heads_of(["user 3"]))
+    assert {shard.version for shard in newest.shards} == {"", "1", "2"}
+
+
+def test_a_removed_user_is_gone_and_the_others_stay(tmp_path, small_shards):
+    save_heads(bank(50), tmp_path / "1", {"base_digest": "b"})
+    old = HeadBank(tmp_path / "1", base_digest="b")
+    nobody = Heads("residual", 4, (), np.zeros((0, 5), dtype=np.float32))
+    update_bank(old, nobody, tmp_path / "2", old_version="1", manifest={"base_digest": "b"}, removed=["user 3"])
+    new = HeadBank(tmp_path / "2", base_digest="b", folder_of=lambda version: tmp_path / version)
+    expected = {name: row for name, row in by_user(bank(50)).items() if name != "user 3"}
+    assert by_user(new.heads_of([f"user {i}" for i in range(50)])) == expected
+
+
+def test_a_shared_shard_without_the_registry_says_where_it_is(tmp_path, small_shards):
+    save_heads(bank(50), tmp_path / "1", {"base_digest": "b"})
+    update_bank(
+        HeadBank(tmp_path / "1", base_digest="b"),
+        heads_of(["user 3"]),
+        tmp_path / "2",
+        old_version="1",
+        manifest={"base_digest": "b"},
+    )
+    elsewhere = next(f"user {i}" for i in range(50) if shard_of_user(f"user {i}", 8) != shard_of_user("user 3", 8))
+    with pytest.raises(ArtifactError, match="held by registered version 1"):
+        HeadBank(tmp_path / "2", base_digest="b").heads_of([elsewhere])
