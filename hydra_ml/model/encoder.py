@@ -44,14 +44,14 @@ class TextEncoder:
     def _encode_batch(self, ids: list[list[int]]) -> np.ndarray:
         padded = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.transformer.device)
         pooled = mean_pool(self.transformer(**padded).last_hidden_state, padded["attention_mask"])
-        unit: np.ndarray = torch.nn.functional.normalize(pooled, dim=-1).float().cpu().numpy()
+        unit: np.ndarray = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
         return unit
 
 
 def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The mean over real tokens. hidden [B, L, D], mask [B, L] of 0/1 -> [B, D]."""
-    weight = mask.unsqueeze(-1).to(hidden.dtype)  # [B, L, 1]
-    return (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-9)
+    """The mean over real tokens. hidden [B, L, D] of any precision, mask [B, L] of 0/1 -> float32 [B, D]."""
+    weight = mask.unsqueeze(-1).float()  # [B, L, 1]
+    return (hidden.float() * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-9)
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

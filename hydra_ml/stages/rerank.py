@@ -34,7 +34,8 @@ def rerank(
     rows = rows.merge(records.rename(columns={"text": "b"}), on=["user_id", "record_id"], validate="many_to_one")
 
     reader = PairReader(params.train_reranker, params.encoder, cache, seed=params.seed)
-    component, evidence = Component(reranker / "base", reranker / "heads", reader), retrieval_evidence(rows, reader.encode)
+    component = Component(reranker / "base", reranker / "heads", reader)
+    evidence = retrieval_evidence(rows, reader.encode)
     user_ids = rows["user_id"].to_numpy(dtype=str)
     personal, shared = component.score(rows["a"].tolist(), rows["b"].tolist(), evidence, user_ids)
     evaluated = (rows["role"] == "evaluate").to_numpy()

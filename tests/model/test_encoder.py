@@ -19,7 +19,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def encoder():
-    return load_text_encoder(Encoder())
+    return load_text_encoder(Encoder(precision="fp32"))
 
 
 def test_vectors_are_unit_in_order_and_equal_for_equal_texts(encoder):
@@ -34,6 +34,14 @@ def test_batch_mates_do_not_matter(encoder):
     together = encoder.encode(TEXTS)
     alone = np.concatenate([encoder.encode([text]) for text in TEXTS])
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_bf16_ranks_as_fp32_does(encoder):
+    half = load_text_encoder(Encoder(precision="bf16")).encode(TEXTS)
+    assert half.dtype == np.float32
+    full = encoder.encode(TEXTS)
+    assert (half * full).sum(axis=1).min() > 0.999
+    assert (np.argsort(half @ half[1]) == np.argsort(full @ full[1])).all()
 
 
 def test_like_texts_are_near(encoder):
@@ -63,6 +71,16 @@ def test_the_digest_names_weights_and_settings_without_loading():
     assert files.dim == 384
     assert files.digest == find_encoder(Encoder()).digest
     assert files.digest != find_encoder(Encoder(max_tokens=64)).digest
+    assert len({find_encoder(Encoder(precision=precision)).digest for precision in ("fp32", "bf16")}) == 2
+
+
+@pytest.mark.parametrize(("flags", "precision"), [("fpu avx512f amx_bf16 amx_tile", "bf16"), ("fpu avx2", "fp32")])
+def test_auto_takes_bf16_where_the_processor_has_matrix_units_for_it(tmp_path, monkeypatch, flags, precision):
+    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+    monkeypatch.setattr("hydra_ml.io.encoders.CPU_FLAGS", tmp_path / "cpuinfo")
+    assert find_encoder(Encoder()).precision == precision
+    monkeypatch.setattr("hydra_ml.io.encoders.CPU_FLAGS", tmp_path / "none")
+    assert find_encoder(Encoder()).precision == "fp32"
 
 
 def test_a_folder_without_weights_is_refused(tmp_path):
