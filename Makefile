@@ -1,13 +1,15 @@
-# Two commands matter: `make run` and `make test`. Both set everything up first.
+# `make run`, `make test` and `make up` are what matters. Each sets everything up first.
 PYTHON ?= python3.11
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 export DVC_NO_ANALYTICS := 1
 export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run test lint clean
+.PHONY: help setup run up down test test-all lint clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -24,11 +26,20 @@ setup: .venv/.ready  ## make .venv from requirements.lock
 run: setup  ## the whole pipeline on the bundled sample, or on DATA=<folder of LaMP files>
 	$(BIN)/hydra-ml run $(if $(DATA),--data "$(DATA)")
 
+up: setup  ## Prefect, MLflow and a worker on this machine, deployments applied; ports: PREFECT_PORT=4200 MLFLOW_PORT=5000
+	@$(BIN)/python -m flows.stack up
+
+down:  ## stop what `make up` started
+	@$(BIN)/python -m flows.stack down
+
 lint: setup  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 test: lint  ## lint, types and tests
 	$(BIN)/pytest
+
+test-all: lint  ## the same, and the tests marked slow
+	$(BIN)/pytest -m ""
 
 clean:  ## remove the environment, caches and stage outputs; keeps data/raw
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache

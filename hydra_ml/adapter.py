@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from hydra_ml.labels import positive_labels
+from hydra_ml.records import GREEDY
 from hydra_ml.tasks.task import Task
 
 EVIDENCE = ("log_vote_share", "greedy_share", "history_support")  # scored with weights that all users share
-GREEDY = 0  # sample_idx of the temperature-0 answer; the samples are 1..n
 
 
 def distinct_candidates(answers: pd.DataFrame) -> pd.DataFrame:

@@ -5,6 +5,7 @@ Answers go to stdout, progress and problems to stderr; exit code 0 well, 1 faile
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hydra_ml.cli_operate import operate_app
 from hydra_ml.errors import HydraError
 
 app = typer.Typer(
@@ -24,8 +26,10 @@ data_app = typer.Typer(help="Bring LaMP files into data/raw.", no_args_is_help=T
 llm_app = typer.Typer(help="The black-box LLM.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(llm_app, name="llm")
+app.add_typer(operate_app)  # without a name: its verbs are ours
 
 RAW = Path("data/raw")
+DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}  # the caller's to mend
 ParamsOption = Annotated[Path, typer.Option("--params", help="the settings file")]
 PARAMS = Path("params.yaml")
 
@@ -134,6 +138,13 @@ def main(argv: list[str] | None = None) -> Any:
     except HydraError as error:
         print(f"hydra-ml: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in DISK_TROUBLE:
+            raise
+        print(
+            f"hydra-ml: {error}. Nothing half-written stays; mend it and run the same command again.", file=sys.stderr
+        )
+        sys.exit(1)
     except KeyboardInterrupt:
         print("hydra-ml: interrupted; run the same command again to go on.", file=sys.stderr)
         sys.exit(130)

@@ -32,3 +32,7 @@ class BudgetExceeded(LLMError):
 
 class ArtifactError(HydraError, ValueError):
     """A stored base, head bank or table is missing, damaged, or does not belong with the others."""
+
+
+class VersionsError(HydraError, RuntimeError):
+    """DVC or git failed, is not set up here, or cannot reach its remote."""

@@ -87,12 +87,19 @@ def choose_cohorts(
 
 
 def pool_history(
-    task: Task, user_id: str, questions: Sequence[Question], *, chosen: Sequence[Question], limit: int
+    task: Task,
+    user_id: str,
+    questions: Sequence[Question],
+    *,
+    chosen: Sequence[Question],
+    limit: int,
+    arrived: Sequence[Record] = (),
 ) -> History:
     """The user's history over all their questions, each item once, oldest first.
 
     Kept are the `limit` newest records of the user and of the own profile of each question in `chosen` (the evaluated
     ones), lest those asked early lose their history to later ones. Items with equal text, answer and date are one.
+    Records that `arrived` after the files join the history, but no question's own profile.
     """
     records: dict[str, Record] = {}  # by id, in order of first appearance
     given: dict[str, set[str]] = {}  # question id -> record ids
@@ -105,6 +112,8 @@ def pool_history(
                 read[content] = read_record(task, user_id, item)
             record = records.setdefault(read[content].record_id, read[content])
             given[question.question_id].add(record.record_id)
+    for record in arrived:
+        records.setdefault(record.record_id, record)
     ordered = sorted(records.values(), key=lambda record: record.date)  # stable: equal dates by first appearance
     own = {
         question_id: np.array([i for i, record in enumerate(ordered) if record.record_id in ids], dtype=np.int64)
@@ -166,8 +175,9 @@ def too_late(records: Sequence[Record], evaluated: Sequence[Question]) -> np.nda
     late = np.zeros(len(records), dtype=bool)
     for question in evaluated:
         if question.date:
-            late |= [not strictly_earlier(record.date, question.date) for record in records]
+            found = [not strictly_earlier(record.date, question.date) for record in records]
         else:
             newest = max((item.get("date", "") for item in question.profile), default="")
-            late |= [not "" < record.date <= newest for record in records]
+            found = [not "" < record.date <= newest for record in records]
+        late |= np.array(found, dtype=bool)  # typed: an empty list would not be one of bool
     return late

@@ -13,7 +13,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from hydra_ml.adapter import GREEDY, answer_texts, candidate_evidence, choose_best, distinct_candidates
+from hydra_ml.adapter import answer_texts, candidate_evidence, choose_best, distinct_candidates
+from hydra_ml.records import GREEDY
 from hydra_ml.tasks.task import Task
 
 GREEDY_ARMS = {  # method -> arm
@@ -54,14 +55,8 @@ def adapter_predictions(
         distinct_candidates(answers[answers["arm"].isin(arms)]).assign(method=method, is_personal=is_personal)
         for method, (arms, is_personal) in ADAPTER_ARMS.items()
     ]
-    columns = ["query_id", "user_id", "input", "text", "profile"]
-    rows = pd.concat(pools, ignore_index=True).merge(queries[columns], on="query_id", validate="many_to_one")
-    rows = rows.assign(b=answer_texts(rows, task))
-    evidence = candidate_evidence(rows, support(rows))
-    personal, shared = score(rows["text"].tolist(), rows["b"].tolist(), evidence, rows["user_id"].to_numpy(dtype=str))
-    rows = rows.assign(support=evidence[:, -1], personal=personal, shared=shared)
-
-    used = np.where(rows["is_personal"], personal, shared)
+    rows = scored_candidates(pd.concat(pools, ignore_index=True), queries, task, score=score, support=support)
+    used = np.where(rows["is_personal"], rows["personal"], rows["shared"])
     chosen = [
         choose_best(table, used[table.index]).assign(method=method)
         for method, table in rows.groupby("method", sort=False)
@@ -70,6 +65,19 @@ def adapter_predictions(
     predictions = pd.concat(chosen, ignore_index=True).merge(parsed, on=["query_id", "answer"], validate="many_to_one")
     kept = ["method", "query_id", "answer", "votes", "n_samples", "greedy_share", "support", "personal", "shared"]
     return predictions[["method", "query_id", "answer", "is_parsed", "score"]], rows[kept]
+
+
+def scored_candidates(
+    pool: pd.DataFrame, queries: pd.DataFrame, task: Task, *, score: ScorePairs, support: Support
+) -> pd.DataFrame:
+    """The rows of `distinct_candidates`, in order, with their query's user_id, input, text and profile, their own text
+    b and support, and the adapter's personal and shared score (float32)."""
+    columns = ["query_id", "user_id", "input", "text", "profile"]
+    rows = pool.merge(queries[columns], on="query_id", validate="many_to_one")
+    rows = rows.assign(b=answer_texts(rows, task))
+    evidence = candidate_evidence(rows, support(rows))
+    personal, shared = score(rows["text"].tolist(), rows["b"].tolist(), evidence, rows["user_id"].to_numpy(dtype=str))
+    return rows.assign(support=evidence[:, -1], personal=personal, shared=shared)
 
 
 def floor_predictions(queries: pd.DataFrame, records: pd.DataFrame, task: Task) -> pd.DataFrame:

@@ -1,4 +1,5 @@
-"""From queries and chosen records to the LLM's chats: one place, so training and serving prompts cannot differ.
+"""From queries and chosen records to the LLM's chats, and from its replies to answers: one place, so that training and
+serving cannot differ.
 
 Knows nothing of how records were chosen or who answers.
 """
@@ -9,7 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from hydra_ml.records import Message, Record
+from hydra_ml.llm.chat import Ask, Reply
+from hydra_ml.params import Generate
+from hydra_ml.records import GREEDY, Message, Record
 from hydra_ml.tasks.task import Task
 
 RecordBook = Mapping[tuple[str, str], Record]  # (user_id, record_id) -> record
@@ -44,3 +47,31 @@ def parse_answers(answers: Sequence[str], inputs: Sequence[str], task: Task) -> 
     parsed = [task.parse_answer(answer, input) for answer, input in zip(answers, inputs, strict=True)]
     kept = [raw.strip() if value is None else value for raw, value in zip(answers, parsed, strict=True)]
     return kept, [value is not None for value in parsed]
+
+
+def build_asks(
+    prompts: Sequence[Sequence[Message]], sampled: Sequence[bool], settings: Generate, *, seed: int
+) -> tuple[list[Ask], list[int]]:
+    """The asks of the prompts, and each one's position among the prompts: the greedy answer of every prompt, and the
+    samples of those that are `sampled`."""
+    asks, owners = [], []
+    for row, (prompt, is_sampled) in enumerate(zip(prompts, sampled, strict=True)):
+        messages = tuple(prompt)
+        asks.append(Ask(messages, max_tokens=settings.max_tokens, seed=seed))
+        owners.append(row)
+        if is_sampled:
+            asks.append(Ask(messages, settings.n_samples, settings.temperature, settings.max_tokens, seed))
+            owners.append(row)
+    return asks, owners
+
+
+def answer_table(asked: pd.DataFrame, asks: Sequence[Ask], replies: Sequence[Reply], task: Task) -> pd.DataFrame:
+    """One row per answer, from one row of `asked`, one Ask and one Reply each, in the same order."""
+    samples = [[GREEDY] if ask.temperature == 0 else list(range(1, ask.n + 1)) for ask in asks]
+    table = asked[["query_id", "arm", "input"]].assign(error=[reply.error for reply in replies])
+    table["sample_idx"] = samples
+    table["answer"] = [list(reply.answers) for reply in replies]
+    table = table.explode(["sample_idx", "answer"], ignore_index=True)
+    answers, is_parsed = parse_answers(table["answer"].tolist(), table["input"].tolist(), task)
+    table = table.assign(answer=answers, is_parsed=is_parsed, sample_idx=table["sample_idx"].astype("int16"))
+    return table[["query_id", "arm", "sample_idx", "answer", "is_parsed", "error"]]

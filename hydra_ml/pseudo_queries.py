@@ -76,12 +76,20 @@ class Preparation:
         self.references = collect_references(task, asked.train, self.evaluated)
         self.dropped: Counter[str] = Counter()
 
-    def user(self, user_id: str) -> PreparedUser:
-        """The user's pooled records, then evaluated questions, pseudo-queries and (known users) train questions."""
+    def user(self, user_id: str, arrived: Sequence[Record] = ()) -> PreparedUser:
+        """The user's pooled records, then evaluated questions, pseudo-queries and (known users) train questions.
+
+        Pooled are the questions' profiles and what `arrived` after the files.
+        """
         train, evaluate = self.asked.train.get(user_id, []), self.asked.evaluate.get(user_id, [])
         chosen = evaluate if user_id in self.cohorts.evaluated else []
         history = pool_history(
-            self.task, user_id, [*train, *evaluate], chosen=chosen, limit=self.params.prepare.history
+            self.task,
+            user_id,
+            [*train, *evaluate],
+            chosen=chosen,
+            limit=self.params.prepare.history,
+            arrived=self._learnable(arrived, evaluate),
         )
         out = held_out(self.task, history.records, self.evaluated)
         if self.asked.dated:
@@ -102,6 +110,18 @@ class Preparation:
             asked = self._question_rows(user_id, fresh, history, allowed=~out, role="train")
             pseudo += [row for row in asked if row.profile]
         return PreparedUser(history.records, out, rows + pseudo)
+
+    def _learnable(self, arrived: Sequence[Record], evaluate: Sequence[Question]) -> list[Record]:
+        """Those of a user's newly arrived records that may be learned from.
+
+        No evaluated question was given the others either: left out, they crowd no usable record out of the limit.
+        """
+        out = held_out(self.task, arrived, self.evaluated)
+        if self.asked.dated:
+            out |= too_late(arrived, evaluate)
+        if out.any():
+            self.dropped["arrived records that an evaluated question repeats or precedes"] += int(out.sum())
+        return [record for record, held in zip(arrived, out, strict=True) if not held]
 
     def _question_rows(
         self, user_id: str, questions: Sequence[Question], history: History, *, allowed: np.ndarray, role: Role

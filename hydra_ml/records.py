@@ -11,6 +11,7 @@ from typing import Literal, TypedDict
 
 Role = Literal["train", "evaluate"]
 Cohort = Literal["known", "new"]
+GREEDY = 0  # sample_idx of the temperature-0 answer; the samples are 1..n
 
 
 class Message(TypedDict):

@@ -1,7 +1,8 @@
 """First rankings over one user's own history: BM25, recency, random and dense.
 
 Every ranker takes the user's records oldest first, the queries, and a mask [Q, R] of which record each query may see;
-a record outside its query's mask changes nothing, not even a word's weight. Knows nothing of tables, files or tasks.
+a record outside its query's mask changes nothing, not even a word's weight. `rank_user` does so for tables, in training
+and in serving alike. Knows nothing of files or tasks.
 
 Legend: Q queries, R records, V words of the user's vocabulary, P postings.
 """
@@ -9,13 +10,17 @@ Legend: Q queries, R records, V words of the user's vocabulary, P postings.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
+from hydra_ml.params import Params
 from hydra_ml.records import content_digest
+
+Encode = Callable[[Sequence[str]], np.ndarray]  # texts -> float32 [N, D], rows of unit length
 
 # rank_bm25 0.2.2's BM25Okapi defaults, which LaMP's retrieval uses.
 K1, B, EPSILON = 1.5, 0.75, 0.25
@@ -68,6 +73,65 @@ def top_records(scores: np.ndarray, visible: np.ndarray, n: int) -> Ranking:
     query_idx, rank = np.nonzero(filled)
     record_idx = order[query_idx, rank]
     return Ranking(query_idx, rank.astype(np.int16), record_idx, kept[query_idx, record_idx])
+
+
+def rank_user(
+    queries: pd.DataFrame, records: pd.DataFrame, params: Params, encode: Encode, *, baselines: Sequence[str]
+) -> Iterator[dict[str, np.ndarray]]:
+    """Candidate columns per ranker of one user: all queries by the chosen ranker, evaluated ones by `baselines` too.
+
+    queries: query_id, text, role, profile (ids of the records it may see); records: record_id, text, oldest first.
+    """
+    record_ids = records["record_id"].to_numpy(dtype=object)
+    visible = visible_mask(queries["profile"], record_ids)
+    evaluated = (queries["role"] == "evaluate").to_numpy()
+    for ranker in dict.fromkeys((params.retrieve.ranker, *baselines)):
+        some = np.ones_like(evaluated) if ranker == params.retrieve.ranker else evaluated
+        if not some.any():
+            continue
+        ranking = _rank(ranker, queries[some], records, visible[some], params, encode)
+        yield {
+            "query_id": queries["query_id"].to_numpy(dtype=object)[some][ranking.query_idx],
+            "ranker": np.full(len(ranking.rank), ranker, dtype=object),
+            "rank": ranking.rank,
+            "record_id": record_ids[ranking.record_idx],
+            "score": ranking.score,
+        }
+
+
+def visible_mask(profiles: Iterable[Sequence[str]], record_ids: np.ndarray) -> np.ndarray:
+    """bool [Q, R]: which of the user's records each profile names."""
+    position = {record_id: i for i, record_id in enumerate(record_ids)}
+    rows = [[position[record_id] for record_id in profile] for profile in profiles]
+    visible = np.zeros((len(rows), len(record_ids)), dtype=bool)
+    for mask, row in zip(visible, rows, strict=True):
+        mask[row] = True
+    return visible
+
+
+def candidate_table(blocks: Iterable[dict[str, np.ndarray]]) -> pd.DataFrame:
+    """All blocks, one after the other."""
+    kept = list(blocks)
+    return pd.DataFrame({name: np.concatenate([block[name] for block in kept]) for name in kept[0]})
+
+
+def _rank(
+    ranker: str,
+    queries: pd.DataFrame,
+    records: pd.DataFrame,
+    visible: np.ndarray,
+    params: Params,
+    encode: Encode,
+) -> Ranking:
+    n = params.retrieve.n_candidates
+    if ranker == "recency":
+        return rank_recency(visible, n)
+    if ranker == "random":
+        return rank_random(queries["query_id"].tolist(), visible, n, seed=params.seed)
+    asked, texts = queries["text"].tolist(), records["text"].tolist()
+    if ranker == "bm25":
+        return rank_bm25(texts, asked, visible, n)
+    return rank_dense(encode(texts), encode(asked), visible, n)
 
 
 class Bm25Index:

@@ -7,6 +7,8 @@ import importlib
 import io
 import json
 import logging
+import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from hydra_ml.tasks import get_task
 
 # Option of each stage -> the folder it names, in the order of dvc.yaml.
 CHAIN = {
-    "prepare": {"raw": "raw"},
+    "prepare": {"raw": "raw", "history": "history"},
     "validate": {"prepared": "prepare"},
     "retrieve": {"prepared": "prepare"},
     "annotate": {"prepared": "prepare", "retrieved": "retrieve"},
@@ -92,3 +94,18 @@ def no_stale_log_handlers():
     yield
     for handler in [h for h in logging.root.handlers if type(h) is logging.StreamHandler]:
         logging.root.removeHandler(handler)
+
+
+@pytest.fixture
+def versioned(tmp_path) -> Path:
+    """A git repository with this project's settings of DVC and nothing in data/; `.dvc-remote` inside is its remote."""
+    source, root = Path(__file__).parents[1], tmp_path / "versioned"
+    for name in (".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", "data/.gitignore", "dvc.yaml"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / name, root / name)
+    shutil.copy(source / "params.yaml", root)
+    for arguments in (["init", "-q"], ["config", "user.email", "ann@example.org"], ["config", "user.name", "Ann"]):
+        subprocess.run(["git", *arguments], cwd=root, check=True)
+    subprocess.run(["git", "add", "."], cwd=root, check=True)
+    subprocess.run(["git", "commit", "-qm", "start"], cwd=root, check=True)
+    return root

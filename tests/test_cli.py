@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+OPERATING = ("status", "promote", "rollback", "heads", "score", "why", "ingest", "update-heads")
 
 
 def hydra_ml(*args: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -30,8 +31,41 @@ def workspace(tmp_path):
 def test_help_names_the_commands(tmp_path):
     done = hydra_ml("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for command in ("run", "arena", "params", "data", "llm"):
+    for command in ("run", "arena", "params", "data", "llm", *OPERATING):
         assert command in done.stdout
+
+
+def test_heads_has_its_own_help(tmp_path):
+    done = hydra_ml("heads", "--help", cwd=tmp_path)
+    assert "list" in done.stdout
+    assert "compare" in done.stdout
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported(tmp_path):
+    code = (
+        "import sys; from hydra_ml.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print(*sys.modules, sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = set(done.stdout.split())
+    assert "hydra_ml.cli_operate" in loaded
+    assert not loaded & {"torch", "mlflow", "pandas", "prefect", "httpx2", "great_expectations", "hydra_ml.io.registry"}
+
+
+@pytest.mark.parametrize("verb", [["promote"], ["rollback"], ["heads", "list"], ["status"], ["update-heads"]])
+def test_operating_without_params_says_what_is_missing(tmp_path, verb):
+    done = hydra_ml(*verb, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "params.yaml: no such file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_promote_before_any_release_says_what_there_is(workspace):
+    done = hydra_ml("promote", "--task", "LaMP-2", cwd=workspace)
+    assert done.returncode == 1
+    assert "lamp-2.release: no release is 'challenger'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_params_reports_every_problem_at_once(workspace):
@@ -106,3 +140,14 @@ def test_arena_before_any_run_says_what_to_do(workspace):
     done = hydra_ml("arena", cwd=workspace)
     assert done.returncode == 1
     assert "dvc repro" in done.stderr
+
+
+def test_a_full_disk_is_one_message(workspace):
+    code = "from hydra_ml.cli import main; main()"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-u", "-c", code, "params"], cwd=workspace, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -3,7 +3,10 @@
 import pandas as pd
 import pytest
 
-from hydra_ml.prompts import build_prompts, parse_answers, record_book, top_records
+from hydra_ml.llm.chat import Reply
+from hydra_ml.params import Generate
+from hydra_ml.prompts import answer_table, build_asks, build_prompts, parse_answers, record_book, top_records
+from hydra_ml.records import GREEDY
 from hydra_ml.tasks import get_task
 
 TASK = get_task("LaMP_3")
@@ -42,3 +45,27 @@ def test_top_records_follow_rank_not_row_order():
 
 def test_unparsable_answers_are_kept_as_they_came():
     assert parse_answers([" 4 ", "great!", ""], ["x", "x", "x"], TASK) == (["4", "great!", ""], [True, False, False])
+
+
+def test_every_prompt_is_asked_once_greedily_and_sampled_ones_again():
+    queries = pd.DataFrame({"user_id": ["ann", "bob"], "input": ["x", "y"]})
+    chats = build_prompts(queries, [["1"], []], record_book(RECORDS), TASK)
+    asks, owners = build_asks(chats, [False, True], Generate(n_samples=3, temperature=0.7, max_tokens=9), seed=5)
+    assert owners == [0, 1, 1]
+    assert [(ask.n, ask.temperature, ask.max_tokens, ask.seed) for ask in asks] == [
+        (1, 0.0, 9, 5),
+        (1, 0.0, 9, 5),
+        (3, 0.7, 9, 5),
+    ]
+    assert list(asks[2].messages) == chats[1]
+
+
+def test_replies_become_one_row_per_answer():
+    asked = pd.DataFrame({"query_id": ["q", "q"], "arm": ["hydra", "hydra"], "input": ["x", "x"]})
+    asks, _ = build_asks([[{"role": "user", "content": "x"}]], [True], Generate(n_samples=2), seed=1)
+    replies = [Reply(("4.0",), 1, 1, cached=True), Reply(("5", ""), 1, 1, cached=True, error="ill")]
+    table = answer_table(asked, asks, replies, TASK)
+    assert table["sample_idx"].tolist() == [GREEDY, 1, 2]
+    assert table["answer"].tolist() == ["4", "5", ""]
+    assert table["is_parsed"].tolist() == [True, True, False]
+    assert table["error"].tolist() == ["", "ill", "ill"]

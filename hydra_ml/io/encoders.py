@@ -95,8 +95,14 @@ def load_text_encoder(params: Encoder) -> TextEncoder:
 def open_encoder(params: Encoder, cache: Path, *, progress: str = "encode") -> CachedEncoder:
     """The bi-encoder behind its feature cache below `cache`; loaded when the first unknown text comes."""
     files = find_encoder(params)
-    path = cache / f"features-{files.digest}.sqlite"
-    return CachedEncoder(lambda: load_text_encoder(params), path, dim=files.dim, progress=progress)
+    return CachedEncoder(
+        lambda: load_text_encoder(params), feature_cache(files, cache), dim=files.dim, progress=progress
+    )
+
+
+def feature_cache(files: EncoderFiles, cache: Path) -> Path:
+    """The encoder's feature cache below `cache`."""
+    return cache / f"features-{files.digest}.sqlite"
 
 
 def _encoder_folder(name: str) -> Path:

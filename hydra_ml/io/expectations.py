@@ -1,6 +1,7 @@
-"""What prepared tables must fulfil, declared as data, and the one place that runs Great Expectations.
+"""What tables must fulfil, declared as data, and the one place that runs Great Expectations.
 
-Columns that a single expectation cannot compute (leakage, profiles) are made by `stages.validate`; this only checks.
+Columns that a single expectation cannot compute (leakage, profiles, dates) are made by `stages.validate` and
+`io.drop_checks`; this only checks.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pandas as pd
 from hydra_ml.tasks.task import Task
 
 SAMPLE = 5  # row ids told per finding
-_DATE = r"^(?:\d{4}(?:-\d{2}(?:-\d{2})?)?)?$"  # shorter forms sort too; blank in undated files
+_DATE = r"^(?:[0-9]{4}(?:-[0-9]{2}(?:-[0-9]{2})?)?)?$"  # shorter forms sort too; blank in undated files
 
 
 # Contracts of a row of queries.parquet that `stages.validate` computes as boolean columns: column -> what must hold.
@@ -77,7 +78,7 @@ def query_checks(task: Task, max_text_chars: int) -> list[Check]:
         *_text("input", max_text_chars),
         *_text("text", max_text_chars),
         *_answer("gold", task, max_text_chars),
-        _date("date"),
+        date_check("date"),
         *(
             Check(name, column, "ExpectColumnValuesToBeInSet", {"value_set": [True]}, structural=True, remedy=_OURS)
             for column, name in QUERY_CONTRACTS.items()
@@ -96,42 +97,69 @@ def record_checks(task: Task, max_text_chars: int) -> list[Check]:
         *_text("text", max_text_chars),
         *_text("input", max_text_chars),
         *([] if task.kind == "choice" else _answer("answer", task, max_text_chars)),
-        _date("date"),
+        date_check("date"),
     ]
 
 
 def run_checks(table_name: str, table: pd.DataFrame, row_ids: pd.Series, checks: Sequence[Check]) -> list[Finding]:
-    """One finding per check, in order. Makes a fresh context each call: shared ones mix tables up between threads."""
+    """One finding per check, in order."""
+    found = bad_rows(table_name, table, checks)
+    return [_finding(table_name, check, bad, row_ids) for check, bad in zip(checks, found, strict=True)]
+
+
+def new_context(config: Any = None) -> Any:
+    """A fresh Great Expectations context, in memory unless `config` says where to keep things.
+
+    One per thread and table: shared ones mix tables up between threads.
+    """
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read at import
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)  # its import sets INFO
-    context = gx.get_context(mode="ephemeral")
+    context = gx.get_context(mode="ephemeral", project_config=config)
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return context
+
+
+def bad_rows(
+    table_name: str, table: pd.DataFrame, checks: Sequence[Check], *, context: Any = None, run_name: str | None = None
+) -> list[list[int] | None]:
+    """Per check, the positions of the rows it refuses; None where it fails without a row, as a missing column does.
+
+    No value of a row is in the result that the context keeps, under `run_name`. context: None for a fresh one.
+    """
+    context = context or new_context()
+    import great_expectations as gx
+
     frame = table[[name for name in table.columns if name in {check.column for check in checks}]]
     frame = frame.reset_index(drop=True)
-    batch = context.data_sources.add_pandas("memory").add_dataframe_asset(table_name)
+    batch = context.data_sources.add_or_update_pandas("memory").add_dataframe_asset(table_name)
     expectations = [
-        getattr(gx.expectations, check.expectation)(column=check.column, meta={"check": i}, **check.arguments)
+        getattr(gx.expectations, check.expectation)(
+            column=check.column, meta={"check": i}, notes=check.name, **check.arguments
+        )
         for i, check in enumerate(checks)
     ]
     definition = gx.ValidationDefinition(
         name=table_name,
         data=batch.add_batch_definition_whole_dataframe("all"),
-        suite=context.suites.add(gx.ExpectationSuite(table_name, expectations=expectations)),
+        suite=context.suites.add_or_update(gx.ExpectationSuite(table_name, expectations=expectations)),
     )
     context.validation_definitions.add(definition)
-    outcome = definition.run(batch_parameters={"dataframe": frame}, result_format="COMPLETE")
+    outcome = definition.run(
+        batch_parameters={"dataframe": frame},
+        result_format={"result_format": "COMPLETE", "exclude_unexpected_values": True},
+        run_id=gx.RunIdentifier(run_name=run_name),
+    )
     results: list[Any] = outcome.results  # in any order
     by_check = {result.expectation_config.meta["check"]: result for result in results}
-    return [_finding(table_name, check, by_check[i], row_ids) for i, check in enumerate(checks)]
+    return [[] if by_check[i].success else by_check[i].result.get("unexpected_index_list") for i in range(len(checks))]
 
 
-def _finding(table_name: str, check: Check, result: Any, row_ids: pd.Series) -> Finding:
-    bad = [] if result.success else result.result.get("unexpected_index_list")
+def _finding(table_name: str, check: Check, bad: list[int] | None, row_ids: pd.Series) -> Finding:
     rows = len(row_ids)
-    if bad is None:  # no rows are told: the whole table fails, as with a column that is not there
+    if bad is None:  # the whole table fails
         return Finding(table_name, check, rows, max(rows, 1), ())
     return Finding(table_name, check, rows, len(bad), tuple(str(row_ids.iloc[i]) for i in bad[:SAMPLE]))
 
@@ -177,6 +205,7 @@ def _one_of(column: str, allowed: Sequence[str], *, structural: bool = False) ->
     return Check(name, column, "ExpectColumnValuesToBeInSet", arguments, structural=structural, remedy=remedy)
 
 
-def _date(column: str) -> Check:
+def date_check(column: str) -> Check:
+    """That a column holds dates as records do."""
     name = f"{column} is YYYY-MM-DD, a shorter form of it, or blank"
     return Check(name, column, "ExpectColumnValuesToMatchRegex", {"regex": _DATE})

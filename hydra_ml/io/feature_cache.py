@@ -96,3 +96,46 @@ class CachedEncoder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class OverlayEncoder(CachedEncoder):
+    """A `CachedEncoder` that reads its file and never writes it: vectors of unknown texts stay in this object's memory.
+
+    A batch's make-up changes the last bits of its vectors, so the first to encode a text decides them for all who read
+    the file. What an overlay gives depends on the file and on its own calls alone, never on what runs beside it.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], TextEncoder],
+        path: Path,
+        *,
+        dim: int,
+        beneath: OverlayEncoder | None = None,
+        alone: bool = False,
+    ) -> None:
+        """beneath: looked up before the file. alone: unknown texts are encoded one by one, several times slower, but
+        so that not even the order of calls matters."""
+        super().__init__(load, path, dim=dim)
+        self._fresh: dict[bytes, np.ndarray] = {}
+        self._beneath = beneath
+        self._alone = alone
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors of the texts, float32 [N, D], in order; only texts unknown to file and overlay are computed."""
+        if self._alone:
+            for text in dict.fromkeys(texts):
+                super().encode([text])
+        return super().encode(texts)
+
+    def forget(self) -> None:
+        """Drop what the overlay holds; the file stays."""
+        self._fresh.clear()
+
+    def _read(self, digests: list[bytes]) -> dict[bytes, np.ndarray]:
+        fresh = {digest: self._fresh[digest] for digest in digests if digest in self._fresh}
+        rest = [digest for digest in digests if digest not in fresh]
+        return fresh | (super()._read(rest) if self._beneath is None else self._beneath._read(rest))
+
+    def _write(self, vectors: dict[bytes, np.ndarray]) -> None:
+        self._fresh.update(vectors)

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import httpx2
 from tqdm import tqdm
 
 from hydra_ml.errors import DataError, ParamsError
-from hydra_ml.io.lamp_checks import looks_like_html
+from hydra_ml.io.lamp_checks import load_document, looks_like_html
 from hydra_ml.io.lamp_files import is_dated, outputs_path, questions_path, read_split
 from hydra_ml.tasks import TASKS, get_task
 from hydra_ml.tasks.task import Task
@@ -70,14 +70,15 @@ def fetch(
     return fetched
 
 
-def add(source: Path, raw: Path) -> list[str]:
+def add(source: Path, raw: Path, only: Collection[str] | None = None) -> list[str]:
     """Sorted names of the task folders of `source`, now checked and copied to `raw/<folder>/`.
 
     Each needs train and dev with golds; test, and test's golds, may be absent. LaMP's own LaMP_2/new (movies, beside
     plain news) is understood. A folder of `raw` that is identical already is left untouched; one that differs is
-    replaced whole. Raises DataError with the faults of every folder, and then copies nothing.
+    replaced whole. Folders not in `only`, if given, are passed over. Raises DataError with the faults of every folder,
+    and then copies nothing.
     """
-    found = _task_folders(source)
+    found = _task_folders(source, only)
     faults: list[str] = []
     for folder, path in tqdm(sorted(found.items()), desc="checking LaMP files", unit="task", leave=False):
         try:
@@ -96,6 +97,11 @@ def add(source: Path, raw: Path) -> list[str]:
         for target in changed:
             shutil.rmtree(_beside(target, "partial"), ignore_errors=True)
     return sorted(found)
+
+
+def n_questions(folder: Path) -> int:
+    """How many questions a task's checked folder holds, in all its splits."""
+    return sum(len(load_document(questions_path(folder, split))) for split in _splits_of(folder))
 
 
 def _refuse_unavailable(tasks: Sequence[Task], splits: Sequence[str]) -> None:
@@ -192,9 +198,9 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _task_folders(source: Path) -> dict[str, Path]:
+def _task_folders(source: Path, only: Collection[str] | None) -> dict[str, Path]:
     """Folder name of each task -> where its splits are. Raises DataError if there is none, or one of no known task."""
-    paths = sorted(path for path in source.glob("LaMP_*") if path.is_dir())
+    paths = sorted(path for path in source.glob("LaMP_*") if path.is_dir() and (only is None or path.name in only))
     if not paths:
         state = "has no LaMP_* folder" if source.is_dir() else "is no folder"
         raise DataError(
@@ -206,7 +212,7 @@ def _task_folders(source: Path) -> dict[str, Path]:
         raise DataError(f"{source}: {', '.join(unknown)}: no such task. Allowed folders are {', '.join(TASKS)}.")
     found = {path.name: path for path in paths}
     movies = source / "LaMP_2" / "new"
-    if movies.is_dir():  # LaMP's own layout
+    if "LaMP_2" in found and movies.is_dir():  # LaMP's own layout
         if (source / "LaMP_2" / "train").is_dir():
             found.setdefault("LaMP_2N", source / "LaMP_2")
         found["LaMP_2"] = movies

@@ -15,6 +15,7 @@ from torch import nn
 
 from hydra_ml import params
 from hydra_ml.io.encoders import find_encoder, load_transformer, open_encoder
+from hydra_ml.io.feature_cache import CachedEncoder
 from hydra_ml.model.base import CrossBase, DualBase
 from hydra_ml.model.pairs import CrossPairs, DualPairs, Pairs
 
@@ -22,13 +23,23 @@ from hydra_ml.model.pairs import CrossPairs, DualPairs, Pairs
 class PairReader:
     """`pairs(a, b)` makes texts ready for the base; `new_base()` builds one, the same one each time."""
 
-    def __init__(self, train: params.Train, encoder: params.Encoder, cache: Path, *, seed: int) -> None:
+    def __init__(
+        self,
+        train: params.Train,
+        encoder: params.Encoder,
+        cache: Path,
+        *,
+        seed: int,
+        text_encoder: CachedEncoder | None = None,
+    ) -> None:
+        """text_encoder: the encoder, opened already; None opens it with its feature cache below `cache`."""
         self.train = train
         self.seed = seed
         self.max_tokens = encoder.max_tokens
         self.encoder_name = encoder.name
         self.files = find_encoder(encoder)
-        self.text_encoder = open_encoder(encoder, cache)  # `cross` too: support reads vectors whatever the base reads
+        # `cross` too: support reads vectors whatever the base reads.
+        self.text_encoder = open_encoder(encoder, cache) if text_encoder is None else text_encoder
         self.is_dual = train.encoder == "dual"
         self._tokenizer = None if self.is_dual else load_transformer(self.files.folder)[1]
 

@@ -24,6 +24,7 @@ def use_sample(raw: Path, params_path: Path) -> Sequence[str]:
     write_sample(raw, params.tasks, truth=raw.parent / "sample_truth", seed=params.seed)
     if before["source"] != "sample" or not source.exists():
         save_json({"source": "sample"}, source)
+    _open_history(raw, params.tasks)
     return params.tasks
 
 
@@ -35,4 +36,11 @@ def use_folder(folder: Path, raw: Path, params_path: Path) -> list[str]:
     tasks = add(folder, raw)
     save_json({"source": str(folder), "tasks_of_sample": tasks_of_sample}, source)
     set_params(params_path, {"tasks": tasks})
+    _open_history(raw, tasks)
     return tasks
+
+
+def _open_history(raw: Path, tasks: Sequence[str]) -> None:
+    """Make the folders that the ingest job adds records to: `prepare` depends on them, and DVC on their being there."""
+    for task in tasks:
+        (raw.parent / "history" / task).mkdir(parents=True, exist_ok=True)

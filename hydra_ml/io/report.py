@@ -74,7 +74,7 @@ def _methods_section(metrics: Document, details: Document) -> str:
     legend = "* best. [95 % interval, users resampled; differences paired on the same questions, two-sided p]"
     if best:
         legend += f"\nBest baseline: {_short(best)}, chosen on these same questions, which flatters it a little."
-    return f"{_aligned(rows, right={len(measures) + 1})}\n{legend}"
+    return f"{aligned(rows, right={len(measures) + 1})}\n{legend}"
 
 
 def _comparison_section(details: Document) -> str:
@@ -89,7 +89,7 @@ def _comparison_section(details: Document) -> str:
     if all(row[-1] == "-" for row in rows[1:]):  # ratings and texts have no McNemar test
         rows = [row[:-1] for row in rows]
     legend = f"detectable: true difference in {_title(measures[0])} that this many questions show 4 times in 5."
-    return f"{_aligned(rows, right={len(measures) + 1})}\n{legend}" if opponents else ""
+    return f"{aligned(rows, right={len(measures) + 1})}\n{legend}" if opponents else ""
 
 
 def _slices_section(metrics: Document, details: Document) -> str:
@@ -112,7 +112,7 @@ def _slices_section(metrics: Document, details: Document) -> str:
         pair = part["paired"].get(OURS, {}).get(best, {}).get(measure)
         row = [name, str(part["n_queries"]), str(part["n_users"]), *values, _difference(pair) if pair else ""]
         rows.append(row)
-    return _aligned(rows, right=set(range(1, len(shown) + 3))) if slices else ""
+    return aligned(rows, right=set(range(1, len(shown) + 3))) if slices else ""
 
 
 def _user_lines(details: Document) -> list[str]:
@@ -208,7 +208,7 @@ def _percent(estimate: Document) -> str:
     return f"{estimate['value']:.0%} [{estimate['ci_low']:.0%}, {estimate['ci_high']:.0%}]"
 
 
-def _aligned(rows: Sequence[Sequence[str]], right: set[int]) -> str:
+def aligned(rows: Sequence[Sequence[str]], right: set[int]) -> str:
     """Rows as lines with columns two spaces apart; the first row is underlined; `right`: columns set flush right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [

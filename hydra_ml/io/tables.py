@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from hydra_ml.errors import ArtifactError
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary sibling of `path` to write to; renamed over `path` when the block ends well, removed otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")  # of this writer alone
     try:
         yield partial
         os.replace(partial, path)
@@ -30,10 +31,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def save_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as Parquet (zstd), without its index; same rows give the same bytes."""
+def save_table(table: pd.DataFrame, path: Path, *, row_group_size: int | None = None) -> None:
+    """Write a table as Parquet (zstd), without its index; same rows give the same bytes.
+
+    row_group_size: rows that are read at least; small ones let a sorted table be read in part.
+    """
     with atomic_path(path) as partial:
-        table.to_parquet(partial, index=False, compression="zstd")
+        table.to_parquet(partial, index=False, compression="zstd", row_group_size=row_group_size)
 
 
 def load_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -53,6 +53,7 @@ class Reply:
     tokens_out: int
     cached: bool  # every answer came from the cache
     error: str = ""
+    calls: int = 0  # requests sent for it now, repeats included; every reply to an equal ask says the same
 
 
 class AnswerStore(Protocol):

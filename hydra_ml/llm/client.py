@@ -109,6 +109,7 @@ class LLMClient:
         one_by_one = self._one_by_one
         while (missing := order.missing()) and not self._stopped():
             n = 1 if one_by_one else len(missing)
+            order.calls += 1
             try:
                 bought = await self._call(order.ask, missing[0], n)
             except ATTEMPT_ERRORS as error:
@@ -198,6 +199,7 @@ class _Order:
         self.ask = ask
         self.keys = keys
         self.error = ""
+        self.calls = 0
         self._stored: dict[str, Answer] = {}
         self._bought: dict[str, Answer] = {}
 
@@ -221,4 +223,5 @@ class _Order:
             tokens_out=sum(answer.tokens_out for answer in there),
             cached=all(key in self._stored for key in self.keys[:n]),
             error=self.error if len(there) < n else "",
+            calls=self.calls,
         )

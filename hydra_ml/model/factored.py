@@ -91,7 +91,11 @@ def fit_model(
 def fit_heads_on(shared: SharedPart, rows: TrainRows, mask: np.ndarray, ridge: float) -> Heads:
     """The heads of every user with rows in the mask, the base frozen."""
     picked = np.flatnonzero(mask)
-    z = base_features(shared.base, rows.pairs, picked)
+    return fit_heads_at(shared, rows, picked, base_features(shared.base, rows.pairs, picked), ridge)
+
+
+def fit_heads_at(shared: SharedPart, rows: TrainRows, picked: np.ndarray, z: np.ndarray, ridge: float) -> Heads:
+    """The heads of every user with rows among those picked (positions), whose z [len(picked), H] is at hand already."""
     evidence = evidence_logits(shared, rows.evidence[picked])
     nobody = np.full(len(picked), -1, dtype=np.int64)
     shared_logits = score_rows(no_heads(shared.head, shared.width), shared.theta_0, z, nobody) + evidence

@@ -181,17 +181,26 @@ def held_back_loss(shared: SharedPart, rows: TrainRows, watch: np.ndarray) -> fl
 
 
 def choice_loss(scores: np.ndarray, labels: np.ndarray, query_ids: np.ndarray) -> float:
-    """How well scores pick a positive among the rows of a query: mean over queries of -log softmax mass on positives.
+    """How well scores pick a positive among the rows of a query: the mean of `choice_losses`, nan if none tells."""
+    _, losses = choice_losses(scores, labels, query_ids)
+    telling = ~np.isnan(losses)
+    return float(losses[telling].mean()) if telling.any() else float("nan")
+
+
+def choice_losses(scores: np.ndarray, labels: np.ndarray, query_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct query ids [Q], sorted, and -log of the softmax mass on each one's positives, float64 [Q].
 
     This is what serving asks of a model, free of how easy a query is. Queries whose rows all carry one label say
-    nothing and are left out; nan if that leaves none.
+    nothing: nan.
     """
-    _, group = np.unique(query_ids.astype(str), return_inverse=True)
-    n_groups = int(group.max()) + 1 if len(group) else 0
+    names, group = np.unique(query_ids.astype(str), return_inverse=True)
+    n_groups = len(names)
     best = np.full(n_groups, -np.inf)
     np.maximum.at(best, group, scores)
     mass = np.exp(scores.astype(np.float64) - best[group])
     total = np.bincount(group, mass, n_groups)
     positive = np.bincount(group, mass * (labels > 0.5), n_groups)
     telling = (np.bincount(group, labels > 0.5, n_groups) > 0) & (np.bincount(group, labels <= 0.5, n_groups) > 0)
-    return float(-np.log(positive[telling] / total[telling]).mean()) if telling.any() else float("nan")
+    losses = np.full(n_groups, np.nan)
+    losses[telling] = -np.log(positive[telling] / total[telling])
+    return names, losses

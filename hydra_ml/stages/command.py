@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hydra_ml.errors import HydraError
 from hydra_ml.io.params_file import load_params
@@ -23,45 +23,56 @@ INTERRUPTED = 130  # what shells expect after Ctrl-C
 Stage = Callable[..., Mapping[str, Any]]
 
 
-class Main(Protocol):
-    """The entry point of a stage module; `argv` None reads the process's own arguments."""
+class Main:
+    """The entry point of a stage module: `main(argv)` for a process, `main.run(argv)` for a caller in this one."""
 
-    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+    def __init__(self, stage: Stage, paths: Mapping[str, str], optional: Mapping[str, str]) -> None:
+        self._stage, self._paths, self._optional = stage, paths, optional
 
-
-def stage_command(stage: Stage, paths: Mapping[str, str]) -> Main:
-    """A `main(argv)` that runs the stage and returns its exit code: 0, or the error's (1 failure, 2 usage or params).
-
-    stage: called with `task`, `params` and every path by keyword; what it returns is printed as the JSON line's fields.
-    paths: help text of each path option, by the stage's argument name; all are required.
-    """
-
-    def main(argv: Sequence[str] | None = None) -> int:
-        options = vars(stage_parser(stage, paths).parse_args(argv))
+    def __call__(self, argv: Sequence[str] | None = None) -> int:
+        """The exit code: 0, or the error's (1 failure, 2 usage or params). argv None: the process's own arguments."""
+        options = self._options(argv)
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
         logging.getLogger("hydra_ml").setLevel(logging.INFO)
-        started = time.monotonic()
         try:
-            task, params = get_task(options.pop("task")), load_params(options.pop("params"))
-            summary = stage(**options, task=task, params=params)
+            summary = self._run(options)
         except HydraError as error:
-            print(f"{stage.__name__}: {error}", file=sys.stderr)
+            print(f"{self._stage.__name__}: {error}", file=sys.stderr)
             return error.exit_code
         except KeyboardInterrupt:
-            print(f"{stage.__name__}: interrupted; run the same command again to go on.", file=sys.stderr)
+            print(f"{self._stage.__name__}: interrupted; run the same command again to go on.", file=sys.stderr)
             return INTERRUPTED
-        seconds = round(time.monotonic() - started, 2)
-        print(
-            json.dumps(
-                {"stage": stage.__name__, "task": task.folder, **summary, "seconds": seconds}, ensure_ascii=False
-            )
-        )
+        print(json.dumps(summary, ensure_ascii=False))
         return 0
 
-    return main
+    def run(self, argv: Sequence[str]) -> Mapping[str, Any]:
+        """What the JSON line would hold, nothing printed, from any thread. Raises the stage's HydraError."""
+        return self._run(self._options(argv))
+
+    def _options(self, argv: Sequence[str] | None) -> dict[str, Any]:
+        return vars(stage_parser(self._stage, self._paths, self._optional).parse_args(argv))
+
+    def _run(self, options: dict[str, Any]) -> dict[str, Any]:
+        started = time.monotonic()
+        task, params = get_task(options.pop("task")), load_params(options.pop("params"))
+        summary = self._stage(**options, task=task, params=params)
+        seconds = round(time.monotonic() - started, 2)
+        return {"stage": self._stage.__name__, "task": task.folder, **summary, "seconds": seconds}
 
 
-def stage_parser(stage: Stage, paths: Mapping[str, str]) -> argparse.ArgumentParser:
+def stage_command(stage: Stage, paths: Mapping[str, str], *, optional: Mapping[str, str] | None = None) -> Main:
+    """The `main` of a stage.
+
+    stage: called with `task`, `params` and every path by keyword; what it returns is printed as the JSON line's fields.
+    paths: help text of each path option, by the stage's argument name; all are required, those of `optional` are None
+    where they are not given.
+    """
+    return Main(stage, paths, optional or {})
+
+
+def stage_parser(
+    stage: Stage, paths: Mapping[str, str], optional: Mapping[str, str] | None = None
+) -> argparse.ArgumentParser:
     """The options of a stage: --task, --params, and one per path, underscores as dashes."""
     parser = argparse.ArgumentParser(
         prog=f"python -m hydra_ml.stages.{stage.__name__}",
@@ -70,6 +81,7 @@ def stage_parser(stage: Stage, paths: Mapping[str, str]) -> argparse.ArgumentPar
     )
     parser.add_argument("--task", required=True, help="a LaMP task: LaMP_1, LaMP_2, LaMP_2N, LaMP_3 ... LaMP_7")
     parser.add_argument("--params", required=True, type=Path, metavar="FILE", help="the settings, usually params.yaml")
-    for name, text in paths.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", required=True, type=Path, metavar="PATH", help=text)
+    for name, text in {**paths, **(optional or {})}.items():
+        flag, required = f"--{name.replace('_', '-')}", name in paths
+        parser.add_argument(flag, required=required, type=Path, metavar="PATH", help=text)
     return parser

@@ -12,13 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from hydra_ml.adapter import GREEDY
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.llm import open_llm
 from hydra_ml.io.tables import load_table, save_table
-from hydra_ml.llm.chat import Ask, Reply
 from hydra_ml.params import Params
-from hydra_ml.prompts import build_prompts, parse_answers, record_book, top_records
+from hydra_ml.prompts import answer_table, build_asks, build_prompts, record_book, top_records
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
 
@@ -45,15 +43,8 @@ def generate(
 
     book = record_book(load_table(prepared / "records.parquet"))
     prompts = build_prompts(asked, asked["demos"].tolist(), book, task)
-    asks, owners = [], []
-    for row, (prompt, arm) in enumerate(zip(prompts, asked["arm"], strict=True)):
-        messages, settings = tuple(prompt), params.generate
-        asks.append(Ask(messages, max_tokens=settings.max_tokens, seed=params.seed))
-        owners.append(row)
-        if ARMS[arm]:
-            n, temperature = settings.n_samples, settings.temperature
-            asks.append(Ask(messages, n, temperature, settings.max_tokens, params.seed))
-            owners.append(row)
+    sampled = [ARMS[arm] for arm in asked["arm"]]
+    asks, owners = build_asks(prompts, sampled, params.generate, seed=params.seed)
     encode = open_encoder(params.encoder, cache, progress="").encode  # the offline model's; loaded if it is asked
     with open_llm(params.llm, cache=cache / "responses.sqlite", encode=encode) as llm:
         replies = llm.ask_all(asks, label=f"generate {task.name}")
@@ -96,18 +87,6 @@ def prompt_table(queries: pd.DataFrame, candidates: pd.DataFrame, ranking: pd.Da
         demos[arm].get(query_id, []) for arm, query_id in zip(table["arm"], table["query_id"], strict=True)
     ]
     return table.drop(columns="role")
-
-
-def answer_table(asked: pd.DataFrame, asks: list[Ask], replies: list[Reply], task: Task) -> pd.DataFrame:
-    """One row per answer, from one row of `asked`, one Ask and one Reply each, in the same order."""
-    samples = [[GREEDY] if ask.temperature == 0 else list(range(1, ask.n + 1)) for ask in asks]
-    table = asked[["query_id", "arm", "input"]].assign(error=[reply.error for reply in replies])
-    table["sample_idx"] = samples
-    table["answer"] = [list(reply.answers) for reply in replies]
-    table = table.explode(["sample_idx", "answer"], ignore_index=True)
-    answers, is_parsed = parse_answers(table["answer"].tolist(), table["input"].tolist(), task)
-    table = table.assign(answer=answers, is_parsed=is_parsed, sample_idx=table["sample_idx"].astype("int16"))
-    return table[["query_id", "arm", "sample_idx", "answer", "is_parsed", "error"]]
 
 
 main = stage_command(

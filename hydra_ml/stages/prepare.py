@@ -1,6 +1,7 @@
 """prepare: LaMP files become users with histories, and queries that know what they may see.
 
-Reads the train split and the evaluated split, no other. Writes queries.parquet, records.parquet and manifest.json.
+Reads the train split and the evaluated split, no other, and what the ingest job has added to the users' histories.
+Writes queries.parquet, records.parquet, manifest.json, and guard.parquet for those who learn between two runs.
 """
 
 from __future__ import annotations
@@ -14,25 +15,31 @@ from tqdm import tqdm
 
 from hydra_ml.errors import DataError
 from hydra_ml.history import choose_cohorts
+from hydra_ml.io.guard import save_guard
+from hydra_ml.io.history_store import ROW_GROUP, changed_users, drop_names, records_of
 from hydra_ml.io.lamp_files import Question, is_dated, outputs_path, read_split
 from hydra_ml.io.tables import folder_digest, save_json, save_table
 from hydra_ml.params import Params
 from hydra_ml.pseudo_queries import Asked, Preparation, PreparedUser
-from hydra_ml.records import QUERY_COLUMNS, RECORD_COLUMNS, content_digest
+from hydra_ml.records import QUERY_COLUMNS, RECORD_COLUMNS, Record, content_digest
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
 
 
-def prepare(*, raw: Path, out: Path, task: Task, params: Params) -> dict[str, Any]:
-    """Write tables and manifest below `out`; gives the manifest. Raises DataError on unfit files, before any write."""
+def prepare(*, raw: Path, history: Path, out: Path, task: Task, params: Params) -> dict[str, Any]:
+    """Write tables and manifest below `out`; gives the manifest. Raises DataError on unfit files, before any write.
+
+    history: drops of the ingest job; may be empty or absent. Their dated users can be learned from like any other.
+    """
     split = params.prepare.evaluate_split
     asked = read_asked(raw, split, task)
-    cohorts = choose_cohorts(
-        asked.train.keys(), asked.evaluate.keys(), params.prepare, dated=asked.dated, seed=params.seed
-    )
+    learners = asked.train.keys() | (changed_users(history, ()) if asked.dated else ())
+    cohorts = choose_cohorts(learners, asked.evaluate.keys(), params.prepare, dated=asked.dated, seed=params.seed)
     preparation = Preparation(task, asked, cohorts, params)
     user_ids = sorted(cohorts.known | cohorts.evaluated)
-    users = [preparation.user(user_id) for user_id in tqdm(user_ids, desc=f"prepare {task.folder}", unit="user")]
+    arrived = arrived_records(history, user_ids)
+    progress = tqdm(user_ids, desc=f"prepare {task.folder}", unit="user")
+    users = [preparation.user(user_id, arrived.get(user_id, ())) for user_id in progress]
     queries, records = query_table(users), record_table(users)
     manifest = {
         "task": task.folder,
@@ -40,10 +47,12 @@ def prepare(*, raw: Path, out: Path, task: Task, params: Params) -> dict[str, An
         "dated": asked.dated,
         "data_version": content_digest("".join(folder_digest(raw / name) for name in ("train", split)))[:16],
         "evaluate_split": split,
+        "history": drop_names(history),
         "counts": table_counts(queries, records),
         "dropped": dict(sorted(preparation.dropped.items())),
     }
-    save_table(records, out / "records.parquet")
+    save_table(records, out / "records.parquet", row_group_size=ROW_GROUP)  # `update_heads` reads a few users of it
+    save_guard(preparation.evaluated, preparation.references, out / "guard.parquet")
     save_table(queries, out / "queries.parquet")
     save_json(manifest, out / "manifest.json")
     return manifest
@@ -77,6 +86,14 @@ def by_user(questions: Sequence[Question]) -> dict[str, list[Question]]:
     users: dict[str, list[Question]] = {}
     for question in questions:
         users.setdefault(question.user_id or question.question_id, []).append(question)
+    return users
+
+
+def arrived_records(history: Path, user_ids: Sequence[str]) -> dict[str, list[Record]]:
+    """What the drops of the folder hold of these users, by user, oldest first."""
+    users: dict[str, list[Record]] = {}
+    for row in records_of(history, user_ids).to_dict("records"):
+        users.setdefault(row["user_id"], []).append(Record(**{str(name): value for name, value in row.items()}))
     return users
 
 
@@ -123,7 +140,12 @@ def table_counts(queries: pd.DataFrame, records: pd.DataFrame) -> dict[str, int]
 
 
 main = stage_command(
-    prepare, {"raw": "folder with train/ and the evaluated split as LaMP files", "out": "folder to write the tables to"}
+    prepare,
+    {
+        "raw": "folder with train/ and the evaluated split as LaMP files",
+        "history": "folder of the ingest job's drops; may be absent",
+        "out": "folder to write the tables to",
+    },
 )
 
 if __name__ == "__main__":

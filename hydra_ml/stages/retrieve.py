@@ -5,23 +5,19 @@ Training queries get the ranker that the reranker will start from; evaluated one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.params import Params
-from hydra_ml.retrieval import Ranking, rank_bm25, rank_dense, rank_random, rank_recency
+from hydra_ml.retrieval import candidate_table, rank_user
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
 
 BASELINES = ("bm25", "recency", "random")  # evaluated queries are always ranked by these
-Encode = Callable[[Sequence[str]], np.ndarray]
 
 
 def retrieve(*, prepared: Path, out: Path, cache: Path, task: Task, params: Params) -> dict[str, Any]:
@@ -37,7 +33,7 @@ def retrieve(*, prepared: Path, out: Path, cache: Path, task: Task, params: Para
     blocks = (
         block
         for user_id, asked in users
-        for block in rank_user(asked, histories.get(user_id, records.iloc[:0]), params, encode)
+        for block in rank_user(asked, histories.get(user_id, records.iloc[:0]), params, encode, baselines=BASELINES)
     )
     table = candidate_table(blocks)
     save_table(table, out / "candidates.parquet")
@@ -46,62 +42,6 @@ def retrieve(*, prepared: Path, out: Path, cache: Path, task: Task, params: Para
         "queries_without_candidates": len(queries) - int(table["query_id"].nunique()),
         "candidates": {name: int(count) for name, count in table["ranker"].value_counts().sort_index().items()},
     }
-
-
-def rank_user(
-    queries: pd.DataFrame, records: pd.DataFrame, params: Params, encode: Encode
-) -> Iterator[dict[str, np.ndarray]]:
-    """Candidate columns per ranker of one user: all queries by the chosen ranker, evaluated ones by the others too."""
-    record_ids = records["record_id"].to_numpy(dtype=object)
-    visible = visible_mask(queries["profile"], record_ids)
-    evaluated = (queries["role"] == "evaluate").to_numpy()
-    for ranker in dict.fromkeys((params.retrieve.ranker, *BASELINES)):
-        some = np.ones_like(evaluated) if ranker == params.retrieve.ranker else evaluated
-        if not some.any():
-            continue
-        ranking = _rank(ranker, queries[some], records, visible[some], params, encode)
-        yield {
-            "query_id": queries["query_id"].to_numpy(dtype=object)[some][ranking.query_idx],
-            "ranker": np.full(len(ranking.rank), ranker, dtype=object),
-            "rank": ranking.rank,
-            "record_id": record_ids[ranking.record_idx],
-            "score": ranking.score,
-        }
-
-
-def visible_mask(profiles: Iterable[Sequence[str]], record_ids: np.ndarray) -> np.ndarray:
-    """bool [Q, R]: which of the user's records each profile names."""
-    position = {record_id: i for i, record_id in enumerate(record_ids)}
-    rows = [[position[record_id] for record_id in profile] for profile in profiles]
-    visible = np.zeros((len(rows), len(record_ids)), dtype=bool)
-    for mask, row in zip(visible, rows, strict=True):
-        mask[row] = True
-    return visible
-
-
-def candidate_table(blocks: Iterable[dict[str, np.ndarray]]) -> pd.DataFrame:
-    """All blocks, one after the other."""
-    kept = list(blocks)
-    return pd.DataFrame({name: np.concatenate([block[name] for block in kept]) for name in kept[0]})
-
-
-def _rank(
-    ranker: str,
-    queries: pd.DataFrame,
-    records: pd.DataFrame,
-    visible: np.ndarray,
-    params: Params,
-    encode: Encode,
-) -> Ranking:
-    n = params.retrieve.n_candidates
-    if ranker == "recency":
-        return rank_recency(visible, n)
-    if ranker == "random":
-        return rank_random(queries["query_id"].tolist(), visible, n, seed=params.seed)
-    asked, texts = queries["text"].tolist(), records["text"].tolist()
-    if ranker == "bm25":
-        return rank_bm25(texts, asked, visible, n)
-    return rank_dense(encode(texts), encode(asked), visible, n)
 
 
 main = stage_command(

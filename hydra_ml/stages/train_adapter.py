@@ -1,6 +1,8 @@
 """train_adapter: fits the adapter's base on known users' rows, then the heads of all users on the frozen base.
 
 A row is a training query and one distinct answer the LLM gave it; its label is whether the user would prefer it.
+With --frozen the base stays as it is there, and heads are refitted for users with new queries, in place of worse ones
+only.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Any
 from hydra_ml.adapter import answer_texts, candidate_evidence, distinct_candidates, training_candidates
 from hydra_ml.io.components import save_component, train_and_report
 from hydra_ml.io.pair_reader import PairReader
+from hydra_ml.io.refits import refit_and_save
 from hydra_ml.io.tables import load_table
 from hydra_ml.params import Params
 from hydra_ml.stages.command import stage_command
@@ -21,10 +24,11 @@ from hydra_ml.training import ComponentRows
 
 
 def train_adapter(
-    *, prepared: Path, generated: Path, out: Path, cache: Path, task: Task, params: Params
+    *, prepared: Path, generated: Path, out: Path, cache: Path, frozen: Path | None = None, task: Task, params: Params
 ) -> Mapping[str, Any]:
-    """Write out/base, out/heads and out/curve.json."""
+    """Write out/base, out/heads and out/curve.json; with `frozen`, what `io.refits` describes."""
     columns = ["query_id", "user_id", "role", "cohort", "date", "input", "text", "gold", "profile"]
+    columns += ["is_new"] if frozen else []
     queries = load_table(prepared / "queries.parquet", columns)
     answers = load_table(generated / "answers.parquet")
     train = queries[queries["role"] == "train"]
@@ -37,6 +41,11 @@ def train_adapter(
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
     support = history_support(rows, load_table(prepared / "records.parquet"), task, reader.encode)
     component = ComponentRows(rows, candidate_evidence(rows, support), labels)
+    if frozen:
+        about = {"task": task.folder, "component": "adapter"}
+        return refit_and_save(
+            component, queries, params.train_adapter, reader, frozen=frozen, out=out, seed=params.seed, about=about
+        )
     label = f"train_adapter {task.name}"
     fitted = train_and_report(component, queries, params.train_adapter, reader, params.seed, label)
     return save_component(fitted, out, reader, task=task.folder, component="adapter", rows=component)
@@ -50,6 +59,7 @@ main = stage_command(
         "out": "folder to write",
         "cache": "folder of the feature cache",
     },
+    optional={"frozen": "folder with base/ and heads/ to refit on; prepared queries then need a column is_new"},
 )
 
 if __name__ == "__main__":

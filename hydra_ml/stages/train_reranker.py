@@ -1,7 +1,8 @@
 """train_reranker: fits the reranker's base on known users' rows, then the heads of all users on the frozen base.
 
 A row is a training query and one of its candidates; its label is whether the LLM, shown that record alone, was right.
-Only queries whose candidates differ in that are learned from.
+Only queries whose candidates differ in that are learned from. With --frozen the base stays as it is there, and heads
+are refitted for users with new queries, in place of worse ones only.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from hydra_ml.io.components import save_component, train_and_report
 from hydra_ml.io.pair_reader import PairReader
+from hydra_ml.io.refits import refit_and_save
 from hydra_ml.io.tables import load_table
 from hydra_ml.labels import positive_labels
 from hydra_ml.params import Params
@@ -22,10 +24,19 @@ from hydra_ml.training import ComponentRows
 
 
 def train_reranker(
-    *, prepared: Path, retrieved: Path, annotated: Path, out: Path, cache: Path, task: Task, params: Params
+    *,
+    prepared: Path,
+    retrieved: Path,
+    annotated: Path,
+    out: Path,
+    cache: Path,
+    frozen: Path | None = None,
+    task: Task,
+    params: Params,
 ) -> Mapping[str, Any]:
-    """Write out/base, out/heads and out/curve.json."""
-    queries = load_table(prepared / "queries.parquet", ["query_id", "user_id", "role", "cohort", "date", "text"])
+    """Write out/base, out/heads and out/curve.json; with `frozen`, what `io.refits` describes."""
+    columns = ["query_id", "user_id", "role", "cohort", "date", "text", *(["is_new"] if frozen else [])]
+    queries = load_table(prepared / "queries.parquet", columns)
     records = load_table(prepared / "records.parquet", ["user_id", "record_id", "text"])
     candidates = load_table(retrieved / "candidates.parquet")
     candidates = candidates[candidates["ranker"] == params.retrieve.ranker].drop(columns="ranker")
@@ -39,6 +50,11 @@ def train_reranker(
     rows, labels = rows[telling].reset_index(drop=True), labels[telling]
     reader = PairReader(params.train_reranker, params.encoder, cache, seed=params.seed)
     component = ComponentRows(rows, retrieval_evidence(rows, reader.encode), labels)
+    if frozen:
+        about = {"task": task.folder, "component": "reranker"}
+        return refit_and_save(
+            component, queries, params.train_reranker, reader, frozen=frozen, out=out, seed=params.seed, about=about
+        )
     label = f"train_reranker {task.name}"
     fitted = train_and_report(component, queries, params.train_reranker, reader, params.seed, label)
     return save_component(fitted, out, reader, task=task.folder, component="reranker", rows=component)
@@ -53,6 +69,7 @@ main = stage_command(
         "out": "folder to write",
         "cache": "folder of the feature cache",
     },
+    optional={"frozen": "folder with base/ and heads/ to refit on; prepared queries then need a column is_new"},
 )
 
 if __name__ == "__main__":

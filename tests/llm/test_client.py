@@ -130,7 +130,7 @@ def test_eight_samples_after_four_pay_for_four_new_ones(scripted, connect, ask) 
     assert eight.answers == tuple(f"q {i}" for i in range(8))
     assert (eight.cached, eight.tokens_in, eight.tokens_out) == (False, 20, 16)
     again = client.ask_all([ask("q", n=8, temperature=1.0), ask("q", n=2, temperature=1.0)], label="test")
-    assert [(reply.cached, len(reply.answers)) for reply in again] == [(True, 8), (True, 2)]
+    assert [(reply.cached, len(reply.answers), reply.calls) for reply in again] == [(True, 8, 0), (True, 2, 0)]
     assert len(server.bodies) == 2
 
 
@@ -145,7 +145,7 @@ def test_servers_that_give_one_answer_at_a_time(scripted, connect, ask, most: st
     replies = connect(address).ask_all([ask("q", n=3, temperature=1.0)], label="test")
     assert replies[0].answers == ("q 0", "q 1", "q 2")
     assert replies[0].error == ""
-    assert len(server.bodies) == (3 if most == "ignored" else 4)
+    assert len(server.bodies) == replies[0].calls == (3 if most == "ignored" else 4)
 
 
 MALFORMED = {

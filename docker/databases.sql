@@ -1,0 +1,2 @@
+-- Run once, when the volume is empty; POSTGRES_DB makes the other database, prefect.
+CREATE DATABASE mlflow;

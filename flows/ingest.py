@@ -1,0 +1,71 @@
+"""ingest: takes every drop in data/incoming into the data, and tells update_heads who has something to learn.
+
+A drop that fails or is refused does not stop the others; the run then fails at its end, so that somebody looks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.events import emit_event
+
+from flows.policy import HOOKS, HOUR, MINUTE, TASK_HOOKS, TRY_AGAIN
+from flows.runs import DATA, FlowFailed, begin, named, settings
+from hydra_ml.jobs import ingest as job
+from hydra_ml.jobs.ingest import IngestReport
+
+
+@flow(name="ingest", flow_run_name=named("ingest", hourly=True), timeout_seconds=2 * HOUR, **HOOKS)
+def ingest() -> dict[str, int]:
+    """Take in all that waits; returns the new records by task.
+
+    Raises FlowFailed at the end if a drop was refused (it is in data/quarantine) or failed (it waits for the next run).
+    """
+    begin(hourly=True)
+    taken, failed = [], {}
+    for path in job.find_drops(DATA / "incoming"):
+        try:
+            taken.append(take_drop.with_options(task_run_name=path.name)(path))
+        except Exception as error:
+            failed[path.name] = type(error).__name__
+            get_run_logger().error("%s: %s", path.name, error)
+    publish()
+    for folder in sorted({folder for report in taken for folder in report.history}):
+        tell(folder)
+    failed |= {report.drop: "refused" for report in taken if report.refused}
+    if failed:
+        names = ", ".join(f"{name} ({kind})" for name, kind in failed.items())
+        raise FlowFailed(f"{len(failed)} drops were not taken in: {names}. See their reports among the artifacts.")
+    accepted: Counter[str] = Counter()
+    for report in taken:
+        accepted.update({folder: counts.accepted for folder, counts in report.tasks.items()})
+    return dict(accepted)
+
+
+@task(name="take_drop", task_run_name="take_drop", timeout_seconds=HOUR, **TRY_AGAIN, **TASK_HOOKS)
+def take_drop(path: Path) -> IngestReport:
+    """One drop's report, which becomes an artifact with a link to the Data Docs."""
+    report = job.ingest_drop(path, data=DATA, params=settings())
+    key = f"drop-{report.digest[:16]}"
+    create_markdown_artifact(report.markdown(), key=key, description=f"Drop {report.drop}")
+    if report.docs:
+        create_link_artifact(Path(report.docs).resolve().as_uri(), key=f"{key}-docs", link_text="Data Docs")
+    return report
+
+
+@task(name="publish", task_run_name="publish", timeout_seconds=30 * MINUTE, **TRY_AGAIN, **TASK_HOOKS)
+def publish() -> None:
+    """Push and commit what is merged, also what an earlier run could not."""
+    job.publish(DATA, settings())
+
+
+def tell(folder: str) -> None:
+    """The event that starts update_heads for a task."""
+    emit_event(
+        "hydra_ml.history.updated",
+        resource={"prefect.resource.id": f"hydra_ml.history.{folder}", "prefect.resource.name": folder},
+        payload={"task": folder},
+    )

@@ -1,0 +1,84 @@
+"""nightly: retrains both bases and all heads through dvc.yaml, registers the release, and lets the gate decide.
+
+The stages and their order are DVC's: what is up to date is not run again, so that a night cut short goes on where it
+stopped. Heads then catch up with records that came since, and the release becomes champion if the gate lets it pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+
+from flows.policy import HOOKS, HOUR, MINUTE, TASK_HOOKS, TRY_AGAIN
+from flows.runs import (
+    DATA,
+    Runner,
+    artifact_key,
+    begin,
+    for_each_task,
+    named,
+    run_name,
+    settings,
+    show_table,
+    task_run_named,
+)
+from flows.update_heads import update_heads_task
+from hydra_ml.io import versions
+from hydra_ml.jobs import nightly as job
+from hydra_ml.params import TaskFolder
+from hydra_ml.tasks import get_task
+
+
+@flow(name="nightly", flow_run_name=named("nightly"), timeout_seconds=22 * HOUR, **HOOKS)
+def nightly(
+    tasks: list[TaskFolder] | None = None,
+    runner: Runner = "threads",
+    workers: int = 2,
+    dask_address: str | None = None,
+) -> dict[str, Any]:
+    """A night's work for every task; returns by task whether the night's release is champion.
+
+    tasks: None for those of params.yaml. runner, workers, dask_address: who refits heads, see `update_heads`.
+    """
+    stamp = begin()
+    return for_each_task(tasks, lambda task: nightly_task(task, stamp, runner, workers, dask_address))
+
+
+@flow(name="nightly_task", flow_run_name=task_run_named("nightly"), **HOOKS)
+def nightly_task(
+    task: TaskFolder,
+    stamp: str,
+    runner: Runner = "threads",
+    workers: int = 2,
+    dask_address: str | None = None,
+) -> bool:
+    """One task's night; whether its release is champion now."""
+    for stage in versions.stage_order(get_task(task)):
+        run_stage.with_options(name=stage, task_run_name=stage)(stage, task)
+    candidate = register_chain(task, run_name("nightly", task, stamp))
+    live = update_heads_task(task, stamp, candidate, runner, workers, dask_address)
+    push_versions()
+    return live
+
+
+@task(timeout_seconds=12 * HOUR, **TRY_AGAIN, **TASK_HOOKS)
+def run_stage(stage: str, task: TaskFolder) -> None:
+    """One stage through `dvc repro`; its lines go to the run's log, its figures become a table artifact."""
+    logger = get_run_logger()
+    summary = versions.repro(stage, get_task(task), say=logger.info)
+    if summary:
+        rows = [{"figure": name, "value": value} for name, value in summary.items()]
+        show_table(artifact_key(f"stage-{stage}", task), rows, f"{stage} of {task}")
+
+
+@task(name="register_chain", task_run_name="register_chain", timeout_seconds=HOUR, **TRY_AGAIN, **TASK_HOOKS)
+def register_chain(task: TaskFolder, run_name: str) -> str:
+    """The release version that the stages' outputs were registered as."""
+    return job.register_chain(get_task(task), settings(), data=DATA, run_name=run_name)
+
+
+@task(name="push_versions", task_run_name="push_versions", timeout_seconds=30 * MINUTE, **TRY_AGAIN, **TASK_HOOKS)
+def push_versions() -> None:
+    """Data and outputs to the DVC remote."""
+    versions.push()

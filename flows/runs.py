@@ -1,0 +1,221 @@
+"""What the flows share about runs: names, missed schedules, a sub-flow per task, shards, one writer at a time, reports.
+
+Knows nothing of what a job does; a flow hands it functions and Prefect tasks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+from prefect import Task, get_run_logger, runtime
+from prefect.artifacts import (
+    create_link_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.concurrency.sync import concurrency
+from prefect.futures import as_completed
+from prefect.states import Cancelled
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from hydra_ml.errors import HydraError
+from hydra_ml.io.mlflow_store import without_secret
+from hydra_ml.io.params_file import load_params
+from hydra_ml.io.tracking import experiment_id
+from hydra_ml.params import Params, TaskFolder
+from hydra_ml.tasks import get_task
+
+# A flow runs in the project's folder: on the worker by the deployment's pull step, by hand wherever it is called.
+DATA = Path("data")
+PARAMS = Path("params.yaml")
+
+Runner = Literal["threads", "dask"]
+
+
+class FlowFailed(HydraError, RuntimeError):
+    """Part of a flow failed; the rest was done."""
+
+
+# ------------------------------------------------------------------------------------------------------------ names
+
+
+def stamp_of(when: datetime, hourly: bool) -> str:
+    """The part of a run's name that says which schedule it stands for: a date, or date and time of day; UTC."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H-%M" if hourly else "%Y-%m-%d")
+
+
+def named(job: str, *, hourly: bool = False) -> Callable[[], str]:
+    """A `flow_run_name` for a parent flow: `nightly-2026-11-20`, by the scheduled time and not by a late start."""
+    return lambda: f"{job}-{stamp_of(runtime.flow_run.scheduled_start_time, hourly)}"
+
+
+def task_run_named(job: str) -> Callable[[], str]:
+    """A `flow_run_name` for a task's sub-flow (parameters `task`, `stamp`): `nightly-LaMP-2N-2026-11-20`."""
+    return lambda: run_name(job, runtime.flow_run.parameters["task"], runtime.flow_run.parameters["stamp"])
+
+
+def run_name(job: str, task: TaskFolder, stamp: str) -> str:
+    """The one name that a task's run has in Prefect and in MLflow."""
+    return f"{job}-{get_task(task).name}-{stamp}"
+
+
+def settings() -> Params:
+    """The params.yaml of this moment."""
+    return load_params(PARAMS)
+
+
+# -------------------------------------------------------------------------------------------------- missed schedules
+
+
+def begin(*, hourly: bool = False) -> str:
+    """What every parent flow does first: drop the runs this one stands in for; returns the stamp of the newest of them.
+
+    While no worker is up, a schedule's runs pile up and would all run when it returns, each doing what the first has
+    done. The first to start takes all there is, so the other overdue ones with the same parameters are cancelled.
+    """
+    due: list[datetime] = [runtime.flow_run.scheduled_start_time]
+    if runtime.deployment.id is not None:
+        due += _drop_missed(UUID(runtime.deployment.id), UUID(runtime.flow_run.id))
+    return stamp_of(max(due), hourly)
+
+
+def _drop_missed(deployment_id: UUID, own_id: UUID) -> list[datetime]:
+    """Cancel the overdue scheduled runs of this deployment but this one; returns when they were due."""
+    overdue = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"before_": datetime.now(UTC)}),
+    )
+    dropped: list[datetime] = []
+    with get_client(sync_client=True) as client:
+        own = client.read_flow_run(own_id)
+        for run in client.read_flow_runs(flow_run_filter=overdue, limit=200):
+            if run.id == own.id or not run.auto_scheduled or run.parameters != own.parameters:
+                continue  # one asked for by hand or by an event is somebody's wish: it runs
+            client.set_flow_run_state(run.id, Cancelled(message=f"Missed; {own.name} does its work."))
+            if run.expected_start_time is not None:
+                dropped.append(run.expected_start_time)
+    if dropped:
+        get_run_logger().info("%d missed runs of this schedule dropped: this one does their work", len(dropped))
+    return dropped
+
+
+# ---------------------------------------------------------------------------------------------- tasks, shards, locks
+
+
+def for_each_task(tasks: Sequence[TaskFolder] | None, one: Callable[[TaskFolder], Any]) -> dict[str, Any]:
+    """`one(task)` for every task (None: those of params.yaml), in order; the results by task.
+
+    One task's failure does not stop the others. Raises FlowFailed at the end, naming those that failed.
+    """
+    results: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    for task in dict.fromkeys(settings().tasks if tasks is None else tasks):
+        try:
+            results[task] = one(task)
+        except Exception as error:
+            failed[task] = type(error).__name__
+            get_run_logger().error("%s failed: %s", task, error)
+    if failed:
+        names = ", ".join(f"{task} ({kind})" for task, kind in failed.items())
+        raise FlowFailed(f"{len(failed)} of {len(failed) + len(results)} tasks failed: {names}. See their sub-flows.")
+    return results
+
+
+def task_runner(runner: Runner, workers: int, dask_address: str | None) -> TaskRunner[Any]:
+    """What works on the shards: `workers` threads here, or Dask at an address, or a local Dask cluster of processes.
+
+    A Dask worker needs the same project folder (a shared file system) and environment. Raises FlowFailed without the
+    extra [dask].
+    """
+    if runner == "threads":
+        return ThreadPoolTaskRunner(max_workers=workers)
+    try:
+        from prefect_dask.task_runners import DaskTaskRunner
+    except ImportError as error:
+        raise FlowFailed(
+            f"runner 'dask' needs prefect-dask, which is not installed ({error}). "
+            "Install it with `pip install 'hydra-ml[dask]'`, or run with runner 'threads'."
+        ) from None
+    if dask_address is not None:
+        return DaskTaskRunner(address=dask_address)
+    cluster = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    return DaskTaskRunner(cluster_kwargs=cluster)
+
+
+def over_shards(work: Task[..., Any], plan: Any, shards: Sequence[int], *, key: str) -> list[Any]:
+    """`work(plan, shard)` for every shard on the flow's task runner; the reports in the order of `shards`.
+
+    Progress is an artifact. A shard that fails does not stop the others: what they did is kept for the next run.
+    Raises FlowFailed at the end if one did.
+    """
+    if not shards:
+        return []
+    futures = [work.with_options(task_run_name=f"shard-{shard:05d}").submit(plan, shard) for shard in shards]
+    artifact = create_progress_artifact(progress=0.0, key=f"{key}-progress", description=f"{len(shards)} shards")
+    failed = 0
+    for done, future in enumerate(as_completed(futures), start=1):
+        failed += isinstance(future.result(raise_on_failure=False), Exception)
+        update_progress_artifact(artifact, progress=100.0 * done / len(shards))  # type: ignore[arg-type]
+    if failed:
+        raise FlowFailed(
+            f"{failed} of {len(shards)} shards failed; finished ones are kept. The next run does the rest."
+        )
+    return [future.result() for future in futures]
+
+
+@contextmanager
+def one_writer(what: str, task: TaskFolder) -> Generator[None]:
+    """Holds while nobody else does `what` for this task, on any machine of this Prefect server.
+
+    Waits for its turn. A holder that dies loses its turn after two minutes; one whose server is away for longer works on,
+    for what must never happen twice is locked by the jobs themselves.
+    """
+    name = f"{what}-{get_task(task).name}"
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(name, 1)
+    with concurrency(name, occupy=1, lease_duration=120, strict=True, raise_on_lease_renewal_failure=False):
+        yield
+
+
+# ---------------------------------------------------------------------------------------------------------- reports
+
+
+def artifact_key(job: str, task: TaskFolder) -> str:
+    """Prefect's kind of key (lower case, digits, dashes), one per job and task, so that the UI shows its history."""
+    return f"{job}-{get_task(task).name}".lower().replace("_", "-")
+
+
+def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
+    """A table artifact. Rows hold names, ids and counts, never a text of a user."""
+    create_table_artifact([{name: _cell(value) for name, value in row.items()} for row in rows], key, description)
+
+
+def link_run(key: str, task: TaskFolder, run_id: str) -> None:
+    """A link artifact to an MLflow run; nothing where the store is a file that no server shows."""
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if address.startswith("http"):
+        place = f"/#/experiments/{experiment_id(get_task(task))}/runs/{run_id}"
+        create_link_artifact(without_secret(address).rstrip("/") + place, key=key, link_text=f"MLflow run {run_id}")
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    return value if isinstance(value, (str, int, type(None))) else str(value)

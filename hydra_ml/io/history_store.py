@@ -1,0 +1,134 @@
+"""Records that came in after the LaMP files: `data/history/<task>/<drop>.parquet`, written once and never changed.
+
+A drop is sorted by user and cut into small row groups, so that a few users' records are read without the others'.
+Its name is a digest of its content. Checking what comes in is `jobs.ingest`'s work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hydra_ml.errors import ArtifactError
+from hydra_ml.io.tables import atomic_path
+from hydra_ml.records import RECORD_COLUMNS
+
+ROW_GROUP = 2048  # rows read at least, for a single user
+_SCHEMA = pa.schema([(name, pa.string()) for name in RECORD_COLUMNS])
+
+
+def drop_names(folder: Path) -> list[str]:
+    """Names of the drops in the folder, sorted; [] if there is no such folder."""
+    return sorted(path.stem for path in folder.glob("*.parquet") if not path.name.startswith("."))
+
+
+def changed_users(folder: Path, learned: Collection[str]) -> list[str]:
+    """Sorted ids of the users with records in drops that are not in `learned`; reads the user ids of those alone."""
+    users: set[str] = set()
+    for name in drop_names(folder):
+        if name not in learned:
+            with opened_drop(folder, name) as drop:
+                users.update(pc.unique(drop.read(["user_id"])["user_id"]).to_pylist())
+    return sorted(users)
+
+
+def records_of(folder: Path, user_ids: Collection[str]) -> pd.DataFrame:
+    """The users' records in all drops, each once, by user and then oldest first; columns RECORD_COLUMNS, all text.
+
+    Row groups without any of these users are not read. Empty if the folder, or every user, is unknown. Raises
+    ArtifactError if a drop is damaged.
+    """
+    parts = [_SCHEMA.empty_table(), *_rows_of(folder, user_ids, RECORD_COLUMNS)]
+    table = pa.concat_tables(parts).to_pandas()
+    return _in_order(table.drop_duplicates(["user_id", "record_id"]))
+
+
+def n_records(folder: Path, name: str) -> int:
+    """How many records the drop holds."""
+    with opened_drop(folder, name) as drop:
+        return int(drop.metadata.num_rows)
+
+
+def append_drop(folder: Path, records: pd.DataFrame) -> str | None:
+    """Name of the drop that now holds those of the records (RECORD_COLUMNS) the folder lacked; None if it lacked none.
+
+    Known is what has the same user and record id in any drop: appending the same records again changes nothing. The
+    drop is there whole or not at all.
+    """
+    known = {
+        key
+        for table in _rows_of(folder, set(records["user_id"]), ("user_id", "record_id"))
+        for key in zip(table["user_id"].to_pylist(), table["record_id"].to_pylist(), strict=True)
+    }
+    fresh = records.drop_duplicates(["user_id", "record_id"])
+    fresh = fresh[[key not in known for key in zip(fresh["user_id"], fresh["record_id"], strict=True)]]
+    if fresh.empty:
+        return None
+    table = pa.Table.from_pandas(_in_order(fresh), schema=_SCHEMA, preserve_index=False).replace_schema_metadata()
+    name = _digest(table)
+    with atomic_path(folder / f"{name}.parquet") as partial:
+        pq.write_table(table, partial, row_group_size=ROW_GROUP, compression="zstd")
+    return name
+
+
+@contextmanager
+def opened_drop(folder: Path, name: str) -> Iterator[pq.ParquetFile]:
+    """The drop's file, its footer read. Raises ArtifactError if that, or what the block reads, is damaged."""
+    path = folder / f"{name}.parquet"
+    try:
+        with pq.ParquetFile(path) as drop:
+            yield drop
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(
+            f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}). Drops are never written twice, so the "
+            f"copy in DVC's cache is good: delete the file and run `dvc checkout {folder}`, else `dvc pull {folder}`."
+        ) from error
+
+
+def row_groups_of(drop: pq.ParquetFile, wanted: Sequence[str]) -> list[int]:
+    """Numbers of the row groups that may hold one of the wanted user ids (sorted), by the bounds the file states."""
+    column = drop.schema_arrow.get_field_index("user_id")
+    groups = []
+    for number in range(drop.num_row_groups):
+        bounds = drop.metadata.row_group(number).column(column).statistics
+        if bounds is None or not bounds.has_min_max:  # not stated for very long ids
+            groups.append(number)
+            continue
+        next_wanted = bisect_left(wanted, bounds.min)  # text sorts by code point in Python, in Parquet by UTF-8: alike
+        if next_wanted < len(wanted) and wanted[next_wanted] <= bounds.max:
+            groups.append(number)
+    return groups
+
+
+def _rows_of(folder: Path, user_ids: Collection[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The users' rows, drop by drop, of the row groups that may hold some."""
+    wanted = sorted(set(user_ids))
+    for name in drop_names(folder) if wanted else []:
+        with opened_drop(folder, name) as drop:
+            groups = row_groups_of(drop, wanted)
+            table = drop.read_row_groups(groups, list(columns))
+        yield table.filter(pc.is_in(table["user_id"], pa.array(wanted, pa.string())))
+
+
+def _in_order(records: pd.DataFrame) -> pd.DataFrame:
+    """By user, oldest first; ties by record id, so that the order does not depend on which drop came first."""
+    return records[list(RECORD_COLUMNS)].sort_values(["user_id", "date", "record_id"], ignore_index=True)
+
+
+def _digest(table: pa.Table) -> str:
+    """16 hex digits over all values, whatever version of Parquet writes them."""
+    total = hashlib.blake2b(digest_size=8)
+    for name in RECORD_COLUMNS:
+        for value in table[name].to_pylist():
+            text = value.encode()
+            total.update(len(text).to_bytes(8, "little"))
+            total.update(text)
+    return total.hexdigest()

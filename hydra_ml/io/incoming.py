@@ -1,0 +1,132 @@
+"""What lies in data/incoming: files of records and folders of LaMP files, found and read as they are.
+
+Whether a row is fit is decided by `io.drop_checks`; here it is only parsed. Files that are hidden, end in .partial, or
+changed a moment ago are still being written and left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hydra_ml.errors import DataError
+from hydra_ml.io.tables import folder_digest
+
+DONE = "done"  # folder of data/incoming that drops go to once they are merged
+RECORD_FILES = (".jsonl", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a record drop."""
+
+    number: int  # line of a .jsonl, row of a .parquet, from 1
+    value: Any  # as JSON gives it; the line itself where that cannot be had
+    fault: str = ""  # why the line is no JSON
+
+
+def waiting_drops(incoming: Path, settle_s: float) -> list[Path]:
+    """Drops that nobody has touched for `settle_s` seconds, by name; [] if there is no such folder.
+
+    A drop is a .jsonl or .parquet file, a LaMP_n folder, or a folder that holds LaMP_n folders.
+    """
+    found = sorted(path for path in incoming.iterdir() if is_drop(path)) if incoming.is_dir() else []
+    return [path for path in found if _is_settled(path, settle_s)]
+
+
+def is_drop(path: Path) -> bool:
+    """Whether the path is something `ingest` would take."""
+    if path.name.startswith(".") or path.name == DONE:
+        return False
+    if path.is_dir():
+        return path.name.startswith("LaMP_") or any(path.glob("LaMP_*"))
+    return path.suffix in RECORD_FILES
+
+
+def _is_settled(path: Path, settle_s: float) -> bool:
+    """Whether nothing at or below the path is partial or younger than that. A clock set back counts as settled."""
+    files = [path, *path.rglob("*")] if path.is_dir() else [path]
+    if any(file.suffix == ".partial" for file in files):
+        return False
+    try:
+        age = time.time() - max(file.stat().st_mtime for file in files)
+    except FileNotFoundError:  # renamed meanwhile
+        return False
+    return age >= settle_s or age < 0
+
+
+def drop_digest(path: Path) -> str:
+    """16 hex digits over the drop's content, whatever its name."""
+    if path.is_dir():
+        return folder_digest(path)
+    total = hashlib.blake2b(digest_size=8)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a record drop in file order, blank lines passed over. Raises DataError if the file is unreadable."""
+    try:
+        return list(_parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path))
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: cannot be read ({reason}). Write the file again, whole.") from error
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if line.strip():
+                yield _json_row(number, line.strip())
+
+
+def _json_row(number: int, line: bytes) -> Row:
+    try:
+        return Row(number, json.loads(line.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        return Row(number, line.decode("utf-8", "backslashreplace"), f"not UTF-8 at byte {error.start} of the line")
+    except (ValueError, RecursionError) as error:
+        where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+        return Row(number, line.decode("utf-8"), f"not JSON{where}")
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    """Nulls are left out of a row, as a JSON row would."""
+    with pq.ParquetFile(path) as file:
+        number = 0
+        for batch in file.iter_batches():
+            for value in batch.to_pylist():
+                number += 1
+                yield Row(number, {key: field for key, field in value.items() if field is not None})
+
+
+def move_drop(path: Path, target: Path) -> None:
+    """Move the drop to `target`, in the place of a drop of the same content if there is one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() and target.is_dir():
+        aside = target.with_name(f".{target.name}.{os.getpid()}.old")
+        target.rename(aside)
+        path.rename(target)
+        remove_tree(aside)
+    else:
+        os.replace(path, target)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all below it, if it is there."""
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,108 @@
+"""Predictions as Parquet, and dead letters as JSON lines: what batch scoring leaves behind.
+
+Holds ids, answers and figures; no text of a request or a record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hydra_ml.errors import DataError
+from hydra_ml.io.tables import atomic_path
+
+PREDICTIONS = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("user_id", pa.string()),
+        ("prediction", pa.string()),
+        ("score", pa.float32()),
+        ("generic_prediction", pa.string()),
+        ("personalization", pa.string()),
+        ("n_history", pa.int32()),
+        ("chosen_record_ids", pa.list_(pa.string())),
+        (
+            "candidates",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("answer", pa.string()),
+                        ("votes", pa.int32()),
+                        ("personal", pa.float32()),
+                        ("shared", pa.float32()),
+                    ]
+                )
+            ),
+        ),
+        ("release", pa.string()),
+        ("llm_calls", pa.int32()),
+        ("tokens_in", pa.int64()),
+        ("tokens_out", pa.int64()),
+        ("error", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One request that cannot."""
+
+    request_id: str  # "" where it has none that can be read
+    line: int
+    reason: str
+
+
+def save_predictions(table: pd.DataFrame | pa.Table, path: Path) -> None:
+    """Write predictions as Parquet; same rows give the same bytes."""
+    arrow = table
+    if isinstance(table, pd.DataFrame):
+        arrow = pa.Table.from_pandas(table, schema=PREDICTIONS, preserve_index=False).replace_schema_metadata()
+    with atomic_path(path) as partial:
+        pq.write_table(arrow, partial, compression="zstd")
+
+
+def joined_predictions(parts: Sequence[Path], lines: Mapping[str, int]) -> tuple[pa.Table, list[DeadLetter]]:
+    """The predictions of several files by the lines of their requests, and a letter for each row without one."""
+    table = pa.concat_tables([PREDICTIONS.empty_table(), *(pq.read_table(part) for part in parts)])
+    line = np.array([lines[request_id] for request_id in table["request_id"].to_pylist()], dtype=np.int64)
+    table = table.take(pa.array(np.argsort(line)))
+    unanswered = table.filter(pc.is_null(table["prediction"])).select(["request_id", "error"]).to_pylist()
+    letters = [DeadLetter(row["request_id"], lines[row["request_id"]], row["error"]) for row in unanswered]
+    return table.filter(pc.is_valid(table["prediction"])), letters
+
+
+def load_predictions(path: Path) -> pd.DataFrame:
+    """Predictions as they were written; lists as Python lists. Raises DataError if the file is missing or is none."""
+    try:
+        table = pq.read_table(path)
+        rows = table.select(PREDICTIONS.names).to_pylist()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file. `hydra-ml score` prints where it wrote its predictions.") from None
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise DataError(
+            f"{path}: no predictions of ours ({error}). Name the Parquet that `hydra-ml score` wrote."
+        ) from error
+    return pd.DataFrame(rows, columns=PREDICTIONS.names)
+
+
+def save_dead_letters(letters: Sequence[DeadLetter], path: Path) -> None:
+    """Write one JSON object a line: request_id, line, reason."""
+    with atomic_path(path) as partial:
+        partial.write_text(
+            "".join(json.dumps(asdict(letter), ensure_ascii=False) + "\n" for letter in letters), "utf-8"
+        )
+
+
+def load_dead_letters(path: Path) -> list[DeadLetter]:
+    """The letters of a file that `save_dead_letters` wrote; none if there is no such file."""
+    if not path.exists():
+        return []
+    return [DeadLetter(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]

@@ -1,0 +1,224 @@
+"""DVC and git: which data this is, in which order the stages run, what is kept for later and where.
+
+Commands run as processes of their own, as their users would run them; only reading uses DVC's Python API. A command
+that finds DVC's lock taken by another waits for it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from hydra_ml.errors import ParamsError, VersionsError
+from hydra_ml.tasks.task import Task
+
+BUSY_WAIT_S = 900.0  # how long to wait for another DVC process before giving up
+TAIL = 15  # last lines of a failed command that its error repeats
+_BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
+
+log = logging.getLogger(__name__)
+Say = Callable[[str], None]
+
+
+def stage_order(task: Task, root: Path = Path()) -> list[str]:
+    """Names of the task's stages, each after all that it depends on, as DVC's own graph of dvc.yaml has them.
+
+    Raises ParamsError if params.yaml does not name the task; VersionsError if dvc.yaml is missing or broken.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            graph = repo.index.graph  # stage -> those it depends on; a .dvc file is a stage without a name
+            by_name = sorted(graph, key=lambda stage: stage.addressing)
+            needs = {stage: [other for other in by_name if other in graph[stage]] for stage in by_name}
+            names = [str(getattr(stage, "name", "")) for stage in TopologicalSorter(needs).static_order()]
+    except DvcException as error:
+        raise VersionsError(f"{root / 'dvc.yaml'}: {error}. Mend the file; `dvc dag` shows what DVC reads.") from error
+    ordered = [name.removesuffix(f"@{task.folder}") for name in names if name.endswith(f"@{task.folder}")]
+    if not ordered:
+        raise ParamsError(f"{task.folder}: no stage of dvc.yaml has this task. Add it to `tasks` in params.yaml.")
+    return ordered
+
+
+def repro(
+    stage: str, task: Task, say: Say | None = None, *, root: Path = Path(), wait_s: float = BUSY_WAIT_S
+) -> dict[str, Any]:
+    """Bring one stage of the task up to date, its inputs taken as they lie; `say` gets each line of output.
+
+    Comes back with the figures that the stage printed; {} if DVC found it up to date or had its outputs in the cache.
+
+    Raises VersionsError with the last lines of output if the stage fails, or DVC stays busy for `wait_s`.
+    """
+    (root / "data" / "history" / task.folder).mkdir(parents=True, exist_ok=True)  # DVC wants it, if only empty
+    name = f"{stage}@{task.folder}"
+    lines = _dvc(["repro", "--single-item", name], root, f"stage {name}", say, wait_s)
+    printed = [line for line in lines if line.startswith(f'{{"stage": "{stage}"')]
+    return dict(json.loads(printed[-1])) if printed else {}
+
+
+def track(paths: Sequence[Path], root: Path = Path()) -> list[Path]:
+    """The .dvc files of these paths (relative to `root`), brought up to date with what lies there now."""
+    if paths:
+        _dvc(["add", *map(str, paths)], root, "dvc add")
+    return [path.with_name(f"{path.name}.dvc") for path in paths]
+
+
+def push(targets: Sequence[Path] = (), root: Path = Path()) -> None:
+    """Send what the targets (.dvc files, stages; none: everything) name to the configured remote, if it lacks it.
+
+    Raises VersionsError with the remedy if there is no remote, or it cannot be reached.
+    """
+    _dvc(["push", *map(str, targets)], root, "dvc push", remedy=_REMOTE)
+
+
+def pull(targets: Sequence[Path] = (), root: Path = Path()) -> None:
+    """Fetch what the targets (none: everything) name from the remote; changes that lie there are never overwritten.
+
+    Raises VersionsError with the remedy if there is no remote, it cannot be reached, or it lacks the content.
+    """
+    _dvc(["pull", *map(str, targets)], root, "dvc pull", remedy=_REMOTE)
+
+
+_REMOTE = (
+    "See `dvc remote list` and whether the remote can be reached from here; `dvc remote modify local url <where>` "
+    "names another. Then run `dvc push` or `dvc pull` again; nothing is lost meanwhile."
+)
+
+
+def data_version(task: Task, root: Path = Path()) -> str:
+    """DVC's digest of what lies in data/raw/<task>, "....dir", as dvc.lock has it. VersionsError if nothing does."""
+    return content_version(root / "data" / "raw" / task.folder, root)
+
+
+def content_version(folder: Path, root: Path = Path()) -> str:
+    """DVC's digest of a folder's content, whether DVC tracks it or not. Raises VersionsError if it is not there."""
+    from dvc.exceptions import DvcException
+    from dvc.fs import localfs
+    from dvc.repo import Repo
+    from dvc_data.hashfile.build import build
+
+    try:
+        with Repo(str(root)) as repo:
+            path = os.path.abspath(folder)
+            _, _, content = build(repo.cache.local, path, localfs, "md5", ignore=repo.dvcignore, dry_run=True)
+    except (DvcException, OSError) as error:
+        raise VersionsError(
+            f"{folder}: DVC can tell no version of it ({type(error).__name__}: {error}). Bring the data in with "
+            "`dvc pull`, `hydra-ml data add` or `hydra-ml data sample`."
+        ) from error
+    return str(content.hash_info.value)
+
+
+def n_tracked_files(dvc_file: Path) -> int:
+    """How many files the .dvc file says its folder holds; 0 if there is no such file."""
+    if not dvc_file.exists():
+        return 0
+    try:
+        return sum(int(out.get("nfiles", 1)) for out in YAML(typ="safe").load(dvc_file.read_text("utf-8"))["outs"])
+    except (YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise VersionsError(f"{dvc_file}: is no .dvc file. Get the version that git has: `git checkout`.") from error
+
+
+def git_commit(root: Path = Path()) -> str:
+    """Full id of the commit checked out, with "+dirty" if tracked files differ from it; "" without git or a commit."""
+    try:
+        commit = _git(["rev-parse", "--verify", "HEAD"], root)
+        changed = _git(["status", "--porcelain", "--untracked-files=no"], root)
+    except VersionsError:
+        return ""
+    return commit + ("+dirty" if changed else "")
+
+
+def commit(paths: Sequence[Path], message: str, root: Path = Path()) -> bool:
+    """Whether a git commit was made: of these files (relative to `root`) alone, if any of them changed.
+
+    Raises VersionsError if git refuses; what else is staged stays as it is.
+    """
+    names = [str(path) for path in paths]
+    if not names or not _git(["status", "--porcelain", "--", *names], root):
+        return False
+    _git(["add", "--", *names], root)
+    _git(["commit", "--quiet", "--message", message, "--", *names], root)
+    return True
+
+
+def _git(arguments: Sequence[str], root: Path) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise VersionsError(f"git cannot be run ({error}). Install git.") from error
+    if done.returncode:
+        told = (done.stderr or done.stdout).strip()
+        raise VersionsError(f"git {arguments[0]} failed in {root.resolve()} (exit {done.returncode}): {told}")
+    return done.stdout.strip()
+
+
+def _dvc(
+    arguments: Sequence[str],
+    root: Path,
+    label: str,
+    say: Say | None = None,
+    wait_s: float = BUSY_WAIT_S,
+    *,
+    remedy: str = "",
+) -> list[str]:
+    """Lines of output of a DVC command that went well, after waiting for other DVC processes if need be."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        code, lines = _process([sys.executable, "-m", "dvc", *arguments], root, say)
+        if code == 0:
+            return lines
+        busy = any(sign in line for line in lines for sign in _BUSY)
+        pause = random.uniform(1.0, 3.0)  # apart from others who wait for the same
+        if not busy or time.monotonic() + pause > deadline:
+            break
+        log.info("%s: another DVC process is at work here; trying again", label)
+        time.sleep(pause)
+    if busy:
+        remedy = f"Another DVC process held its lock for {wait_s:.0f} s: let it end, or stop it, and run again."
+    told = [line for line in lines if line.strip() and "Having any troubles?" not in line][-TAIL:]
+    raise VersionsError("\n".join([f"{label} failed (exit {code}).", *(f"  {line}" for line in told), remedy]).strip())
+
+
+def _process(command: Sequence[str], root: Path, say: Say | None) -> tuple[int, list[str]]:
+    """Exit code and output lines, error output among them, of a command; it does not outlive an exception here."""
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1"}
+    # Stages call `python`: that must be this one, whether or not its environment was activated.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
+    lines: list[str] = []
+    with subprocess.Popen(
+        command,
+        cwd=root,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # so that DVC and the stage it runs can be stopped together
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                if say is not None:
+                    say(lines[-1])
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
+        return process.wait(), lines

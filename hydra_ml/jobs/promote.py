@@ -1,0 +1,197 @@
+"""promote: judges a release against the champion on the frozen queries, and moves the pointer that makes it live.
+
+Pointers (aliases of the release model) move under a lock file and only after the champion is read again inside it, so
+that two promotions at once leave one consistent champion. The lock holds on one machine; across machines Prefect's
+concurrency limit on the deployment does. A kill between two pointer moves is healed by running the same command again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from hydra_ml.errors import ArtifactError, HydraError
+from hydra_ml.gate import Decision, Reason, compare_answers, judge_comparison, judge_fit, judge_past
+from hydra_ml.io.frozen_queries import FrozenQueries
+from hydra_ml.io.model_files import file_digest
+from hydra_ml.io.registry import Registry
+from hydra_ml.io.tables import load_json
+from hydra_ml.params import Params
+from hydra_ml.release import PARTS, Release
+from hydra_ml.tasks.task import Task
+
+CACHE = Path(".cache")
+BASE_WEIGHTS = "base.safetensors"
+LOCK_WAIT_S = 60.0  # pointer moves take well under a second
+ATTEMPTS = 3  # how often a release is judged anew because another one became champion meanwhile
+
+
+def judge(
+    task: Task,
+    params: Params,
+    *,
+    data: Path,
+    registry: Registry,
+    version: str = "challenger",
+    cache: Path = CACHE,
+) -> Decision:
+    """Whether a release may become champion; changes nothing in the registry.
+
+    Both releases answer the evaluate-role queries of data/prepare/<task> the way they answer requests; where they share
+    bases and settings, only for users whose heads differ, all others tie. Without a champion, fitting heads and passed
+    validation are all that is asked. Answers are kept below cache/gate, so that judging again is cheap.
+    Raises ArtifactError if a release or component is missing or tampered with, LLMError if the LLM is out of reach.
+    """
+    version, challenger = registry.release(task, version)
+    now = _now()
+    against = registry.aliases(task).get("champion")
+    if against == version:
+        return Decision(task.name, version, against, (Reason("live", True, "it is champion already"),), None, now)
+    reasons = [_validation(data, task, challenger), _fit(task, challenger, registry)]
+    if against is None:
+        first = Reason("first", True, "there is no champion yet: nothing to compare with")
+        return Decision(task.name, version, None, (*reasons, first), None, now)
+    past = judge_past(registry.release_tags(task, version).get("rolled_back_at", ""))
+    if not all(reason.passed for reason in reasons):
+        return Decision(task.name, version, against, tuple(reasons), None, now)
+    champion = registry.release(task, against)[1]
+    frozen = FrozenQueries(data, task, registry, cache, params.llm)
+    answers, n_affected = frozen.side_by_side((against, champion), (version, challenger))
+    figures = compare_answers(
+        answers, task, n_affected=n_affected, resamples=params.promote.resamples, seed=params.seed
+    )
+    reasons += judge_comparison(figures, params.promote) + past
+    return Decision(task.name, version, against, tuple(reasons), figures, now)
+
+
+def promote(
+    task: Task,
+    params: Params,
+    *,
+    data: Path,
+    registry: Registry,
+    version: str = "challenger",
+    cache: Path = CACHE,
+    force: str = "",
+) -> Decision:
+    """Judge a release, tag it with what was found, and if it passed make it champion: previous := champion before.
+
+    force: why it is to be promoted though a rule fails, recorded as tag; it cannot promote heads on a foreign base,
+    which could not answer. Promoting the champion changes nothing. Raises as `judge` does.
+    """
+    version, _ = registry.release(task, version)  # once: the alias may move while this one is judged
+    for _ in range(ATTEMPTS):
+        decision = judge(task, params, data=data, registry=registry, version=version, cache=cache)
+        with _pointers_locked(task, cache):
+            aliases = registry.aliases(task)
+            if aliases.get("champion") != decision.against and aliases.get("champion") != version:
+                continue  # another release became champion meanwhile: judge against that one
+            return _carry_out(decision, task, registry, aliases, force)
+    raise HydraError(
+        f"{task.name}: the champion changed {ATTEMPTS} times while release {version} was judged, and nothing was "
+        "promoted. See `hydra-ml status` for who else promotes, and run `hydra-ml promote` again."
+    )
+
+
+def rollback(task: Task, registry: Registry, *, cache: Path = CACHE) -> tuple[str, str]:
+    """Make the previous champion live again with one pointer move; returns the versions (left, live now).
+
+    The alias `previous` goes with it, so that a second rollback finds nothing to go back to instead of toggling. The
+    release left behind passes no gate from then on, unless by force: what an operator took back, no schedule brings
+    back. Raises ArtifactError if there is no previous release, or if it was altered.
+    """
+    with _pointers_locked(task, cache):
+        aliases = registry.aliases(task)
+        left, back = aliases.get("champion"), aliases.get("previous")
+        if back is None or left is None or back == left:
+            if back is not None and back == left:  # an earlier rollback or promotion was killed between two moves
+                registry.point(task, {"previous": None})
+            raise ArtifactError(
+                f"{task.name}: no previous release to go back to; live is {left or 'none'}. `hydra-ml status` lists "
+                "what is live; make any registered release champion with `hydra-ml promote --version N`."
+            )
+        _fit(task, registry.release(task, back)[1], registry)  # all there and unaltered, before it goes live
+        now = _now()
+        registry.tag_release(task, left, {"rolled_back_at": now})
+        registry.tag_release(task, back, {"restored_at": now})
+        registry.point(task, {"champion": back})
+        registry.point(task, {"previous": None})
+    return left, back
+
+
+def _carry_out(decision: Decision, task: Task, registry: Registry, aliases: dict[str, str], force: str) -> Decision:
+    """Tag the release, and move the pointers if it may become champion. Holds the lock."""
+    version, champion = decision.version, aliases.get("champion")
+    if champion == version:
+        tags = registry.release_tags(task, version)
+        if "promoted_at" not in tags:
+            registry.tag_release(task, version, {"promoted_at": decision.judged_at})
+        _forget_challenger(task, registry, aliases, version)
+        return replace(decision, promoted_at=tags.get("promoted_at", decision.judged_at))
+    fits = all(reason.passed for reason in decision.reasons if reason.name == "compatible")
+    if decision.passed or (force and fits):
+        decision = replace(decision, promoted_at=_now(), forced="" if decision.passed else force)
+    registry.tag_release(task, version, decision.tags())
+    if decision.promoted_at:
+        if champion is not None:
+            registry.point(task, {"previous": champion})
+        registry.point(task, {"champion": version})
+        _forget_challenger(task, registry, aliases, version)
+    return decision
+
+
+def _forget_challenger(task: Task, registry: Registry, aliases: dict[str, str], version: str) -> None:
+    if aliases.get("challenger") == version:
+        registry.point(task, {"challenger": None})
+
+
+@contextmanager
+def _pointers_locked(task: Task, cache: Path) -> Iterator[None]:
+    cache.mkdir(parents=True, exist_ok=True)
+    path = cache / f"promote-{task.folder}.lock"
+    try:
+        with FileLock(path, timeout=LOCK_WAIT_S):
+            yield
+    except Timeout:
+        raise HydraError(
+            f"{path}: held by another promotion or rollback of {task.name} for over {LOCK_WAIT_S:.0f} s; nothing was "
+            "changed. Wait for it to end, or stop it, and run again."
+        ) from None
+
+
+def _validation(data: Path, task: Task, release: Release) -> Reason:
+    """Great Expectations passed, on the release's data and on the tables that hold the frozen queries."""
+    report = data / "validate" / task.folder / "report.json"
+    findings = load_json(report)
+    failed = sum(bool(finding["failed"]) for finding in findings)
+    made = "passed" if release.validated else "did NOT pass"
+    return Reason(
+        "validated",
+        release.validated and not failed,
+        f"Great Expectations {made} on the data it was made from; on the frozen queries {failed} of {len(findings)} "
+        "expectations failed",
+    )
+
+
+def _fit(task: Task, release: Release, registry: Registry) -> Reason:
+    """Whether heads and bases belong together. Fetching checks every manifest; here the bases' weights are checked too,
+    which a release that is not compared with another would be promoted without reading."""
+    folders = {part: registry.fetch(task, release.components[part]) for part in PARTS}
+    manifests = {part: load_json(folder / "manifest.json") for part, folder in folders.items()}
+    for part in ("reranker.base", "adapter.base"):
+        weights = folders[part] / BASE_WEIGHTS
+        if not weights.is_file() or file_digest(weights) != manifests[part]["digest"]:
+            raise ArtifactError(
+                f"{weights}: missing, or not what was registered as {part} of {task.name}. Restore it from a backup of "
+                "the store, or run the nightly flow to make a new release."
+            )
+    return judge_fit(manifests, task)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

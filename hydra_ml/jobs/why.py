@@ -1,0 +1,105 @@
+"""why: what was predicted for one request and what it was chosen from, told for the operator's own terminal.
+
+Reads the batch's predictions, which hold ids and figures; the records' texts come from data/ when they are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hydra_ml.errors import DataError, ParamsError
+from hydra_ml.io.predictions import load_dead_letters, load_predictions
+from hydra_ml.io.requests import stored_records
+from hydra_ml.tasks import get_task
+from hydra_ml.tasks.task import Task
+
+WIDTH = 100  # characters told of a record's text
+SERVED = {
+    "personal": "with heads of the user's own",
+    "shared": "with the shared heads and the user's own records: this user has no head yet",
+    "none": "with the shared heads alone: nothing is known of this user",
+}
+
+
+def why_text(predictions: Path, request_id: str, data: Path) -> str:
+    """Prediction, generic prediction, the records shown to the LLM, and every candidate's votes and scores.
+
+    predictions: what batch scoring wrote, data/predictions/<task>/<name>.parquet. Raises DataError if it is no such
+    file, or holds no prediction for the request; if the request was refused, with the reason.
+    """
+    task = _task_of(predictions)
+    table = load_predictions(predictions)
+    found = table[table["request_id"] == request_id]
+    if found.empty:
+        raise DataError(_not_there(predictions, request_id, table["request_id"].tolist()))
+    row = {str(name): value for name, value in found.iloc[0].items()}
+    lines = [
+        f"request     {request_id} of user {row['user_id']}, {task.name}, release {row['release']}",
+        f"prediction  {row['prediction']}",
+        f"generic     {_generic(row)}",
+        f"served      {SERVED[row['personalization']]}; {row['n_history']} records of history",
+        f"cost        {row['llm_calls']} LLM calls; tokens {row['tokens_in']} in, {row['tokens_out']} out",
+        *([f"trouble     {row['error']}"] if row["error"] else []),
+        "",
+        *_record_lines(row, stored_records(data, task, [row["user_id"]])),
+        "",
+        "candidates (score: log-odds that this user prefers it; personal counts, shared is what everybody would get)",
+        *_candidate_lines(row["candidates"], row["prediction"]),
+    ]
+    return "\n".join(lines)
+
+
+def _task_of(predictions: Path) -> Task:
+    try:
+        return get_task(predictions.resolve().parent.name)
+    except ParamsError:
+        raise DataError(
+            f"{predictions}: lies in no task's folder. Name a file data/predictions/<task>/<name>.parquet."
+        ) from None
+
+
+def _not_there(predictions: Path, request_id: str, known: Sequence[str]) -> str:
+    for letter in load_dead_letters(predictions.with_suffix("") / "dead_letters.jsonl"):
+        if letter.request_id == request_id:
+            return f"request {request_id!r} was not answered: {letter.reason} (line {letter.line} of the requests)."
+    some = ", ".join(map(repr, known[:3])) or "none at all"
+    return f"{predictions}: holds no request {request_id!r}; it holds {len(known)}: {some}{' ...' * (len(known) > 3)}."
+
+
+def _generic(row: Mapping[str, Any]) -> str:
+    if row["generic_prediction"] is None:
+        return "(nothing the task can read)"
+    same = row["generic_prediction"] == row["prediction"]
+    return f"{row['generic_prediction']}{' (the same)' if same else ''}"
+
+
+def _record_lines(row: Mapping[str, Any], records: pd.DataFrame) -> list[str]:
+    if not row["chosen_record_ids"]:
+        return ["records shown to the LLM: none"]
+    kept = records.set_index("record_id")
+    lines = ["records shown to the LLM, most useful first"]
+    for record_id in row["chosen_record_ids"]:
+        if record_id not in kept.index:
+            lines.append(f"  {record_id}  (came with the request, or is forgotten: its text is not kept)")
+            continue
+        record = kept.loc[record_id]
+        lines.append(f"  {record_id}  {record['date'] or 'undated'}  {_short(record['text'])} -> {record['answer']}")
+    return lines
+
+
+def _candidate_lines(candidates: Sequence[Mapping[str, Any]], chosen: str) -> list[str]:
+    lines = ["     votes  personal    shared  answer"]
+    for candidate in sorted(candidates, key=lambda one: -one["personal"]):
+        mark = "->" if candidate["answer"] == chosen else "  "
+        figures = f"{candidate['votes']:5d}  {candidate['personal']:8.3f}  {candidate['shared']:8.3f}"
+        lines.append(f"  {mark} {figures}  {_short(candidate['answer'])}")
+    return lines
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."

@@ -1,0 +1,97 @@
+"""What is taken for a drop, when it is whole, and how its rows read."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from hydra_ml.errors import DataError
+from hydra_ml.io.incoming import Row, drop_digest, move_drop, read_rows, waiting_drops
+
+
+def names(incoming: Path, settle_s: float = 0) -> list[str]:
+    return [path.name for path in waiting_drops(incoming, settle_s)]
+
+
+def test_what_is_a_drop(tmp_path: Path) -> None:
+    for name in ("b.jsonl", "a.parquet", ".hidden.jsonl", "c.jsonl.partial", "notes.txt", "report.json"):
+        (tmp_path / name).write_text("{}")
+    for folder in ("LaMP_2/train", "official/LaMP_3/dev", "done/LaMP_4/train", ".staging/LaMP_5", "photos"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert names(tmp_path) == ["LaMP_2", "a.parquet", "b.jsonl", "official"]
+    assert names(tmp_path / "nowhere") == []
+
+
+def test_what_still_grows_is_left_alone(tmp_path: Path) -> None:
+    for place in ("old.jsonl", "young.jsonl", "LaMP_2/train/train_questions.json", "LaMP_3/train/train_outputs.json"):
+        path = tmp_path / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+        for each in (path, *path.parents[: len(Path(place).parts) - 1]):
+            os.utime(each, (time.time() - 60,) * 2)
+    os.utime(tmp_path / "young.jsonl")
+    (tmp_path / "LaMP_3/train/train_questions.json.partial").write_text("[")
+    os.utime(tmp_path / "LaMP_3/train", (time.time() - 60,) * 2)
+    assert names(tmp_path, settle_s=10) == ["LaMP_2", "old.jsonl"]
+    assert names(tmp_path, settle_s=0) == ["LaMP_2", "old.jsonl", "young.jsonl"]  # a partial file is never whole
+    ahead = time.time() + 3600  # written by a clock that is ahead, or ours was set back
+    os.utime(tmp_path / "young.jsonl", (ahead, ahead))
+    assert "young.jsonl" in names(tmp_path, settle_s=10)
+
+
+def test_rows_of_jsonl(tmp_path: Path) -> None:
+    path = tmp_path / "drop.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n\n  \n[2]\n{"b": NaN\n{"c": "\xff"}\r\n{"d": "\\ud800"}')
+    rows = read_rows(path)
+    assert rows[0] == Row(1, {"a": 1})
+    assert rows[1] == Row(4, [2])
+    assert rows[2] == Row(5, '{"b": NaN', "not JSON at character 9")
+    assert rows[3] == Row(6, '{"c": "\\xff"}', "not UTF-8 at byte 7 of the line")
+    assert rows[4] == Row(7, {"d": "\ud800"})
+    path.write_bytes(b"[" * 100_000)
+    assert read_rows(path)[0].fault == "not JSON"
+    path.write_bytes(b"")
+    assert read_rows(path) == []
+
+
+def test_rows_of_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "drop.parquet"
+    pd.DataFrame(
+        {"user_id": ["a", None], "date": pd.to_datetime(["2020-01-02", None]), "score": [4.0, None]}
+    ).to_parquet(path)
+    rows = read_rows(path)
+    assert [row.number for row in rows] == [1, 2]
+    assert rows[0].value["user_id"] == "a"
+    assert rows[0].value["date"].isoformat().startswith("2020-01-02")
+    assert rows[1].value == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 but no more", b"{}"])
+def test_unreadable_parquet_is_told(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "drop.parquet"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"drop.parquet: cannot be read .*Write the file again"):
+        read_rows(path)
+
+
+def test_digest_follows_content_not_name(tmp_path: Path) -> None:
+    for name, text in (("a.jsonl", "x"), ("b.jsonl", "x"), ("c.jsonl", "y")):
+        (tmp_path / name).write_text(text)
+    assert drop_digest(tmp_path / "a.jsonl") == drop_digest(tmp_path / "b.jsonl") != drop_digest(tmp_path / "c.jsonl")
+    assert len(drop_digest(tmp_path / "a.jsonl")) == 16
+
+
+def test_moving_again_replaces_what_is_the_same(tmp_path: Path) -> None:
+    for attempt in ("first", "second"):
+        (tmp_path / "drop/LaMP_2").mkdir(parents=True)
+        (tmp_path / "drop/LaMP_2/file").write_text(attempt)
+        (tmp_path / "drop.jsonl").write_text(attempt)
+        move_drop(tmp_path / "drop", tmp_path / "done/drop")
+        move_drop(tmp_path / "drop.jsonl", tmp_path / "done/drop.jsonl")
+    assert not (tmp_path / "drop").exists()
+    assert (tmp_path / "done/drop/LaMP_2/file").read_text() == "second"
+    assert sorted(path.name for path in (tmp_path / "done").iterdir()) == ["drop", "drop.jsonl"]

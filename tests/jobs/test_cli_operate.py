@@ -1,0 +1,129 @@
+"""The operating verbs as a user types them, on a project with a real registry: what they print, exit codes, errors."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hydra_ml.cli import main
+from hydra_ml.io.tables import load_json, load_table, save_json
+
+
+@pytest.fixture
+def hydra_ml(own_project, capsys, monkeypatch):
+    """Runs the command in the project's folder; gives exit code, stdout and stderr."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+
+    def run(*args: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(list(args))
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+def next_release(project) -> str:
+    """A further release of the same parts, which is challenger."""
+    _, release = project.registry.release(project.task, project.champion)
+    run_id = project.registry.version(project.task, "release", project.champion).run_id
+    version = project.registry.register_release(project.task, release, run_id=run_id)
+    project.registry.point(project.task, {"challenger": version})
+    return version
+
+
+def test_promote_and_rollback_move_the_pointer(own_project, hydra_ml):
+    version = next_release(own_project)
+    code, out, _ = hydra_ml("promote", "--task", "LaMP-2", "--dry-run")
+    assert (code, own_project.registry.aliases(own_project.task)["champion"]) == (0, own_project.champion)
+    code, out, _ = hydra_ml("promote", "--task", "LaMP-2")
+    assert code == 0
+    assert f"release {version} passes the gate against release {own_project.champion}" in out
+    assert "| not inferior | yes |" in out
+    assert own_project.registry.aliases(own_project.task)["champion"] == version
+    code, out, _ = hydra_ml("rollback", "--task", "LaMP-2")
+    assert (code, out) == (0, f"LaMP-2: release {own_project.champion} is live again, instead of {version}.\n")
+    code, out, err = hydra_ml("rollback", "--task", "LaMP-2")
+    assert (code, out) == (1, "")
+    assert "no previous release to go back to" in err
+
+
+def test_a_refused_promotion_ends_with_exit_code_1_and_the_reason(own_project, hydra_ml):
+    next_release(own_project)
+    report = own_project.data / "validate" / own_project.task.folder / "report.json"
+    save_json([finding | {"failed": True} for finding in load_json(report)], report)
+    code, out, _ = hydra_ml("promote", "--task", "LaMP-2")
+    assert code == 1
+    assert "| validated | **NO** |" in out
+    code, out, _ = hydra_ml("promote", "--task", "LaMP-2", "--force", "a reason")
+    assert code == 0
+    assert "by force: a reason" in out
+
+
+def test_status_as_text_and_as_json_without_a_prefect_server(own_project, hydra_ml):
+    code, out, _ = hydra_ml("status")
+    assert code == 0
+    assert f"release {own_project.champion} since" in out
+    assert "PREFECT_API_URL is not set" in out
+    code, out, _ = hydra_ml("status", "--json")
+    assert json.loads(out)["tasks"][0]["release"] == own_project.champion
+
+
+def test_heads_are_listed_and_compared(own_project, hydra_ml):
+    code, out, _ = hydra_ml("heads", "list", "--task", "LaMP-2")
+    assert code == 0
+    assert "lamp-2.adapter.heads: 1 version(s)" in out
+    code, out, _ = hydra_ml("heads", "compare", "champion", "1", "--task", "LaMP-2")
+    assert code == 0
+    assert "No user's measure changed." in out
+    code, _, err = hydra_ml("heads", "compare", "1", "1", "--task", "LaMP-2", "--part", "base")
+    assert code == 2
+    assert "adapter.heads and reranker.heads" in err
+
+
+def test_score_then_why(own_project, hydra_ml):
+    queries = load_table(own_project.data / "prepare" / own_project.task.folder / "queries.parquet")
+    known = queries[queries["role"] == "evaluate"].iloc[0]
+    asked = {"request_id": "r1", "user_id": known["user_id"], "task": "LaMP-2", "input": known["input"]}
+    foreign = asked | {"request_id": "r2", "task": "LaMP-3"}
+    (own_project.root / "ask.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (asked, foreign)))
+    code, out, _ = hydra_ml("score", "ask.jsonl", "--task", "LaMP-2")
+    assert code == 0
+    report = json.loads(out)
+    assert (report["scored"], report["dead_letters"], report["release"]) == (1, 1, own_project.champion)
+    code, out, _ = hydra_ml("why", "r1")
+    assert code == 0
+    assert f"release {own_project.champion}" in out
+    code, _, err = hydra_ml("why", "r2")
+    assert code == 1
+    assert "was not answered" in err
+    code, _, err = hydra_ml("why", "r3")
+    assert code == 1
+    assert "none of 1 batches had a request 'r3'" in err
+
+
+def test_nothing_to_learn_and_nothing_to_take_in_say_so(own_project, hydra_ml):
+    code, out, _ = hydra_ml("update-heads", "--task", "LaMP-2")
+    assert code == 0
+    assert "nothing to do" in out
+    code, out, _ = hydra_ml("ingest")
+    assert (code, out) == (0, "Nothing waits in data/incoming.\n")
+
+
+def test_the_task_may_be_left_out_only_where_there_is_one(own_project, hydra_ml):
+    code, _, err = hydra_ml("rollback")
+    assert code == 2
+    assert "Say which with --task" in err
+    code, _, err = hydra_ml("promote", "--task", "LaMP-9")
+    assert code == 2
+    assert "unknown task" in err
+
+
+def test_a_registry_out_of_reach_is_one_message(own_project, hydra_ml, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////proc/nowhere/mlflow.db")
+    for verb in (["status"], ["promote", "--task", "LaMP-2"]):
+        code, _, err = hydra_ml(*verb)
+        assert code == 1
+        assert err.startswith("hydra-ml: MLflow at sqlite:////proc/nowhere/mlflow.db cannot be opened")

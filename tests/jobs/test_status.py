@@ -1,0 +1,114 @@
+"""What an operator is told: of a live release, of none, of one that was tampered with, and without a Prefect server."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from hydra_ml.io.history_store import append_drop
+from hydra_ml.io.orchestrator import FlowRun
+from hydra_ml.jobs.promote import promote, rollback
+from hydra_ml.jobs.status import Status, TaskStatus, collect_status
+from hydra_ml.records import RECORD_COLUMNS
+
+NOWHERE = "http://127.0.0.1:9/api"
+
+
+def status_of(project) -> Status:
+    return collect_status(project.params, data=project.data, registry=project.registry, api_url=NOWHERE)
+
+
+def told_of(project) -> TaskStatus:
+    return next(task for task in status_of(project).tasks if task.task == project.task.folder)
+
+
+@pytest.fixture
+def live(own_project):
+    """The first release, promoted by the gate, and no challenger."""
+    project = own_project
+    project.registry.point(project.task, {"champion": None})
+    promote(project.task, project.params, data=project.data, registry=project.registry, cache=project.cache)
+    return project
+
+
+def test_what_is_live_since_when_and_from_what(live):
+    found = told_of(live)
+    _, release = live.registry.release(live.task, "champion")
+    assert (found.release, found.made_by, found.data_version) == (live.champion, "nightly", release.data_version)
+    assert found.since == live.registry.release_tags(live.task, live.champion)["promoted_at"]
+    assert found.components == {part: ref.version for part, ref in release.components.items()}
+    assert found.gate["passed"] == "true"
+    text = status_of(live).text()
+    for fact in (f"release {live.champion} since {found.since}", release.data_version, "nothing to compare with"):
+        assert fact in text
+
+
+def test_a_task_without_a_release_says_so_and_does_not_stop_the_others(live):
+    without = next(task for task in status_of(live).tasks if task.task == "LaMP_3")
+    assert without == TaskStatus("LaMP_3")
+    assert "nothing: no release is champion" in status_of(live).text()
+
+
+def test_drops_that_the_heads_have_not_learned_are_counted(live):
+    record = dict.fromkeys(RECORD_COLUMNS, "x")
+    name = append_drop(live.data / "history" / live.task.folder, pd.DataFrame([record]))
+    found = told_of(live)
+    assert (found.drops_learned, found.drops_not_learned) == (0, (name,))
+    assert "0 learned, 1 not yet" in status_of(live).text()
+
+
+def test_request_files_without_predictions_are_named(live):
+    path = live.data / "requests" / "tonight.jsonl"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"request_id": "r1", "user_id": "u", "task": "LaMP-2", "input": "?"}) + "\n")
+    assert told_of(live).requests == ("requests/tonight.jsonl",)
+    assert "1 waiting: requests/tonight.jsonl" in status_of(live).text()
+
+
+def test_a_waiting_and_a_refused_challenger_and_the_way_back(live):
+    registry, task = live.registry, live.task
+    _, release = registry.release(task, "champion")
+    run_id = registry.version(task, "release", live.champion).run_id
+    version = registry.register_release(task, release, run_id=run_id)
+    registry.point(task, {"challenger": version})
+    assert f"release {version}, waits" in status_of(live).text()
+    registry.tag_release(task, version, {"gate.refused_by": "users worse"})
+    assert f"release {version}, refused by the gate: users worse" in status_of(live).text()
+
+    options = {"data": live.data, "registry": registry, "cache": live.cache}
+    decision = promote(task, live.params, **options)
+    text = status_of(live).text()
+    assert f"passed against release {live.champion}: accuracy +0.0000 (95 % sure above +0.0000)" in text
+    assert f"release {live.champion}: `hydra-ml rollback` makes it live again" in text
+    rollback(task, registry, cache=live.cache)
+    assert told_of(live).since >= decision.promoted_at
+    assert told_of(live).previous is None
+
+
+def test_a_release_that_was_tampered_with_is_a_line_not_a_crash(live):
+    live.registry.tag_release(live.task, live.champion, {"digest": "0" * 32})
+    assert "not what was registered" in told_of(live).problem
+    assert "LaMP-2  cannot be told" in status_of(live).text()
+
+
+def test_without_a_prefect_server_the_rest_is_told(live):
+    found = status_of(live)
+    assert "no Prefect server answers there" in found.problem
+    assert found.tasks[0].release == live.champion
+    assert "no Prefect server answers there" in found.text().splitlines()[-1]
+
+
+def test_it_is_json(live):
+    document = json.loads(json.dumps(status_of(live).document(), allow_nan=False))
+    assert document["tasks"][0]["release"] == live.champion
+
+
+def test_runs_are_a_table():
+    later = FlowRun("nightly", "nightly-2026-11-21", "Scheduled", "2026-11-21T02:00:00+00:00")
+    failed = FlowRun("", "by-hand", "Failed", "2026-11-20T10:00:00.123+00:00", "MLflow is out of reach")
+    lines = Status((), (later,), (failed,)).text().splitlines()
+    assert "  2026-11-21T02:00:00  nightly  nightly-2026-11-21  Scheduled" in lines
+    assert "  2026-11-20T10:00:00  -  by-hand  Failed  MLflow is out of reach" in lines
+    assert Status((), (), ()).text().splitlines()[-2:] == ["Next runs: none", "Last failures: none"]

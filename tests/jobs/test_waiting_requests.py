@@ -1,0 +1,55 @@
+"""Request files wait until their content is scored, each for the tasks it is meant for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pandas as pd
+
+from hydra_ml.jobs.batch_score import score_requests
+from hydra_ml.jobs.waiting_requests import waiting_requests
+from hydra_ml.tasks import get_task
+
+
+def write(path, *tasks):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    movies = get_task("LaMP_2")
+    rows = [
+        {"request_id": f"r{i}", "user_id": "nobody", "task": task, "input": movies.instruction + " a film"}
+        for i, task in enumerate(tasks)
+    ]
+    if path.suffix == ".parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def names(task, data):
+    return [path.name for path in waiting_requests(get_task(task), data=data)]
+
+
+def test_a_file_waits_for_the_tasks_it_is_meant_for(tmp_path):
+    write(tmp_path / "requests/LaMP_2/own.jsonl", "LaMP-2")
+    write(tmp_path / "requests/mixed.jsonl", "LaMP-2", "LaMP-3")
+    write(tmp_path / "requests/table.parquet", "LaMP-3")
+    (tmp_path / "requests/notes.txt").write_text("no requests")
+    (tmp_path / "requests/.half.jsonl").write_text("being written")
+    (tmp_path / "requests/broken.parquet").write_text("no parquet")
+    assert names("LaMP_2", tmp_path) == ["own.jsonl", "broken.parquet", "mixed.jsonl"]
+    assert names("LaMP_3", tmp_path) == ["broken.parquet", "mixed.jsonl", "table.parquet"]
+    assert names("LaMP_2", tmp_path / "elsewhere") == []
+
+
+def test_what_is_scored_waits_no_more_under_any_name(own_project):
+    project = own_project
+    path = write(project.data / "requests/LaMP_2/monday.jsonl", "LaMP-2")
+    assert names("LaMP_2", project.data) == ["monday.jsonl"]
+    options = {"data": project.data, "registry": project.registry, "cache": project.cache}
+    report = score_requests(path, project.task, project.params, **options)
+    assert report.scored == 1
+    shutil.copy(path, path.with_name("tuesday.jsonl"))
+    assert names("LaMP_2", project.data) == []
+    path.write_text(path.read_text().replace("nobody", "somebody"))
+    assert names("LaMP_2", project.data) == ["monday.jsonl"]
