@@ -184,8 +184,8 @@ def over_shards(work: Task[..., Any], plan: Any, shards: Sequence[int], *, key: 
 def one_writer(what: str, task: TaskFolder) -> Generator[None]:
     """Holds while nobody else does `what` for this task, on any machine of this Prefect server.
 
-    Waits for its turn. A holder that dies loses its turn after two minutes; one whose server is away for longer works on,
-    for what must never happen twice is locked by the jobs themselves.
+    Waits for its turn. A holder that dies loses its turn after two minutes; one whose server is away for longer works
+    on, for what must never happen twice is locked by the jobs themselves.
     """
     name = f"{what}-{get_task(task).name}"
     with get_client(sync_client=True) as client:

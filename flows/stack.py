@@ -60,6 +60,7 @@ class Stack:
         homes = {
             "HYDRA_ROOT": str(self.root),
             "HYDRA_PYTHON": sys.executable,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(self.root), given.get("PYTHONPATH")])),  # for flows/
             "HYDRA_MLFLOW_STORE": given.get("HYDRA_MLFLOW_STORE", f"sqlite:///{self.root}/.mlflow/mlflow.db"),
             "MLFLOW_PORT": str(self.mlflow_port),
             "MLFLOW_TRACKING_URI": self.mlflow_url,

@@ -64,7 +64,7 @@ def update_heads_task(
 
 @flow(name="update_heads_task", flow_run_name=task_run_named("update-heads"), **HOOKS)
 def refit_and_judge(task: TaskFolder, stamp: str, which: str) -> bool:
-    """Refit the heads that are behind, register, judge. False where there is no champion yet: nightly makes the first."""
+    """Refit the heads that are behind, register, judge. False where there is no champion yet: nightly makes one."""
     if which == "champion" and which not in Registry().aliases(get_task(task)):
         get_run_logger().info("%s has no champion yet: the first nightly run makes one", task)
         return False

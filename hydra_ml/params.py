@@ -87,8 +87,10 @@ class Train(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     dropout: Share = 0.1
-    # The strongest leaves next to nothing of a head: where heads do not help on held-back rows, users get the shared one.
-    ridge: list[Annotated[float, Field(gt=0)]] = Field(default=[1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10000.0], min_length=1)
+    # The strongest leaves next to no head: where heads do not help on held-back rows, everybody gets the shared one.
+    ridge: list[Annotated[float, Field(gt=0)]] = Field(
+        default=[1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10000.0], min_length=1
+    )
     held_back: Share = 0.2  # share of each user's history, the newest, that chooses epochs and ridge
 
 

@@ -232,7 +232,7 @@ def _costs(owners: Sequence[str], asks: Sequence[Ask], replies: Sequence[Reply],
 def _finished(table: pd.DataFrame) -> pd.DataFrame:
     """PREDICTION_COLUMNS less `release`, by position, nothing left open."""
     unread = table["prediction"].isna() & table["error"].isna()
-    table["error"] = table["error"].where(~unread, UNREADABLE).fillna("")
+    table["error"] = table["error"].astype("object").where(~unread, UNREADABLE).fillna("")
     table["candidates"] = [found if isinstance(found, list) else [] for found in table["candidates"]]
     table["score"] = table["score"].astype("float32")
     table = table.rename_axis("request_id").reset_index()

@@ -21,6 +21,15 @@ def test_draw_takes_at_most_n_of_each_user_whatever_the_row_order():
     assert any(draw_per_user(QUERIES, 3, seed=s)["query_id"].tolist() != drawn["query_id"].tolist() for s in (1, 2, 3))
 
 
+def test_marked_queries_are_drawn_before_the_others():
+    first = QUERIES["query_id"].isin(["a3", "a7", "b1"]).to_numpy()
+    drawn = draw_per_user(QUERIES, 3, seed=0, first=first)
+    assert {"a3", "a7", "b1"} <= set(drawn["query_id"])
+    assert drawn.groupby("user_id").size().to_dict() == {"ann": 3, "bob": 2}
+    unmarked = draw_per_user(QUERIES[~first], 1, seed=0)  # the luck of the others is what it was
+    assert set(unmarked.loc[unmarked["user_id"] == "ann", "query_id"]) < set(drawn["query_id"])
+
+
 def test_one_users_queries_do_not_change_anothers_draw():
     without_bob = draw_per_user(QUERIES[QUERIES["user_id"] == "ann"], 3, seed=0)
     drawn = draw_per_user(QUERIES, 3, seed=0)
@@ -38,3 +47,10 @@ def test_undated_queries_are_held_back_by_seed():
     held = held_back_queries(undated, 0.5, seed=0)
     assert len(held) == 6
     assert held == held_back_queries(undated.sample(frac=1, random_state=3), 0.5, seed=0)
+
+
+def test_at_least_so_many_are_held_back_but_never_all():
+    assert held_back_queries(QUERIES, 0.0, seed=0, at_least=1) == {"a9", "b1"}
+    assert held_back_queries(QUERIES, 0.2, seed=0, at_least=1) == {"a8", "a9", "b1"}
+    lone = QUERIES[QUERIES["query_id"] == "b0"]
+    assert held_back_queries(lone, 0.9, seed=0, at_least=1) == set()

@@ -120,6 +120,7 @@ def plan_batch(
     Begun and unfinished batches keep their release; otherwise `which` names it. Raises DataError if the file cannot be
     read, ArtifactError if the release is not there.
     """
+    data, cache = data.resolve(), cache.resolve()  # shards may be scored by processes that stand elsewhere
     home = data / "predictions" / task.folder
     home.mkdir(parents=True, exist_ok=True)
     digest = content_of(requests)

@@ -21,6 +21,7 @@ from hydra_ml.io.frozen_queries import FrozenQueries
 from hydra_ml.io.model_files import file_digest
 from hydra_ml.io.registry import Registry
 from hydra_ml.io.tables import load_json
+from hydra_ml.jobs.heads_compare import measure_users
 from hydra_ml.params import Params
 from hydra_ml.release import PARTS, Release
 from hydra_ml.tasks.task import Task
@@ -87,6 +88,8 @@ def promote(
     version, _ = registry.release(task, version)  # once: the alias may move while this one is judged
     for _ in range(ATTEMPTS):
         decision = judge(task, params, data=data, registry=registry, version=version, cache=cache)
+        if decision.figures is not None:  # from the answers just compared: what `heads compare` and MLflow's view show
+            measure_users(task, params, data=data, registry=registry, version=version, cache=cache)
         with _pointers_locked(task, cache):
             aliases = registry.aliases(task)
             if aliases.get("champion") != decision.against and aliases.get("champion") != version:

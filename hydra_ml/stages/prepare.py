@@ -53,7 +53,7 @@ def prepare(*, raw: Path, history: Path, out: Path, task: Task, params: Params) 
     }
     save_table(records, out / "records.parquet", row_group_size=ROW_GROUP)  # `update_heads` reads a few users of it
     save_guard(preparation.evaluated, preparation.references, out / "guard.parquet")
-    save_table(queries, out / "queries.parquet")
+    save_table(queries, out / "queries.parquet", row_group_size=ROW_GROUP)
     save_json(manifest, out / "manifest.json")
     return manifest
 

@@ -27,7 +27,7 @@ from hydra_ml.io.pair_reader import PairReader
 from hydra_ml.io.registry import Registry
 from hydra_ml.io.tables import load_json, load_table
 from hydra_ml.jobs.nightly import register_chain
-from hydra_ml.jobs.update_heads import finish_update, plan_update, update_shard
+from hydra_ml.jobs.update_heads import _registered, _tidy, finish_update, plan_update, update_shard
 from hydra_ml.jobs.update_report import UpdatePlan, UpdateReport
 from hydra_ml.params import Params
 from hydra_ml.records import RECORD_COLUMNS
@@ -281,6 +281,13 @@ def test_a_finished_update_is_told_again_and_nothing_is_done(updated):
     assert len(updated.registry.versions(TASK, "release")) == n_versions
 
 
+def test_a_release_registered_just_before_a_kill_is_not_registered_again(updated):
+    version, release = updated.registry.release(TASK, updated.report.release)
+    assert version == updated.registry.versions(TASK, "release")[0].version
+    assert _registered(updated.registry, TASK, replace(release, made_at="another time")) == version
+    assert _registered(updated.registry, TASK, replace(release, history=())) is None
+
+
 def test_the_next_update_learns_the_next_drop_alone(updated):
     first, second = updated.report.release, updated.users[2]
     name = updated.drop(updated.records(second, [unusual_tag(updated, second)] * 8, month=2))
@@ -347,8 +354,6 @@ def test_a_release_made_with_settings_this_version_does_not_know_is_told(updated
 
 
 def test_workspaces_nobody_touched_for_a_day_are_removed(updated):
-    from hydra_ml.jobs.update_heads import _tidy
-
     place = Path(updated.plan.workspace).parent
     for name, age in (("stale", 2 * 86_400), ("fresh", 60)):
         (place / name / "shards").mkdir(parents=True)

@@ -57,7 +57,7 @@ def user_rows(user, n_queries, likes, *, n_back=0, seed=0, likes_back=None):
 
 
 def rows_of(*users):
-    z, labels, queries, back, owners = (sum((list(user[i]) for user in users), []) for i in range(5))
+    z, labels, queries, back, owners = ([x for user in users for x in user[i]] for i in range(5))
     z = np.array(z, dtype=np.float32).reshape(-1, WIDTH)
     nothing = np.zeros((len(z), 1), dtype=np.float32)
     return TrainRows(
@@ -83,7 +83,8 @@ def test_a_changed_taste_replaces_the_head_and_a_contradicted_one_keeps_it():
     refit = refit_heads(SHARED, present(changed="-", noisy="+"), rows, ridge=RIDGE)
     assert refit.user_ids.tolist() == ["changed", "noisy"]
     assert refit.replaced.tolist() == [True, False]
-    assert refit.new_loss[0] < refit.old_loss[0] and refit.new_loss[1] > refit.old_loss[1]
+    assert refit.new_loss[0] < refit.old_loss[0]
+    assert refit.new_loss[1] > refit.old_loss[1]
     assert refit.n_judged.tolist() == [2, 2]
     assert refit.n_rows.tolist() == [20, 20]
     assert refit.fitted.user_ids == ("changed",)
@@ -117,7 +118,7 @@ def test_the_new_head_is_fitted_on_all_rows():
 def test_without_held_back_rows_the_new_head_is_taken_unjudged():
     refit = refit_heads(SHARED, present(ann="-"), rows_of(user_rows("ann", 3, "+")), ridge=RIDGE)
     assert refit.replaced.tolist() == [True]
-    assert np.isnan(refit.old_loss).all() and np.isnan(refit.new_loss).all()
+    assert np.isnan([*refit.old_loss, *refit.new_loss]).all()
     assert refit.n_judged.tolist() == [0]
 
 

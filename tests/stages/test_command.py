@@ -61,6 +61,26 @@ def test_errors_are_one_message_and_a_code(params_file: str, capsys: pytest.Capt
     assert "Traceback" not in err
 
 
+def test_run_gives_the_summary_or_raises_and_prints_nothing(
+    params_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = main.run(arguments(params_file))
+    assert (told["stage"], told["given"]) == ("count", ["in", "there", "LaMP-2N", 5])
+    with pytest.raises(DataError, match="bad: unfit"):
+        main.run(arguments(params_file, "bad"))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_optional_path_may_be_left_out(params_file: str) -> None:
+    def sometimes(*, out: Path, frozen: Path | None = None, task: Task, params: Params) -> dict[str, Any]:
+        return {"frozen": frozen and frozen.name}
+
+    command = stage_command(sometimes, {"out": "what to write"}, optional={"frozen": "what to keep"})
+    given = ["--task", "LaMP_2N", "--params", params_file, "--out", "there"]
+    assert command.run(given)["frozen"] is None
+    assert command.run([*given, "--frozen", "a/base"])["frozen"] == "base"
+
+
 @pytest.mark.parametrize("missing", ["--task", "--params", "--some-input", "--out"])
 def test_every_option_is_required(missing: str, params_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     given = arguments(params_file)

@@ -1,0 +1,48 @@
+"""nightly, as the worker runs it: DVC's stages in DVC's order, a release, the gate, a champion."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from hydra_ml.io.versions import stage_order
+from hydra_ml.tasks import get_task
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_a_night_ends_with_a_champion(night, registry, chain):
+    assert night.run["state_type"] == "COMPLETED", night.run["state"]["message"]
+    version, release = registry.release(get_task(chain.task), "champion")
+    assert release.made_by == "nightly"
+    assert release.validated
+    assert version == "1"
+
+
+def test_runs_are_named_for_their_task_and_scheduled_date(night, product, registry):
+    (one,) = product.subflows(night.run["id"])
+    today = datetime.fromisoformat(night.run["expected_start_time"]).astimezone(UTC).date().isoformat()
+    assert night.run["name"] == f"nightly-{today}"
+    assert one["name"] == f"nightly-LaMP-2-{today}"
+
+
+def test_stages_run_as_tasks_of_their_names_in_the_order_that_dvc_gives(night, product, chain):
+    (one,) = product.subflows(night.run["id"])
+    names = [task["name"] for task in product.tasks(one["id"])]
+    stages = stage_order(get_task(chain.task), product.root)
+    assert names[: len(stages) + 1] == [*stages, "register_chain"]
+    assert names[-1] == "push_versions"
+
+
+def test_what_was_decided_is_an_artifact_and_an_event(night, product):
+    (gate,) = product.artifacts("gate-lamp-2")
+    assert "release 1 passes the gate" in gate["data"]
+    (told,) = product.events("hydra_ml.release.promoted")
+    assert told["payload"] == {"task": "LaMP_2", "version": "1", "before": None}
+    assert product.artifacts("stage-evaluate-lamp-2")
+
+
+def test_a_cron_deployment_gets_its_runs_within_15_s_and_one_fires(night):
+    assert night.scheduled_after < 15
+    assert night.ingests[0]["state_type"] == "COMPLETED"
