@@ -16,6 +16,7 @@ from flows.policy import HOOKS, HOUR, TASK_HOOKS, TRY_AGAIN
 from flows.runs import (
     DATA,
     Runner,
+    Tasks,
     artifact_key,
     begin,
     for_each_task,
@@ -36,7 +37,7 @@ from hydra_ml.tasks import get_task
 
 @flow(name="batch_score", flow_run_name=named("batch-score", hourly=True), timeout_seconds=6 * HOUR, **HOOKS)
 def batch_score(
-    tasks: list[TaskFolder] | None = None,
+    tasks: Tasks = None,
     requests: Path | None = None,
     runner: Runner = "threads",
     workers: int = 2,

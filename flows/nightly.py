@@ -14,6 +14,7 @@ from flows.policy import HOOKS, HOUR, MINUTE, TASK_HOOKS, TRY_AGAIN
 from flows.runs import (
     DATA,
     Runner,
+    Tasks,
     artifact_key,
     begin,
     for_each_task,
@@ -32,7 +33,7 @@ from hydra_ml.tasks import get_task
 
 @flow(name="nightly", flow_run_name=named("nightly"), timeout_seconds=22 * HOUR, **HOOKS)
 def nightly(
-    tasks: list[TaskFolder] | None = None,
+    tasks: Tasks = None,
     runner: Runner = "threads",
     workers: int = 2,
     dask_address: str | None = None,

@@ -9,7 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
 
 from flows.policy import HOOKS, HOUR, TASK_HOOKS, TRY_AGAIN
-from flows.runs import DATA, artifact_key, begin, for_each_task, named, one_writer, settings, task_run_named
+from flows.runs import DATA, Tasks, artifact_key, begin, for_each_task, named, one_writer, settings, task_run_named
 from hydra_ml.gate import Decision
 from hydra_ml.io.registry import Registry
 from hydra_ml.jobs import promote as job
@@ -18,7 +18,7 @@ from hydra_ml.tasks import get_task
 
 
 @flow(name="promote", flow_run_name=named("promote", hourly=True), timeout_seconds=4 * HOUR, **HOOKS)
-def promote(tasks: list[TaskFolder] | None = None, version: str = "challenger", force: str = "") -> dict[str, Any]:
+def promote(tasks: Tasks = None, version: str = "challenger", force: str = "") -> dict[str, Any]:
     """Judge and promote a release of every task.
 
     tasks: None for those of params.yaml. version: a release version or alias.
@@ -40,7 +40,7 @@ def gate(task: TaskFolder, version: str, force: str = "") -> bool:
     decision = judge_and_promote(task, version, force)
     create_markdown_artifact(decision.markdown(), key=artifact_key("gate", task), description=f"Gate of {task}")
     get_run_logger().info("%s", decision.headline())
-    if decision.promoted_at:
+    if decision.promoted_at and decision.against != decision.version:  # not when it was champion already
         emit_event(
             "hydra_ml.release.promoted",
             resource={"prefect.resource.id": f"hydra_ml.release.{task}", "prefect.resource.name": task},

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from prefect import Task, get_run_logger, runtime
@@ -30,9 +30,11 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType
 from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.futures import as_completed
 from prefect.states import Cancelled
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from pydantic import Field
 
 from hydra_ml.errors import HydraError
 from hydra_ml.io.mlflow_store import without_secret
@@ -46,6 +48,7 @@ DATA = Path("data")
 PARAMS = Path("params.yaml")
 
 Runner = Literal["threads", "dask"]
+Tasks = Annotated[list[TaskFolder], Field(min_length=1)] | None  # None: those of params.yaml
 
 
 class FlowFailed(HydraError, RuntimeError):
@@ -188,7 +191,7 @@ def one_writer(what: str, task: TaskFolder) -> Generator[None]:
     on, for what must never happen twice is locked by the jobs themselves.
     """
     name = f"{what}-{get_task(task).name}"
-    with get_client(sync_client=True) as client:
+    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):  # made by another at the same moment
         client.upsert_global_concurrency_limit_by_name(name, 1)
     with concurrency(name, occupy=1, lease_duration=120, strict=True, raise_on_lease_renewal_failure=False):
         yield

@@ -15,6 +15,7 @@ from flows.promote import gate
 from flows.runs import (
     DATA,
     Runner,
+    Tasks,
     artifact_key,
     begin,
     for_each_task,
@@ -36,7 +37,7 @@ from hydra_ml.tasks import get_task
 
 @flow(name="update_heads", flow_run_name=named("update-heads", hourly=True), timeout_seconds=6 * HOUR, **HOOKS)
 def update_heads(
-    tasks: list[TaskFolder] | None = None,
+    tasks: Tasks = None,
     runner: Runner = "threads",
     workers: int = 2,
     dask_address: str | None = None,

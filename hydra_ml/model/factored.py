@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,8 @@ from hydra_ml.model.fit_base import Bar, FitSettings, SharedPart, TrainRows, bas
 from hydra_ml.model.fit_heads import HeadRows, fit_heads
 from hydra_ml.model.heads import Heads, no_heads, score_rows
 from hydra_ml.model.pairs import Pairs
+
+RIDGE_TOLERANCE = 0.01  # share of the lowest held-back loss
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def fit_model(
                 new_base(), rows, replace(settings, epochs=epochs), fit_mask=older, watch_mask=newest, bar=bar
             )
         losses = ridge_losses(trial, rows, older, newest, ridges)
-        ridge = min(losses, key=lambda value: losses[value])
+        ridge = weakest_good(losses)
     final = replace(settings, epochs=epochs)
     nobody = np.zeros(len(known), dtype=bool)
     shared = fit_base(new_base(), rows, final, fit_mask=known, watch_mask=nobody, bar=bar)
@@ -115,6 +117,13 @@ def ridge_losses(
         scores = score_features(shared, heads, z, rows.evidence[watch], rows.user_ids[watch])
         losses[float(ridge)] = choice_loss(scores, rows.labels[watch], rows.query_ids[watch])
     return losses
+
+
+def weakest_good(losses: Mapping[float, float]) -> float:
+    """The weakest ridge whose held-back loss is within RIDGE_TOLERANCE of the lowest: heads are as personal as they can
+    be at no measurable cost, and vanish where every weaker ridge costs something."""
+    bound = min(losses.values()) * (1 + RIDGE_TOLERANCE)
+    return min(ridge for ridge, loss in losses.items() if loss <= bound)
 
 
 def _can_choose(rows: TrainRows, older: np.ndarray, newest: np.ndarray) -> bool:

@@ -24,6 +24,7 @@ from ruamel.yaml import YAML
 from flows.stack import Stack, down, up
 from hydra_ml.io.predictions import load_predictions
 from hydra_ml.io.registry import Registry
+from hydra_ml.tasks import get_task
 
 ROOT = Path(__file__).parents[2]
 GIT = {f"GIT_{who}_{what}": "test@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -153,7 +154,9 @@ class Running:
         return self.ask("/artifacts/filter", {"artifacts": {"key": {"any_": [key]}}})
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        return self.ask("/events/filter", {"filter": {"event": {"name": [name]}}})["events"]
+        """The events of a name, newest first; at least one, which the server may take seconds to write down."""
+        body = {"filter": {"event": {"name": [name]}}}
+        return self.until(lambda: self.ask("/events/filter", body)["events"], 30, f"an event {name}")
 
     def words(self, program: str, last: int = 60) -> str:
         lines = self.stack.log(program).read_text("utf-8", errors="replace").splitlines()
@@ -225,10 +228,11 @@ class Night:
     run: dict[str, Any]
     scheduled_after: float  # seconds from the schedule's making to its first planned run
     ingests: list[dict[str, Any]]
+    champion: str  # version, when the run had ended
 
 
 @pytest.fixture(scope="session")
-def night(product) -> Night:
+def night(product, chain) -> Night:
     """nightly, started by hand and run to its end by the worker."""
     ingest = product.ask("/deployments/name/ingest/ingest")
     shipped = [{"schedule": one["schedule"], "active": True} for one in ingest["schedules"]]
@@ -239,13 +243,14 @@ def night(product) -> Night:
     product.until(lambda: product.runs("ingest", expected_start_time={"before_": soon}), 30, "a planned run")
     scheduled_after = time.monotonic() - made
     run = product.finish(run_id)
+    champion = product.registry.aliases(get_task(chain.task)).get("champion", "")
 
     def ingested() -> list[dict[str, Any]]:
         return [run for run in product.runs("ingest") if run["auto_scheduled"] and run["state_type"] in FINAL]
 
     done = product.until(ingested, 90, "ingest to run by its schedule")
     product.reschedule(ingest["id"], shipped)
-    return Night(run, scheduled_after, done)
+    return Night(run, scheduled_after, done, champion)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from flows.stack import up
+
 pytestmark = pytest.mark.timeout(600)
 
 ROOT = Path(__file__).parents[2]
@@ -32,15 +34,18 @@ def test_a_deployment_says_what_it_is_for_and_runs_one_at_a_time(name):
     assert all(schedule["timezone"] == "UTC" for schedule in one.get("schedules", []))
 
 
-def test_applying_them_again_changes_nothing(product):
-    before = {row["name"]: row["id"] for row in product.ask("/deployments/filter", {})}
-    automations = sorted(row["name"] for row in product.ask("/automations/filter", {}))
-    assert sorted(before) == sorted(DEPLOYMENTS)
-    done = product.command("flows.stack", "apply")
-    assert done.returncode == 0, done.stderr
-    assert {row["name"]: row["id"] for row in product.ask("/deployments/filter", {})} == before
-    assert sorted(row["name"] for row in product.ask("/automations/filter", {})) == automations
-    assert len(automations) == 3
+def test_make_up_again_changes_nothing(product):
+    def everything():
+        deployments = {row["name"]: row["id"] for row in product.ask("/deployments/filter", {})}
+        automations = sorted(row["name"] for row in product.ask("/automations/filter", {}))
+        servers = {pid for pid, line in product.processes().items() if " server " in line or "worker start" in line}
+        return deployments, automations, servers, product.stack.supervisor()
+
+    before = everything()
+    assert sorted(before[0]) == sorted(DEPLOYMENTS)
+    assert len(before[1]) == 3
+    up(product.stack)
+    assert everything() == before
 
 
 def test_missed_runs_of_a_schedule_are_done_by_the_first(product):

@@ -14,10 +14,10 @@ pytestmark = pytest.mark.timeout(600)
 
 def test_a_night_ends_with_a_champion(night, registry, chain):
     assert night.run["state_type"] == "COMPLETED", night.run["state"]["message"]
-    version, release = registry.release(get_task(chain.task), "champion")
+    assert night.champion == "1"
+    _, release = registry.release(get_task(chain.task), "1")
     assert release.made_by == "nightly"
     assert release.validated
-    assert version == "1"
 
 
 def test_runs_are_named_for_their_task_and_scheduled_date(night, product, registry):
@@ -36,10 +36,11 @@ def test_stages_run_as_tasks_of_their_names_in_the_order_that_dvc_gives(night, p
 
 
 def test_what_was_decided_is_an_artifact_and_an_event(night, product):
-    (gate,) = product.artifacts("gate-lamp-2")
-    assert "release 1 passes the gate" in gate["data"]
-    (told,) = product.events("hydra_ml.release.promoted")
-    assert told["payload"] == {"task": "LaMP_2", "version": "1", "before": None}
+    assert any(
+        "release 1 passes the gate with no champion" in page["data"] for page in product.artifacts("gate-lamp-2")
+    )
+    told = [event["payload"] for event in product.events("hydra_ml.release.promoted")]
+    assert {"task": "LaMP_2", "version": "1", "before": None} in told
     assert product.artifacts("stage-evaluate-lamp-2")
 
 

@@ -41,15 +41,6 @@ def test_a_pid_file_of_another_life_is_not_believed(tmp_path):
     assert down(Stack(tmp_path, 1, 2)) is False
 
 
-def test_up_again_changes_nothing(product):
-    def servers():
-        return {pid for pid, line in product.processes().items() if " server " in line or "worker start" in line}
-
-    before = product.stack.supervisor(), servers()
-    up(product.stack)
-    assert (product.stack.supervisor(), servers()) == before
-
-
 def test_a_dead_worker_is_started_again(product):
     def workers():
         return [pid for pid, line in product.processes().items() if "prefect worker start" in line]

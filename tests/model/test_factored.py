@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hydra_ml.model.base import DualBase
-from hydra_ml.model.factored import fit_heads_on, fit_model, score
+from hydra_ml.model.factored import fit_heads_on, fit_model, score, weakest_good
 from hydra_ml.model.fit_base import FitSettings, TrainRows, base_features
 from hydra_ml.model.heads import no_heads
 from hydra_ml.model.pairs import DualPairs
@@ -168,3 +168,10 @@ def test_the_evidence_decides_where_the_base_has_nothing_to_add():
     assert model.shared.evidence_weights[0] == pytest.approx(3, abs=0.6)
     personal = score(model.shared, model.heads, rows.pairs, rows.evidence, rows.user_ids)
     assert np.corrcoef(personal, rows.evidence[:, 0])[0, 1] > 0.95
+
+
+def test_the_weakest_ridge_at_no_measurable_cost_is_taken():
+    flat = {1.0: 0.80, 30.0: 0.604, 300.0: 0.601, 10_000.0: 0.600}
+    assert weakest_good(flat) == 30.0
+    assert weakest_good({1.0: 1.5, 300.0: 0.60, 10_000.0: 0.55}) == 10_000.0  # heads cost something: next to none
+    assert weakest_good({3.0: 0.5, 30.0: 0.9}) == 3.0
