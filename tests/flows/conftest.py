@@ -102,15 +102,17 @@ class Running:
         return Registry(self.stack.mlflow_url, cache=self.root / ".cache")
 
     def ask(self, path: str, body: Any = None, method: str = "") -> Any:
-        """The answer's JSON; asked again while SQLite is busy, as Prefect's own clients do."""
+        """The answer's JSON; asked again while SQLite is busy or the server starts, as Prefect's own clients do."""
         url = f"{self.stack.prefect_url}/api{path}"
-        for _ in range(5):
-            answer = httpx2.request(method or ("GET" if body is None else "POST"), url, json=body, timeout=90)
-            if answer.status_code != httpx2.codes.SERVICE_UNAVAILABLE:
-                break
-            time.sleep(2)
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
+        deadline = time.monotonic() + 90
+        while True:
+            with contextlib.suppress(httpx2.TransportError):
+                answer = httpx2.request(method or ("GET" if body is None else "POST"), url, json=body, timeout=90)
+                if answer.status_code != httpx2.codes.SERVICE_UNAVAILABLE:
+                    answer.raise_for_status()
+                    return answer.json() if answer.content else None
+            assert time.monotonic() < deadline, f"{url} does not answer"
+            time.sleep(1)
 
     def start(self, deployment: str, **parameters: Any) -> str:
         """Ask for a run of "flow/deployment"; its id."""
