@@ -42,8 +42,8 @@ def test_new_records_lead_to_new_heads_by_themselves(product, night, registry, c
     started = product.until(updates, 60, "update_heads to be started by the event")
     update = product.finish(started[0]["id"])
     assert update["state_type"] == "COMPLETED", update["state"]["message"]
-    (page,) = product.artifacts("update-heads-lamp-2")[-1:]
-    assert "heads updated on release" in page["data"]
+    # The hourly schedule may come in between and do the work: then the run that the event started has none left.
+    assert any("heads updated on release" in page["data"] for page in product.artifacts("update-heads-lamp-2"))
     version, release = registry.release(task, "champion")
     assert version != before
     assert release.made_by == "update_heads"

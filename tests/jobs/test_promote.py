@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -302,9 +301,8 @@ def test_a_lock_held_too_long_says_who_waits_for_what(own_project, monkeypatch):
         rollback(project.task, project.registry, cache=project.cache)
 
 
-def promote_in_process(uri: str, root: str, source: str, version: str, start) -> None:
+def promote_in_process(uri: str, root: str, version: str, start) -> None:
     """Another operator: `hydra-ml promote --version N` in a process of its own."""
-    sys.path.insert(0, source)
     from hydra_ml.io.params_file import load_params
     from hydra_ml.tasks import get_task
 
@@ -315,16 +313,15 @@ def promote_in_process(uri: str, root: str, source: str, version: str, start) ->
     promote(get_task("LaMP_2"), params, data=Path("data"), registry=registry, version=version)
 
 
-def test_two_promotions_at_once_leave_one_consistent_champion(own_project):
+def test_two_promotions_at_once_leave_one_consistent_champion(own_project, monkeypatch):
     """Both releases pass. Whoever is second is judged anew, against the first one, and leaves it as `previous`."""
     project = own_project
     versions = [add_release(project, made_at=f"2026-11-20T0{i}:00:00+00:00") for i in (1, 2)]
     look(project)  # the champion's answers are there, so that the two race for the pointer alone
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(2)
-    other = context.Process(
-        target=promote_in_process, args=(project.uri, str(project.root), str(ROOT), versions[0], start)
-    )
+    monkeypatch.syspath_prepend(str(ROOT))  # handed to the new process, which imports this very module
+    other = context.Process(target=promote_in_process, args=(project.uri, str(project.root), versions[0], start))
     other.start()
     start.wait(120)
     go(project, version=versions[1])
