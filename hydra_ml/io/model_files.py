@@ -5,7 +5,6 @@ Weights are safetensors, never pickle. The file's digest stands in the manifest 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.io.tables import atomic_path, load_json, save_json
+from hydra_ml.io.tables import atomic_path, file_digest, load_json, save_json
 from hydra_ml.model.fit_base import SharedPart
 
 SCHEMA_VERSION = 1
@@ -48,11 +47,6 @@ def load_base(folder: Path, new_base: Callable[[], nn.Module]) -> tuple[SharedPa
             f"{folder}: the stored base does not fit params.yaml (encoder, width). Run `dvc repro`. {error}"
         ) from error
     return SharedPart(base.eval(), manifest["head"], manifest["width"], theta_0, weights), manifest
-
-
-def file_digest(path: Path) -> str:
-    """32 hex digits over a file's bytes."""
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def _checked_tensors(path: Path, digest: str) -> dict[str, np.ndarray]:

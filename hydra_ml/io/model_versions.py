@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlparse
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.mlflow_store import as_default, connect, speaking, without_secret
-from hydra_ml.io.model_files import file_digest
+from hydra_ml.io.tables import file_digest
 
 MANIFEST = "manifest.json"
 REMEDY = "Go back with `hydra-ml rollback`, restore the store's files from a backup, or run the nightly flow anew."

@@ -16,10 +16,9 @@ from typing import Any
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.head_bank import HeadBank
 from hydra_ml.io.mlflow_store import as_default, connect, speaking, tracking_uri, without_secret
-from hydra_ml.io.model_files import file_digest
 from hydra_ml.io.model_versions import MANIFEST, REMEDY, ModelVersions, VersionFacts
 from hydra_ml.io.release_package import RELEASE_FILE, description, save_release_model
-from hydra_ml.io.tables import load_json
+from hydra_ml.io.tables import file_digest, load_json
 from hydra_ml.io.tracking import experiment_id, flattened, log_metrics
 from hydra_ml.release import PARTS, ComponentRef, Release, model_name
 from hydra_ml.tasks.task import Task

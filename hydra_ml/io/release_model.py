@@ -29,10 +29,9 @@ class ReleaseModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Open the release that was packaged, wherever the aliases point by now; raises as `open_release` does."""
-        from hydra_ml.io.model_files import file_digest
         from hydra_ml.io.registry import Registry
         from hydra_ml.io.releases import open_release
-        from hydra_ml.io.tables import load_json
+        from hydra_ml.io.tables import file_digest, load_json
         from hydra_ml.tasks import get_task
 
         manifest = Path(context.artifacts["release"])

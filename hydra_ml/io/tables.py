@@ -68,6 +68,11 @@ def load_json(path: Path) -> Any:
         raise ArtifactError(f"{path}: not JSON ({error}). Delete it and run `dvc repro`.") from error
 
 
+def file_digest(path: Path) -> str:
+    """32 hex digits over a file's bytes."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
 def folder_digest(folder: Path) -> str:
     """16 hex digits over the names and contents of every file below `folder`: equal content, equal digest."""
     total = hashlib.blake2b(digest_size=8)

@@ -18,9 +18,8 @@ from filelock import FileLock, Timeout
 from hydra_ml.errors import ArtifactError, HydraError
 from hydra_ml.gate import Decision, Reason, compare_answers, judge_comparison, judge_fit, judge_past
 from hydra_ml.io.frozen_queries import FrozenQueries
-from hydra_ml.io.model_files import file_digest
 from hydra_ml.io.registry import Registry
-from hydra_ml.io.tables import load_json
+from hydra_ml.io.tables import file_digest, load_json
 from hydra_ml.jobs.heads_compare import measure_users
 from hydra_ml.params import Params
 from hydra_ml.release import PARTS, Release
