@@ -247,8 +247,8 @@ def night(product, chain) -> Night:
     run = product.finish(run_id)
     champion = product.registry.aliases(get_task(chain.task)).get("champion", "")
 
-    def ingested() -> list[dict[str, Any]]:
-        return [run for run in product.runs("ingest") if run["auto_scheduled"] and run["state_type"] in FINAL]
+    def ingested() -> list[dict[str, Any]]:  # missed ones are cancelled by the first that runs: not those
+        return [run for run in product.runs("ingest") if run["auto_scheduled"] and run["state_type"] == "COMPLETED"]
 
     done = product.until(ingested, 90, "ingest to run by its schedule")
     product.reschedule(ingest["id"], shipped)
