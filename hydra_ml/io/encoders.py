@@ -39,7 +39,7 @@ class EncoderFiles:
 def find_encoder(params: Encoder) -> EncoderFiles:
     """The files of the encoder that params name. Raises ParamsError if they are not on this machine or incomplete."""
     folder, precision = _encoder_folder(params.name), choose_precision(params)
-    total = hashlib.blake2b(f"mean-l2 {params.max_tokens} {precision}".encode(), digest_size=8)
+    total = hashlib.blake2b(f"packed mean-l2 {params.max_tokens} {precision}".encode(), digest_size=8)
     weights = sorted(folder.glob("*.safetensors"))
     try:
         dim = int(json.loads((folder / "config.json").read_text("utf-8"))["hidden_size"])
@@ -82,27 +82,25 @@ def load_transformer(folder: Path) -> tuple[Any, Any]:
 
 
 def load_text_encoder(params: Encoder) -> TextEncoder:
-    """The bi-encoder that params name, ready to encode."""
+    """The bi-encoder that params name, ready to encode; on the first GPU if there is one."""
+    import torch
+
     from hydra_ml.model.encoder import TextEncoder
 
     files = find_encoder(params)
     transformer, tokenizer = load_transformer(files.folder)
     if files.precision == "bf16":
         transformer = transformer.bfloat16()
+    if torch.cuda.is_available():
+        transformer = transformer.cuda()
     return TextEncoder(transformer, tokenizer, max_tokens=params.max_tokens)
 
 
 def open_encoder(params: Encoder, cache: Path, *, progress: str = "encode") -> CachedEncoder:
     """The bi-encoder behind its feature cache below `cache`; loaded when the first unknown text comes."""
     files = find_encoder(params)
-    return CachedEncoder(
-        lambda: load_text_encoder(params), feature_cache(files, cache), dim=files.dim, progress=progress
-    )
-
-
-def feature_cache(files: EncoderFiles, cache: Path) -> Path:
-    """The encoder's feature cache below `cache`."""
-    return cache / f"features-{files.digest}.sqlite"
+    path = cache / f"features-{files.digest}.sqlite"
+    return CachedEncoder(lambda: load_text_encoder(params), path, dim=files.dim, progress=progress)
 
 
 def _encoder_folder(name: str) -> Path:

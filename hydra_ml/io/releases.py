@@ -16,8 +16,8 @@ import pandas as pd
 
 from hydra_ml.errors import ArtifactError, ParamsError
 from hydra_ml.io.components import Component, torch_threads
-from hydra_ml.io.encoders import feature_cache, find_encoder, load_text_encoder
-from hydra_ml.io.feature_cache import OverlayEncoder
+from hydra_ml.io.encoders import open_encoder
+from hydra_ml.io.feature_cache import CachedEncoder
 from hydra_ml.io.llm import open_llm
 from hydra_ml.io.pair_reader import PairReader
 from hydra_ml.io.registry import Registry
@@ -39,22 +39,19 @@ class OpenRelease:
     task: Task
     reranker: Component
     adapter: Component
-    texts: OverlayEncoder  # what the models read through
-    llm_texts: OverlayEncoder  # what the offline LLM reads through
+    texts: CachedEncoder  # what the models, and the offline LLM, read through
     cache: Path
 
     def score(self, requests: pd.DataFrame, records: pd.DataFrame, llm: LLMClient | None = None) -> pd.DataFrame:
         """One prediction per request, in order; columns `scoring.PREDICTION_COLUMNS`, see `scoring.score_requests`.
 
-        llm: a client of the release's model; None opens one with the response cache. The feature cache is read, never
-        written, and torch works on one thread: a call's numbers depend on its own rows and on what the cache held, bit
-        for bit, not on calls made before, beside or on other machines' threads. Raises as LLMClient.ask_all does.
+        llm: a client of the release's model; None opens one with the response cache. Torch works on one thread: a
+        call's numbers depend on its own rows, bit for bit (as far as `model.encoder` promises), not on calls made
+        before or beside it, or on the machine's threads. Raises as LLMClient.ask_all does.
         """
         if llm is None:
             with self.llm() as opened:
                 return self.score(requests, records, opened)
-        self.texts.forget()
-        self.llm_texts.forget()
         user_ids = set(requests["user_id"])
         with_head = {
             user_id
@@ -71,7 +68,7 @@ class OpenRelease:
     def llm(self, settings: LLM | None = None) -> Iterator[LLMClient]:
         """A client of the release's LLM with its response cache; settings: how to call it, its model name aside."""
         how = (settings or self.params.llm).model_copy(update={"model": self.params.llm.model})
-        with open_llm(how, cache=self.cache / "responses.sqlite", encode=self.llm_texts.encode) as client:
+        with open_llm(how, cache=self.cache / "responses.sqlite", encode=self.texts.encode) as client:
             yield client
 
 
@@ -86,12 +83,7 @@ def open_release(
     version, release = registry.release(task, which)
     where = f"{model_name(task, 'release')} version {version}"
     params = release_params(release, where, llm)
-    files = find_encoder(params.encoder)
-    load = functools.cache(lambda: load_text_encoder(params.encoder))
-    path = feature_cache(files, cache)
-    texts = OverlayEncoder(load, path, dim=files.dim)
-    # The offline LLM's texts come in the order its requests happen to run in: each alone, and apart from the models'.
-    llm_texts = OverlayEncoder(load, path, dim=files.dim, beneath=texts, alone=True)
+    texts = open_encoder(params.encoder, cache, progress="")
 
     def component(name: str, train: Train) -> Component:
         reader = PairReader(train, params.encoder, cache, seed=params.seed, text_encoder=texts)
@@ -103,7 +95,7 @@ def open_release(
         return Component(folder, bank, reader)
 
     reranker, adapter = component("reranker", params.train_reranker), component("adapter", params.train_adapter)
-    return OpenRelease(version, release, params, task, reranker, adapter, texts, llm_texts, cache)
+    return OpenRelease(version, release, params, task, reranker, adapter, texts, cache)
 
 
 def release_params(release: Release, where: str, llm: LLM | None = None) -> Params:

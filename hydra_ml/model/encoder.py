@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from hydra_ml.model.packed import PackedBert, can_pack
+
 # Small batches of like length keep activations in cache: 2-4k tokens was the measured optimum on CPUs.
 TOKENS_PER_BATCH = 4096
 
@@ -18,10 +20,15 @@ Encode = Callable[[Sequence[str]], np.ndarray]  # texts -> float32 [N, D], rows 
 
 
 class TextEncoder:
-    """A frozen bi-encoder: `encode(texts)` gives unit vectors of length `dim`."""
+    """A frozen bi-encoder: `encode(texts)` gives unit vectors of length `dim`.
+
+    A text's vector depends on the text alone, bit for bit, where the transformer can be packed (`model.packed`);
+    elsewhere its last bits depend on the texts encoded with it.
+    """
 
     def __init__(self, transformer: torch.nn.Module, tokenizer: Any, *, max_tokens: int) -> None:
         self.transformer = transformer.eval()
+        self._packed = PackedBert(transformer) if can_pack(transformer) else None
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.dim = int(transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
@@ -42,8 +49,11 @@ class TextEncoder:
 
     @torch.inference_mode()
     def _encode_batch(self, ids: list[list[int]]) -> np.ndarray:
-        padded = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.transformer.device)
-        pooled = mean_pool(self.transformer(**padded).last_hidden_state, padded["attention_mask"])
+        if self._packed is not None:
+            pooled = self._packed.mean_vectors(ids)
+        else:
+            padded = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.transformer.device)
+            pooled = mean_pool(self.transformer(**padded).last_hidden_state, padded["attention_mask"])
         unit: np.ndarray = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
         return unit
 

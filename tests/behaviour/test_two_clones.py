@@ -30,7 +30,7 @@ def small_project(root: Path) -> Params:
     """The project of `root` with its code and settings that run in a minute; one task, six users, one drop merged."""
     shutil.copytree(ROOT / "hydra_ml", root / "hydra_ml", ignore=shutil.ignore_patterns("__pycache__"))
     document = Params(tasks=["LaMP_2"], ingest=Ingest(commit=True)).model_dump(by_alias=True)
-    document["annotate"]["queries_per_user"] = 2
+    document["annotate"]["queries_per_user"] = 6
     document["generate"].update(queries_per_user=4, n_samples=2)
     for section in ("train_reranker", "train_adapter"):
         document[section].update(epochs=1, width=4, ridge=[10.0])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hydra_ml.errors import ParamsError
+from hydra_ml.io.components import torch_threads
 from hydra_ml.io.encoders import find_encoder, load_text_encoder
 from hydra_ml.model.encoder import token_batches
 from hydra_ml.params import Encoder
@@ -30,10 +31,23 @@ def test_vectors_are_unit_in_order_and_equal_for_equal_texts(encoder):
     assert vectors[0].tobytes() == vectors[3].tobytes()
 
 
-def test_batch_mates_do_not_matter(encoder):
-    together = encoder.encode(TEXTS)
-    alone = np.concatenate([encoder.encode([text]) for text in TEXTS])
-    np.testing.assert_allclose(together, alone, atol=1e-5)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_vector_depends_on_its_text_alone(precision):
+    """Whoever shares its batch, on however many threads: same text, same bits."""
+    encoder = load_text_encoder(Encoder(precision=precision))
+    texts = TEXTS + [" ".join(f"word{i}" for i in range(n)) for n in (3, 30, 30, 60, 61, 90, 200, 300)] * 2
+    together = encoder.encode(texts + [f"{text} again" for text in texts])[: len(texts)]
+    alone = np.concatenate([encoder.encode([text]) for text in texts])
+    assert together.tobytes() == alone.tobytes()
+    with torch_threads(1):
+        assert encoder.encode(texts[::-1])[::-1].tobytes() == alone.tobytes()
+
+
+def test_packed_texts_get_what_transformers_gives_them(encoder):
+    packed = encoder.encode(TEXTS)
+    plain = load_text_encoder(Encoder(precision="fp32"))
+    plain._packed = None
+    np.testing.assert_allclose(packed, plain.encode(TEXTS), atol=1e-6)
 
 
 def test_bf16_ranks_as_fp32_does(encoder):
