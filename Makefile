@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run up down test test-all lint clean
+.PHONY: help setup run up down test test-all bench lint clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -40,6 +40,11 @@ test: lint  ## lint, types and tests
 
 test-all: lint  ## the same, and the tests marked slow
 	$(BIN)/pytest -m ""
+
+bench: setup  ## side by side with peers and how cost grows: benchmarks/results/; about half an hour; QUICK=1 for small sizes
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[bench]'
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.growth $(if $(QUICK),--quick)
 
 clean:  ## remove the environment, caches and stage outputs; keeps data/raw
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache

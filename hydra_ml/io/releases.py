@@ -86,6 +86,7 @@ def open_release(
     texts = open_encoder(params.encoder, cache, progress="")
 
     def component(name: str, train: Train) -> Component:
+        """One of the release's two, its base loaded and its bank opened."""
         reader = PairReader(train, params.encoder, cache, seed=params.seed, text_encoder=texts)
         base, heads = (release.components[f"{name}.{half}"] for half in ("base", "heads"))
         folder = registry.fetch(task, base)

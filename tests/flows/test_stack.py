@@ -48,3 +48,4 @@ def test_a_dead_worker_is_started_again(product):
     (old,) = workers()
     os.kill(old, signal.SIGKILL)
     product.until(lambda: [pid for pid in workers() if pid != old], 60, "another worker")
+    assert old not in workers()

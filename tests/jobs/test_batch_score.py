@@ -13,13 +13,14 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from hydra_ml.errors import ArtifactError, BudgetExceeded, DataError
 from hydra_ml.io.predictions import PREDICTIONS, load_dead_letters, load_predictions
-from hydra_ml.jobs.batch_score import BatchPlan, finish_batch, plan_batch, score_requests, score_shard
+from hydra_ml.jobs.batch_score import BatchPlan, BatchReport, finish_batch, plan_batch, score_requests, score_shard
 from hydra_ml.params import LLM, BatchScore
 from hydra_ml.scoring import PREDICTION_COLUMNS
 from hydra_ml.tasks import get_task
@@ -80,26 +81,16 @@ def small_shards(project, n: int = 3):
     return project.params.model_copy(update={"batch_score": BatchScore(requests_per_shard=n)})
 
 
-def run(project, requests: Path, params=None):
-    return score_requests(
-        requests,
-        project.task,
-        params or small_shards(project),
-        data=project.data,
-        registry=project.registry,
-        cache=project.cache,
-    )
+def places(project) -> dict[str, Any]:
+    return {"data": project.data, "registry": project.registry, "cache": project.cache}
+
+
+def run(project, requests: Path, params=None) -> BatchReport:
+    return score_requests(requests, project.task, params or small_shards(project), **places(project))
 
 
 def plan(project, requests: Path, params=None) -> BatchPlan:
-    return plan_batch(
-        requests,
-        project.task,
-        params or small_shards(project),
-        data=project.data,
-        registry=project.registry,
-        cache=project.cache,
-    )
+    return plan_batch(requests, project.task, params or small_shards(project), **places(project))
 
 
 def bought(cache: Path) -> int:
