@@ -36,8 +36,7 @@ from prefect.states import Cancelled
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
-from hydra_ml.errors import HydraError
-from hydra_ml.io.mlflow_store import without_secret
+from hydra_ml.errors import HydraError, without_secret
 from hydra_ml.io.params_file import load_params
 from hydra_ml.io.tracking import experiment_id
 from hydra_ml.params import Params, TaskFolder

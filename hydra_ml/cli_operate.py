@@ -38,10 +38,9 @@ def status(
     from hydra_ml.io.params_file import load_params
 
     settings = load_params(params)
-    from hydra_ml.io.registry import Registry
     from hydra_ml.jobs.status import collect_status
 
-    found = collect_status(settings, data=DATA, registry=Registry())
+    found = collect_status(settings, data=DATA)
     print(json.dumps(found.document(), indent=1) if as_json else found.text())
 
 
@@ -168,14 +167,17 @@ def heads_compare(
 
 
 def _predictions_of(request_id: str) -> Path:
-    """The newest predictions of a batch that had this request, answered or not. Raises DataError if there are none."""
+    """The newest predictions that answer this request, else of a batch that refused it. Raises DataError without any."""
     from hydra_ml.io.predictions import load_dead_letters
     from hydra_ml.io.tables import load_table
 
     files = sorted((DATA / "predictions").glob("*/*.parquet"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in files:
-        unanswered = {letter.request_id for letter in load_dead_letters(path.with_suffix("") / "dead_letters.jsonl")}
-        if request_id in unanswered or (load_table(path, ["request_id"])["request_id"] == request_id).any():
+        if (load_table(path, ["request_id"])["request_id"] == request_id).any():
+            return path
+    for path in files:
+        letters = load_dead_letters(path.with_suffix("") / "dead_letters.jsonl")
+        if any(letter.request_id == request_id for letter in letters):
             return path
     raise DataError(
         f"{DATA / 'predictions'}: none of {len(files)} batches had a request {request_id!r}. Answer it first, with "

@@ -5,6 +5,8 @@ Stages and the command line print these without a traceback and exit non-zero; a
 
 from __future__ import annotations
 
+import re
+
 
 class HydraError(Exception):
     """Base of every error that is the caller's to mend; its text is complete and ready to print."""
@@ -36,3 +38,8 @@ class ArtifactError(HydraError, ValueError):
 
 class VersionsError(HydraError, RuntimeError):
     """DVC or git failed, is not set up here, or cannot reach its remote."""
+
+
+def without_secret(uri: str) -> str:
+    """The address, or a text with addresses in it, without user names and passwords."""
+    return re.sub(r"//[^/\s]*@", "//", uri)

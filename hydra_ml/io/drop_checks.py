@@ -100,7 +100,12 @@ def _head_checks(tomorrow: str) -> list[Check]:
         Check("has a task", "task", "ExpectColumnValuesToNotBeNull"),
         Check(f"task is one of: {', '.join(TASKS)}", "task", "ExpectColumnValuesToBeInSet", {"value_set": [*TASKS]}),
         Check("has a user_id", "user_id", "ExpectColumnValuesToNotBeNull"),
-        Check("user_id is text and not blank", "user_id", "ExpectColumnValuesToMatchRegex", {"regex": r"\S"}),
+        Check(
+            "user_id is text or a whole number, and not blank",
+            "user_id",
+            "ExpectColumnValuesToMatchRegex",
+            {"regex": r"\S"},
+        ),
         Check(
             f"user_id has at most {MAX_USER_ID} characters",
             "user_id",
@@ -184,7 +189,9 @@ def _text(value: Mapping[str, Any], key: str) -> str | None:
     """The field as text, numbers spelled out where LaMP's files may hold them; None if it is none, or no Unicode."""
     field = value.get(key)
     if key in _NUMBERS and isinstance(field, int | float) and not isinstance(field, bool):
-        return str(int(field)) if isinstance(field, int) or field.is_integer() else str(field)
+        if isinstance(field, int) or field.is_integer():
+            return str(int(field))
+        return None if key == "user_id" else str(field)  # NaN is nobody; other fields' own checks refuse theirs
     if not isinstance(field, str):
         return None
     try:

@@ -40,7 +40,7 @@ def waiting_drops(incoming: Path, settle_s: float) -> list[Path]:
     A drop is a .jsonl or .parquet file, a LaMP_n folder, or a folder that holds LaMP_n folders.
     """
     found = sorted(path for path in incoming.iterdir() if is_drop(path)) if incoming.is_dir() else []
-    return [path for path in found if _is_settled(path, settle_s)]
+    return [path for path in found if is_settled(path, settle_s)]
 
 
 def is_drop(path: Path) -> bool:
@@ -52,9 +52,9 @@ def is_drop(path: Path) -> bool:
     return path.suffix in RECORD_FILES
 
 
-def _is_settled(path: Path, settle_s: float) -> bool:
+def is_settled(path: Path, settle_s: float) -> bool:
     """Whether nothing at or below the path is partial or younger than that. A clock set back counts as settled."""
-    files = [path, *path.rglob("*")] if path.is_dir() else [path]
+    files = _at_and_below(path)
     if any(file.suffix == ".partial" for file in files):
         return False
     try:
@@ -62,6 +62,16 @@ def _is_settled(path: Path, settle_s: float) -> bool:
     except FileNotFoundError:  # renamed meanwhile
         return False
     return age >= settle_s or age < 0
+
+
+def drop_state(path: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of change of all at and below the path: the same as before if nobody has written to it since."""
+    stats = {str(file): file.stat() for file in _at_and_below(path)}
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+
+
+def _at_and_below(path: Path) -> list[Path]:
+    return [path, *path.rglob("*")] if path.is_dir() else [path]
 
 
 def drop_digest(path: Path) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from hydra_ml.errors import ArtifactError, HydraError
+from hydra_ml.errors import ArtifactError, HydraError, without_secret
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -88,10 +87,12 @@ def speaking(uri: str, doing: str) -> Iterator[None]:
     except HydraError:
         raise
     except (MlflowException, SQLAlchemyError, OSError) as error:
+        # MLflow's own message may name the address whole, and a cause is printed with its traceback.
+        cause = error if without_secret(uri) == uri else None
         raise ArtifactError(
             f"MLflow at {without_secret(uri)} cannot {doing}: {_first_line(error)} Is its server up (`make up`), its "
             "disk writable and not full? MLFLOW_TRACKING_URI names the store; unset, it is .mlflow/ of this folder."
-        ) from error
+        ) from cause
 
 
 @contextmanager
@@ -108,11 +109,6 @@ def as_default(uri: str) -> Iterator[None]:
                 del os.environ["MLFLOW_TRACKING_URI"]
             else:
                 os.environ["MLFLOW_TRACKING_URI"] = before
-
-
-def without_secret(uri: str) -> str:
-    """The address without a user name or password in it."""
-    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def _first_line(error: Exception) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from hydra_ml.errors import ArtifactError
-from hydra_ml.io.mlflow_store import as_default, connect, speaking, without_secret
+from hydra_ml.errors import ArtifactError, without_secret
+from hydra_ml.io.mlflow_store import as_default, connect, speaking
 from hydra_ml.io.tables import file_digest
 
 MANIFEST = "manifest.json"

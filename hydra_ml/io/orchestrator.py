@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 
-from hydra_ml.errors import HydraError
+from hydra_ml.errors import HydraError, without_secret
 
 TIMEOUT_S = 5.0
 PAGE = 200  # the most rows Prefect's filters return at once
@@ -55,11 +54,9 @@ def read_schedule(url: str | None = None, *, n_failures: int = 5) -> Schedule:
             failed = _flow_runs(client, ["FAILED", "CRASHED"], "END_TIME_DESC", n_failures)
             names = _deployment_names(client, [*planned, *failed])
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError, AttributeError) as error:
-        address = re.sub("//[^/@]*@", "//", url)  # without a password
-        raise HydraError(
-            f"{address}: no Prefect server answers there as it should ({type(error).__name__}: {error}). Start it with "
-            "`make up`, or mend PREFECT_API_URL."
-        ) from error
+        told = without_secret(f"{url}: no Prefect server answers there as it should ({type(error).__name__}: {error})")
+        cause = error if without_secret(url) == url else None  # a cause is printed with its traceback
+        raise HydraError(f"{told}. Start it with `make up`, or mend PREFECT_API_URL.") from cause
     runs = [_flow_run(row, names, row["expected_start_time"]) for row in planned]
     first: dict[str, FlowRun] = {}
     for run in runs:

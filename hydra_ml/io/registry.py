@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra_ml.errors import ArtifactError
+from hydra_ml.errors import ArtifactError, without_secret
 from hydra_ml.io.head_bank import HeadBank
-from hydra_ml.io.mlflow_store import as_default, connect, speaking, tracking_uri, without_secret
+from hydra_ml.io.mlflow_store import as_default, connect, speaking, tracking_uri
 from hydra_ml.io.model_versions import MANIFEST, REMEDY, ModelVersions, VersionFacts
 from hydra_ml.io.release_package import RELEASE_FILE, description, save_release_model
 from hydra_ml.io.tables import file_digest, load_json

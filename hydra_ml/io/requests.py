@@ -26,6 +26,7 @@ from hydra_ml.tasks import TASKS, get_task
 from hydra_ml.tasks.task import Task
 
 ENDINGS = (".jsonl", ".parquet")
+SHARED = "requests"  # data/requests: each task's batch takes its own of a file that lies in this folder itself
 
 
 class Unfit(ValueError):
@@ -33,16 +34,22 @@ class Unfit(ValueError):
 
 
 def read_requests(path: Path, task: Task) -> tuple[list[Request], list[DeadLetter]]:
-    """The file's requests, in order, and what is none. Raises DataError if the file cannot be read or holds nothing."""
+    """The task's requests, in order, and what is none. Raises DataError if the file cannot be read or holds nothing.
+
+    Another task's request is a dead letter, unless the file lies in data/requests itself: then it is left to its task.
+    """
     if path.suffix not in ENDINGS:
         raise DataError(f"{path}: requests are read from files that end in {' or '.join(ENDINGS)}.")
     requests: list[Request] = []
     dead: list[DeadLetter] = []
     first_line: dict[str, int] = {}
+    is_shared = path.absolute().parent.name == SHARED
     for line, raw in _entries(path):
         request_id = ""
         try:
             entry = _decoded(raw)
+            if is_shared and _is_of_another(entry, task):
+                continue
             request_id = _text(entry, "request_id")
             if request_id in first_line:
                 raise Unfit(f"request_id repeated; it stands on line {first_line[request_id]} already")
@@ -51,7 +58,7 @@ def read_requests(path: Path, task: Task) -> tuple[list[Request], list[DeadLette
         except Unfit as problem:
             dead.append(DeadLetter(request_id, line, str(problem)))
     if not requests and not dead:
-        raise DataError(f"{path}: holds no request. A request has request_id, user_id, task and input.")
+        raise DataError(f"{path}: holds no request for {task.name}. A request has request_id, user_id, task and input.")
     return requests, dead
 
 
@@ -160,6 +167,14 @@ def _is_writable(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_of_another(entry: Mapping[str, Any], task: Task) -> bool:
+    """Whether the entry names a task, and that is not this one."""
+    try:
+        return get_task(_text(entry, "task")) is not task
+    except (ParamsError, Unfit):
+        return False
 
 
 def _check_task(name: str, task: Task) -> None:

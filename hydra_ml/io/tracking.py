@@ -19,9 +19,9 @@ import pandas as pd
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hydra_ml.errors import ArtifactError
+from hydra_ml.errors import ArtifactError, without_secret
 from hydra_ml.heads_compare import cohort_measures
-from hydra_ml.io.mlflow_store import connect, speaking, sqlite_file, tracking_uri, without_secret
+from hydra_ml.io.mlflow_store import connect, speaking, sqlite_file, tracking_uri
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.io.versions import git_commit
 from hydra_ml.tasks.task import Task

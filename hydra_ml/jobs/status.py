@@ -6,7 +6,7 @@ that says so, never the end of the answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,11 @@ class Status:
         )
 
 
-def collect_status(params: Params, *, data: Path, registry: Registry, api_url: str | None = None) -> Status:
+def collect_status(
+    params: Params, *, data: Path, connect: Callable[[], Registry] = Registry, api_url: str | None = None
+) -> Status:
     """The state of every task of params.yaml; `api_url` as for `read_schedule`. Raises nothing that is a HydraError."""
-    tasks = tuple(task_status(get_task(name), data=data, registry=registry) for name in params.tasks)
+    tasks = tuple(task_status(get_task(name), data=data, connect=connect) for name in params.tasks)
     try:
         schedule = read_schedule(api_url)
     except HydraError as error:
@@ -77,12 +79,14 @@ def collect_status(params: Params, *, data: Path, registry: Registry, api_url: s
     return Status(tasks, schedule.next_runs, schedule.failures)
 
 
-def task_status(task: Task, *, data: Path, registry: Registry) -> TaskStatus:
-    """What is live for one task, and what it has not learned yet."""
+def task_status(task: Task, *, data: Path, connect: Callable[[], Registry] = Registry) -> TaskStatus:
+    """What is live for one task, and what it has not learned yet; as much as can be told where something is down."""
     drops = drop_names(data / "history" / task.folder)
-    requests = tuple(path.relative_to(data).as_posix() for path in waiting_requests(task, data=data))
-    found = TaskStatus(task.folder, drops_not_learned=tuple(drops), requests=requests)
+    found = TaskStatus(task.folder, drops_not_learned=tuple(drops))
     try:
+        requests = tuple(path.relative_to(data).as_posix() for path in waiting_requests(task, data=data))
+        found = replace(found, requests=requests)
+        registry = connect()
         aliases = registry.aliases(task)
         champion, challenger = aliases.get("champion"), aliases.get("challenger")
         refused = registry.release_tags(task, challenger).get("gate.refused_by", "") if challenger else ""
@@ -110,10 +114,10 @@ def task_status(task: Task, *, data: Path, registry: Registry) -> TaskStatus:
 
 def _task_lines(status: TaskStatus) -> list[str]:
     name = get_task(status.task).name
-    if status.problem:
-        return [f"{name}  cannot be told: {status.problem}"]
     rows: list[tuple[str, str]] = []
-    if status.release is None:
+    if status.problem:
+        rows.append(("live", f"cannot be told: {status.problem}"))
+    elif status.release is None:
         rows.append(("live", "nothing: no release is champion. Run the nightly flow, or `hydra-ml promote`"))
     else:
         rows.append(("live", f"release {status.release} since {status.since or 'an unknown time (alias set by hand)'}"))
@@ -121,7 +125,9 @@ def _task_lines(status: TaskStatus) -> list[str]:
         rows.append(("data", status.data_version))
         rows.append(("parts", ", ".join(f"{part} {version}" for part, version in (status.components or {}).items())))
         rows.append(("gate", _gate_line(status.gate or {})))
-    rows.append(("drops", f"{status.drops_learned} learned, {len(status.drops_not_learned)} not yet"))
+    known = status.release is not None or not status.problem
+    learned = f"{status.drops_learned} learned, {len(status.drops_not_learned)} not yet"
+    rows.append(("drops", learned if known else f"{len(status.drops_not_learned)} in all"))
     rows.append(
         ("requests", f"{len(status.requests)} waiting{': ' if status.requests else ''}{', '.join(status.requests)}")
     )

@@ -9,6 +9,7 @@ import pytest
 
 from hydra_ml.io.history_store import append_drop
 from hydra_ml.io.orchestrator import FlowRun
+from hydra_ml.io.registry import Registry
 from hydra_ml.jobs.promote import promote, rollback
 from hydra_ml.jobs.status import Status, TaskStatus, collect_status
 from hydra_ml.records import RECORD_COLUMNS
@@ -17,7 +18,7 @@ NOWHERE = "http://127.0.0.1:9/api"
 
 
 def status_of(project) -> Status:
-    return collect_status(project.params, data=project.data, registry=project.registry, api_url=NOWHERE)
+    return collect_status(project.params, data=project.data, connect=lambda: project.registry, api_url=NOWHERE)
 
 
 def told_of(project) -> TaskStatus:
@@ -90,7 +91,7 @@ def test_a_waiting_and_a_refused_challenger_and_the_way_back(live):
 def test_a_release_that_was_tampered_with_is_a_line_not_a_crash(live):
     live.registry.tag_release(live.task, live.champion, {"digest": "0" * 32})
     assert "not what was registered" in told_of(live).problem
-    assert "LaMP-2  cannot be told" in status_of(live).text()
+    assert "cannot be told: " in status_of(live).text()
 
 
 def test_without_a_prefect_server_the_rest_is_told(live):
@@ -112,3 +113,17 @@ def test_runs_are_a_table():
     assert "  2026-11-21T02:00:00  nightly  nightly-2026-11-21  Scheduled" in lines
     assert "  2026-11-20T10:00:00  -  by-hand  Failed  MLflow is out of reach" in lines
     assert Status((), (), ()).text().splitlines()[-2:] == ["Next runs: none", "Last failures: none"]
+
+
+def test_without_mlflow_the_rest_is_told(live):
+    append_drop(live.data / "history" / live.task.folder, pd.DataFrame([dict.fromkeys(RECORD_COLUMNS, "x")]))
+
+    def nobody_there() -> Registry:
+        return Registry("http://bob:p@ss@127.0.0.1:9", cache=live.cache)
+
+    found = collect_status(live.params, data=live.data, connect=nobody_there, api_url="http://bob:p@ss@127.0.0.1:9/api")
+    text = found.text()
+    assert "cannot be told: MLflow at http://127.0.0.1:9" in text
+    assert "1 in all" in text
+    assert "no Prefect server answers" in text
+    assert "ss@" not in text
