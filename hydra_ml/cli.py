@@ -5,7 +5,6 @@ Answers go to stdout, progress and problems to stderr; exit code 0 well, 1 faile
 
 from __future__ import annotations
 
-import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from hydra_ml.cli_operate import operate_app
-from hydra_ml.errors import HydraError
+from hydra_ml.errors import DISK_TROUBLE, HydraError
 
 app = typer.Typer(
     help="Personalize a black-box LLM: a shared base plus one small head per user.",
@@ -29,7 +28,6 @@ app.add_typer(llm_app, name="llm")
 app.add_typer(operate_app)  # without a name: its verbs are ours
 
 RAW = Path("data/raw")
-DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}  # the caller's to mend
 ParamsOption = Annotated[Path, typer.Option("--params", help="the settings file")]
 PARAMS = Path("params.yaml")
 
@@ -109,7 +107,7 @@ def data_add(folder: Path, params: ParamsOption = PARAMS) -> None:
 def data_fetch(
     tasks: Annotated[list[str], typer.Argument(help="LaMP_1 ... LaMP_7, LaMP_2N; not LaMP_6, which is licensed")],
     to: Annotated[Path, typer.Option(help="folder to download into; then `hydra-ml data add` it")] = Path(
-        "data/incoming"
+        "data/fetched"
     ),
     time_based: Annotated[bool, typer.Option(help="the time split, with user ids and dates")] = True,
 ) -> None:

@@ -5,7 +5,11 @@ Stages and the command line print these without a traceback and exit non-zero; a
 
 from __future__ import annotations
 
+import errno
 import re
+
+# System errors that are the caller's to mend, told as our own are.
+DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class HydraError(Exception):

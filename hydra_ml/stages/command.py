@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra_ml.errors import HydraError
+from hydra_ml.errors import DISK_TROUBLE, HydraError
 from hydra_ml.io.params_file import load_params
 from hydra_ml.tasks import get_task
 
@@ -39,6 +39,12 @@ class Main:
         except HydraError as error:
             print(f"{self._stage.__name__}: {error}", file=sys.stderr)
             return error.exit_code
+        except OSError as error:
+            if error.errno not in DISK_TROUBLE:
+                raise
+            told = f"{error}. Nothing half-written stays; mend it and run the same command again."
+            print(f"{self._stage.__name__}: {told}", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             print(f"{self._stage.__name__}: interrupted; run the same command again to go on.", file=sys.stderr)
             return INTERRUPTED

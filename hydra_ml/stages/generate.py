@@ -53,6 +53,7 @@ def generate(
     save_table(table, out / "answers.parquet")
     return {
         "prompts": len(prompts),
+        "asks": len(asks),
         "answers": len(table),
         "unparsed": int((~table["is_parsed"]).sum()),
         "failed": int((table["error"] != "").sum()),

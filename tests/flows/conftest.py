@@ -58,6 +58,8 @@ def make_project(root: Path, chain: Any) -> Path:
             shutil.copytree(ROOT / name, place, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, place)
+    deployments = (root / "prefect.yaml").read_text("utf-8")  # by the clock, its schedules would meddle with the tests
+    (root / "prefect.yaml").write_text(deployments.replace("active: true", "active: false"), "utf-8")
     params = YAML(typ="safe").load((chain.root / "params.yaml").read_text("utf-8"))
     params["batch_score"]["requests_per_shard"] = 8
     params["update_heads"]["users_per_shard"] = 1
@@ -237,7 +239,7 @@ class Night:
 def night(product, chain) -> Night:
     """nightly, started by hand and run to its end by the worker."""
     ingest = product.ask("/deployments/name/ingest/ingest")
-    shipped = [{"schedule": one["schedule"], "active": True} for one in ingest["schedules"]]
+    shipped = [{"schedule": one["schedule"], "active": False} for one in ingest["schedules"]]
     made = time.monotonic()
     product.reschedule(ingest["id"], [{"schedule": {"cron": "* * * * *", "timezone": "UTC"}, "active": True}])
     run_id = product.start("nightly/nightly")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pandas as pd
 import pytest
+
+from hydra_ml.tasks import get_task
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -16,7 +19,7 @@ def test_waiting_requests_are_scored_once(product, night):
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
     table = product.predictions("monday")
     assert len(table) == n_requests == table["request_id"].nunique()
-    assert set(table["release"]) == {"1"}
+    assert set(table["release"]) == {product.registry.aliases(get_task("LaMP_2"))["champion"]}
     (report,) = product.artifacts("batch-score-lamp-2")
     (row,) = json.loads(report["data"])
     assert row["scored"] == n_requests
@@ -30,6 +33,11 @@ def test_waiting_requests_are_scored_once(product, night):
 
 def test_no_text_of_a_user_reaches_prefect(product, night):
     queries = pd.read_parquet(product.root / "data/prepare/LaMP_2/queries.parquet")
-    told = json.dumps([*product.ask("/artifacts/filter", {}), *product.ask("/logs/filter", {"limit": 200})])
+    records = pd.read_parquet(product.root / "data/prepare/LaMP_2/records.parquet")
+    logs: list[dict[str, Any]] = []
+    while page := product.ask("/logs/filter", {"limit": 200, "offset": len(logs)}):
+        logs += page
+    assert any("batch-score" in line["message"] for line in logs)
+    told = json.dumps([product.ask("/artifacts/filter", {}), logs])
     assert "LaMP" in told
-    assert not [text for text in queries["input"] if text[-60:] in told]
+    assert not [text for text in [*queries["text"], *records["text"]] if json.dumps(text[-60:])[1:-1] in told]

@@ -51,8 +51,11 @@ def test_make_up_again_changes_nothing(product):
 def test_missed_runs_of_a_schedule_are_done_by_the_first(product):
     """Hours in which no worker was up, made by asking the scheduler for runs that are overdue at birth."""
     found = product.ask("/deployments/name/ingest/ingest")
+    shipped = [{"schedule": one["schedule"], "active": True} for one in found["schedules"]]
+    product.reschedule(found["id"], shipped)
     span = {"start_time": "2024-05-01T00:00:00Z", "end_time": "2024-05-01T02:00:00Z", "min_runs": 8, "max_runs": 8}
     product.ask(f"/deployments/{found['id']}/schedule", span)
+    product.reschedule(found["id"], [{**one, "active": False} for one in shipped])
     then = {"before_": "2024-05-02T00:00:00Z"}
 
     def ended():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,6 +23,8 @@ def count(*, some_input: Path, out: Path, task: Task, params: Params) -> dict[st
     """A stage that tells what it was given, or fails as told."""
     if some_input.name == "bad":
         raise DataError(f"{some_input}: unfit")
+    if some_input.name == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out))
     if some_input.name == "interrupted":
         raise KeyboardInterrupt
     return {"given": [some_input.name, out.name, task.name, params.seed]}
@@ -55,9 +59,10 @@ def test_errors_are_one_message_and_a_code(params_file: str, capsys: pytest.Capt
     assert main(arguments(params_file, task="LaMP_9")) == 2
     assert main(arguments("nowhere.yaml")) == 2
     assert main(arguments(params_file, "interrupted")) == 130
+    assert main(arguments(params_file, "full")) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert [line.split(":")[0] for line in err.splitlines()] == ["count"] * 4
+    assert [line.split(":")[0] for line in err.splitlines()] == ["count"] * 5
     assert "Traceback" not in err
 
 

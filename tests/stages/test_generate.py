@@ -1,5 +1,7 @@
 """generate: the frozen answers of every arm, greedy always among them, bought once."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -28,8 +30,9 @@ def test_training_queries_are_asked_under_the_reranked_prompt_alone(chain):
 def test_running_again_asks_the_llm_nothing(chain, capsys):
     before = chain.path("generate", "answers.parquet").read_bytes()
     assert chain.run("generate") == 0
-    summary = capsys.readouterr().out
-    assert '"failed": 0' in summary
+    told = json.loads(capsys.readouterr().out)
+    assert told["failed"] == 0
+    assert told["cached"] == told["asks"] > 0
     assert chain.path("generate", "answers.parquet").read_bytes() == before
 
 
