@@ -60,7 +60,7 @@ def register_chain(
             task=task.folder,
             components=components,
             data_version=version,
-            history=(),  # the chain reads data/raw alone; update_heads catches up with the drops
+            history=(),  # of the drops its cohorts have learned some; update_heads goes through them all
             params=document,
             git_commit=git_commit(data.parent),
             made_by=job,

@@ -30,6 +30,7 @@ from hydra_ml.errors import ArtifactError
 from hydra_ml.io.head_bank import HeadBank, save_heads, update_bank
 from hydra_ml.io.history_store import changed_users, drop_names
 from hydra_ml.io.registry import Registry
+from hydra_ml.io.releases import release_params
 from hydra_ml.io.tables import atomic_path, file_digest, load_json, load_table, save_json, save_table
 from hydra_ml.io.tracking import log_file, log_metrics, start_run
 from hydra_ml.io.versions import git_commit
@@ -81,7 +82,7 @@ def plan_update(
         "digests": [file_digest(manifest) for manifest in manifests],
         "learned": list(release.history),
         "drops": list(drops),
-        "params": _params_of(release, params).model_dump(by_alias=True),
+        "params": _params_of(release, f"{task.folder} release {version}", params).model_dump(by_alias=True),
     }
     if drops:
         for name in ("manifest.json", "guard.parquet", "records.parquet", "queries.parquet"):
@@ -108,13 +109,9 @@ def plan_update(
     )
 
 
-def _params_of(release: Release, params: Params) -> Params:
+def _params_of(release: Release, where: str, params: Params) -> Params:
     """The settings the release was made with, under today's way of calling the LLM and of sharding."""
-    document: dict[str, Any] = {**release.params}
-    model = document.get("llm", {}).get("model", params.llm.model)
-    document["llm"] = {**params.llm.model_dump(), "model": model}
-    document[JOB] = params.update_heads.model_dump()
-    return parse_params(document, "the release's params")
+    return release_params(release, where, params.llm).model_copy(update={JOB: params.update_heads})
 
 
 def _shards(users: Sequence[str], size: int) -> list[list[str]]:
@@ -220,13 +217,24 @@ def finish_update(plan: UpdatePlan, reports: Sequence[ShardReport], run_name: st
     drops there is no release. reports: of all shards; their files are read from the workspace. Raises ArtifactError if
     a shard is not done.
     """
+    with FileLock(Path(plan.cache) / JOB / f"{plan.task}.lock"):  # the flow and the command may finish the same plan
+        registry = Registry(plan.uri, cache=Path(plan.cache))
+        finished = _finished(Path(plan.workspace), registry, get_task(plan.task))
+        if finished is not None:
+            return finished
+        if not plan.drops:
+            return UpdateReport(plan.task, plan.release, None, "", (), 0, {}, 0.0)
+        return _finish(_with_all_shards(plan), registry, reports, run_name)
+
+
+def _with_all_shards(plan: UpdatePlan) -> UpdatePlan:
+    """The plan with its shards as written: one made of an update that was done then counts none of them."""
+    written = Path(plan.workspace) / "plan.json"
+    return replace(plan, n_shards=len(load_json(written)["shards"]) if written.is_file() else 0)
+
+
+def _finish(plan: UpdatePlan, registry: Registry, reports: Sequence[ShardReport], run_name: str) -> UpdateReport:
     workspace, task = Path(plan.workspace), get_task(plan.task)
-    registry = Registry(plan.uri, cache=Path(plan.cache))
-    finished = _finished(workspace, registry, task)
-    if finished is not None:
-        return finished
-    if not plan.drops:
-        return UpdateReport(plan.task, plan.release, None, "", (), 0, {}, 0.0)
     undone = [i for i in range(plan.n_shards) if not (plan.shard_folder(i) / "report.json").is_file()]
     if undone:
         raise ArtifactError(
@@ -307,13 +315,11 @@ def _log_figures(plan: UpdatePlan, run_id: str, figures: Mapping[str, Mapping[st
 
 
 def _finished(workspace: Path, registry: Registry, task: Task) -> UpdateReport | None:
-    """The report of an update that is done, if the release it made is still there."""
+    """The report of an update that is done, if the release it made is still there. Raises if nobody can tell."""
     if not (workspace / "done.json").is_file():
         return None
     document = load_json(workspace / "done.json")
-    try:
-        registry.release(task, document["release"])
-    except ArtifactError:
+    if document["release"] not in {facts.version for facts in registry.versions(task, "release")}:
         (workspace / "done.json").unlink(missing_ok=True)
         return None
     return UpdateReport(**{**document, "drops": tuple(document["drops"])})

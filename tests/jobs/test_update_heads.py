@@ -25,9 +25,10 @@ from hydra_ml.io.head_bank import HeadBank, save_heads, shard_of_user
 from hydra_ml.io.history_store import append_drop
 from hydra_ml.io.pair_reader import PairReader
 from hydra_ml.io.registry import Registry
-from hydra_ml.io.tables import load_json, load_table
+from hydra_ml.io.tables import load_json, load_table, save_json
+from hydra_ml.jobs import update_heads
 from hydra_ml.jobs.nightly import register_chain
-from hydra_ml.jobs.update_heads import _registered, _tidy, finish_update, plan_update, update_shard
+from hydra_ml.jobs.update_heads import _tidy, finish_update, plan_update, update_shard
 from hydra_ml.jobs.update_report import UpdatePlan, UpdateReport
 from hydra_ml.params import Params
 from hydra_ml.records import RECORD_COLUMNS
@@ -176,8 +177,9 @@ def updated(world) -> World:
     reports = [update_shard(world.plan, shard) for shard in range(3)]
     assert (first / "report.json").stat().st_mtime_ns == before  # not done again
     elsewhere = world.planned(cache=world.cache.parent / "second")
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(update_shard, [elsewhere] * 3, range(3)))
+    with ThreadPoolExecutor(4) as pool:
+        first, second, *_ = pool.map(update_shard, [elsewhere] * 4, [0, 0, 1, 2])
+    assert first == second  # of two workers with one shard, one found it done: the times are equal too
     assert len(heads_bytes(world.plan)) > 6
     assert heads_bytes(world.plan) == heads_bytes(elsewhere)  # a process, a resumed shard, and threads without a cache
     world.report = finish_update(world.plan, reports, "update")
@@ -281,19 +283,55 @@ def test_a_finished_update_is_told_again_and_nothing_is_done(updated):
     assert len(updated.registry.versions(TASK, "release")) == n_versions
 
 
-def test_a_release_registered_just_before_a_kill_is_not_registered_again(updated):
-    version, release = updated.registry.release(TASK, updated.report.release)
-    assert version == updated.registry.versions(TASK, "release")[0].version
-    assert _registered(updated.registry, TASK, replace(release, made_at="another time")) == version
-    assert _registered(updated.registry, TASK, replace(release, history=())) is None
+def test_mlflow_out_of_reach_does_not_undo_a_finished_update(updated, monkeypatch):
+    def unreachable(*_: Any) -> None:
+        raise ArtifactError("MLflow is out of reach")
+
+    done = Path(updated.plan.workspace) / "done.json"
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "versions", unreachable)
+        with pytest.raises(ArtifactError, match="out of reach"):
+            updated.planned()
+    assert done.is_file()
 
 
-def test_the_next_update_learns_the_next_drop_alone(updated):
+def test_a_plan_without_shards_left_makes_no_release_of_nothing(updated):
+    """Its done.json went away after it was planned: a release of it would count drops that no head has learned."""
+    plan = updated.planned()
+    assert plan.n_shards == 0
+    n_versions = len(updated.registry.versions(TASK, "release"))
+    done = Path(plan.workspace) / "done.json"
+    kept = done.read_bytes()
+    done.unlink()
+    try:
+        with pytest.raises(ArtifactError, match="3 of 3 shards are not done"):
+            finish_update(plan, [], "nothing")
+    finally:
+        done.write_bytes(kept)
+    assert len(updated.registry.versions(TASK, "release")) == n_versions
+
+
+def test_the_next_update_learns_the_next_drop_alone_though_killed_at_the_last(updated, monkeypatch):
     first, second = updated.report.release, updated.users[2]
     name = updated.drop(updated.records(second, [unusual_tag(updated, second)] * 8, month=2))
     plan = updated.planned(first)
     assert (plan.n_users, plan.drops) == (1, (name,))
-    report = run_all(plan)
+    reports = [update_shard(plan, shard) for shard in range(plan.n_shards)]
+
+    def killed(document: Any, path: Path) -> None:
+        if path.name == "done.json":
+            raise KeyboardInterrupt
+        save_json(document, path)
+
+    n_versions = len(updated.registry.versions(TASK, "release"))
+    with monkeypatch.context() as patch:
+        patch.setattr(update_heads, "save_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finish_update(plan, reports, "killed")
+    report = finish_update(plan, reports, "again")
+    assert (
+        len(updated.registry.versions(TASK, "release")) == n_versions + 1
+    )  # the killed one is taken up
     _, release = updated.registry.release(TASK, report.release)
     assert release.history == tuple(sorted([*updated.report.drops, name]))
     before, after = updated.bank(first, "adapter"), updated.bank(report.release, "adapter")
