@@ -15,6 +15,7 @@ from prefect import flow, get_run_logger, task
 from flows.policy import HOOKS, HOUR, TASK_HOOKS, TRY_AGAIN
 from flows.runs import (
     DATA,
+    FlowFailed,
     Runner,
     Tasks,
     artifact_key,
@@ -57,12 +58,25 @@ def batch_score(
 
 @flow(name="batch_score_task", flow_run_name=task_run_named("batch-score"), **HOOKS)
 def batch_score_task(task: TaskFolder, stamp: str, requests: Path | None = None) -> int:
-    """One task's request files, one after another; how many predictions were written."""
-    files = waiting_requests(get_task(task), data=DATA) if requests is None else [requests]
+    """One task's request files, one after another; how many predictions were written.
+
+    Raises FlowFailed at the end, naming the files that failed: they do not stop the others.
+    """
+    settle_s = settings().ingest.settle_s
+    files = waiting_requests(get_task(task), data=DATA, settle_s=settle_s) if requests is None else [requests]
     get_run_logger().info("%d request files to score for %s", len(files), task)
-    reports = [score_file(path, task) for path in files]
+    reports, failed = [], {}
+    for path in files:
+        try:
+            reports.append(score_file(path, task))
+        except Exception as error:
+            failed[path.name] = type(error).__name__
+            get_run_logger().error("%s: %s", path.name, error)
     if reports:
         show_table(artifact_key("batch-score", task), reports, f"{len(reports)} batches of {task}")
+    if failed:
+        names = ", ".join(f"{name} ({kind})" for name, kind in failed.items())
+        raise FlowFailed(f"{len(failed)} of {len(files)} request files were not scored: {names}. See this run's log.")
     return sum(report["scored"] for report in reports)
 
 

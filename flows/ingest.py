@@ -15,7 +15,7 @@ from prefect.events import emit_event
 from flows.policy import HOOKS, HOUR, MINUTE, TASK_HOOKS, TRY_AGAIN
 from flows.runs import DATA, FlowFailed, begin, named, settings
 from hydra_ml.jobs import ingest as job
-from hydra_ml.jobs.ingest import IngestReport
+from hydra_ml.jobs.ingest_report import IngestReport
 
 
 @flow(name="ingest", flow_run_name=named("ingest", hourly=True), timeout_seconds=2 * HOUR, **HOOKS)
@@ -26,15 +26,15 @@ def ingest() -> dict[str, int]:
     """
     begin(hourly=True)
     taken, failed = [], {}
-    for path in job.find_drops(DATA / "incoming"):
+    for path in job.find_drops(DATA / "incoming", settings().ingest.settle_s):
         try:
-            taken.append(take_drop.with_options(task_run_name=path.name)(path))
+            taken.append(take_drop(path))
         except Exception as error:
             failed[path.name] = type(error).__name__
             get_run_logger().error("%s: %s", path.name, error)
-    publish()
     for folder in sorted({folder for report in taken for folder in report.history}):
-        tell(folder)
+        tell(folder)  # before the remote is asked: what is merged here can be learned while it is out of reach
+    publish()
     failed |= {report.drop: "refused" for report in taken if report.refused}
     if failed:
         names = ", ".join(f"{name} ({kind})" for name, kind in failed.items())
@@ -45,7 +45,7 @@ def ingest() -> dict[str, int]:
     return dict(accepted)
 
 
-@task(name="take_drop", task_run_name="take_drop", timeout_seconds=HOUR, **TRY_AGAIN, **TASK_HOOKS)
+@task(name="take_drop", task_run_name="{path.name}", timeout_seconds=HOUR, **TRY_AGAIN, **TASK_HOOKS)
 def take_drop(path: Path) -> IngestReport:
     """One drop's report, which becomes an artifact with a link to the Data Docs."""
     report = job.ingest_drop(path, data=DATA, params=settings())

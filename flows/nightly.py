@@ -81,5 +81,6 @@ def register_chain(task: TaskFolder, run_name: str) -> str:
 
 @task(name="push_versions", task_run_name="push_versions", timeout_seconds=30 * MINUTE, **TRY_AGAIN, **TASK_HOOKS)
 def push_versions() -> None:
-    """Data and outputs to the DVC remote."""
-    versions.push()
+    """Data and outputs to the DVC remote, if `nightly.push` says so."""
+    if settings().nightly.push:
+        versions.push()

@@ -167,7 +167,7 @@ def heads_compare(
 
 
 def _predictions_of(request_id: str) -> Path:
-    """The newest predictions that answer this request, else of a batch that refused it. Raises DataError without any."""
+    """The newest predictions that answer the request, else of a batch that refused it. Raises DataError without any."""
     from hydra_ml.io.predictions import load_dead_letters
     from hydra_ml.io.tables import load_table
 

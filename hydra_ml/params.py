@@ -127,7 +127,7 @@ class Ingest(Section):
 
     max_bad_share: Share = 0.2  # a drop with a larger share of bad rows is refused whole
     max_text_chars: Positive = 200_000
-    settle_s: Annotated[float, Field(ge=0)] = 2.0  # a file younger than this may still be growing
+    settle_s: Annotated[float, Field(ge=0)] = 2.0  # a file younger than this may still be growing; of requests too
     push: bool = True  # to the DVC remote
     commit: bool = False  # the .dvc files, to git
 

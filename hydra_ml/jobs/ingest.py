@@ -2,7 +2,8 @@
 
 Rows of records are judged one by one; bad ones go to data/quarantine with every reason. A drop that is bad beyond
 `ingest.max_bad_share` is refused whole, as is a folder of LaMP files with any fault. Each step can be repeated, and a
-drop leaves data/incoming last: whatever interrupts a run, the next one starts the same drop over and ends the same.
+drop leaves data/incoming last: whatever interrupts a run, the next one starts the same drop over and ends the same,
+its report too. A drop that grew while it was read stays, and is taken again: what is known already changes nothing.
 """
 
 from __future__ import annotations
@@ -10,23 +11,26 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import pandas as pd
 from filelock import FileLock, Timeout
 
 from hydra_ml.errors import DataError, VersionsError
 from hydra_ml.io import versions
 from hydra_ml.io.data_docs import DataDocs
 from hydra_ml.io.drop_checks import Judged, judge_rows
-from hydra_ml.io.history_store import append_drop, changed_users, drop_names, n_records
-from hydra_ml.io.incoming import DONE, Row, drop_digest, move_drop, read_rows, waiting_drops
+from hydra_ml.io.history_store import append_drop, changed_users, drop_names, n_records, opened_drop
+from hydra_ml.io.incoming import DONE, Row, drop_digest, drop_state, move_drop, read_rows, waiting_drops
 from hydra_ml.io.lamp_download import add, n_questions
-from hydra_ml.io.tables import atomic_path, folder_digest, save_json
+from hydra_ml.io.tables import atomic_path, folder_digest, load_json, save_json
+from hydra_ml.jobs.ingest_report import Counts, IngestReport
 from hydra_ml.params import Params
 
 LOCK_WAIT_S = 600.0  # for another ingest to end
@@ -34,64 +38,7 @@ LOCK_WAIT_S = 600.0  # for another ingest to end
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Counts:
-    """What became of one task's rows (of a folder of LaMP files: questions)."""
-
-    accepted: int = 0  # new
-    known: int = 0  # sound, and there already
-    quarantined: int = 0
-
-
-@dataclass(frozen=True)
-class IngestReport:
-    """What became of one drop. Ids and texts are not in it: they lie in the files it names."""
-
-    drop: str  # its name in data/incoming
-    digest: str  # of its content
-    kind: Literal["records", "lamp"]
-    refused: str = ""  # why the whole drop was refused; "" if it was not
-    tasks: Mapping[str, Counts] = field(default_factory=dict)  # by folder, or "unknown"
-    reasons: Mapping[str, int] = field(default_factory=dict)  # what was expected -> of how many rows in vain
-    history: Mapping[str, str] = field(default_factory=dict)  # task -> new file in data/history; none: nothing new
-    n_users: int = 0  # with new records; their ids are in `details`
-    data_version: Mapping[str, str] = field(default_factory=dict)  # folder -> DVC's digest after the drop
-    quarantine: str = ""  # folder of the rows, or the drop, put aside
-    details: str = ""  # JSON file: this report and the ids of the users changed
-    docs: str = ""  # index.html of the Data Docs; "" where nothing was validated row by row
-    not_published: str = ""  # why data is merged here but neither pushed nor committed; `publish` makes up for it
-
-    @property
-    def changed_tasks(self) -> list[str]:
-        """Folders of the tasks whose data is not what it was."""
-        return sorted(task for task, counts in self.tasks.items() if counts.accepted and not self.refused)
-
-    def markdown(self) -> str:
-        """The report for people, as a Markdown page."""
-        lines = [
-            f"# {self.drop}: {'refused' if self.refused else 'taken in'}",
-            "",
-            *([self.refused, ""] if self.refused else []),
-            "| task | accepted | already known | quarantined |",
-            "|---|---:|---:|---:|",
-            *(f"| {task} | {c.accepted:,} | {c.known:,} | {c.quarantined:,} |" for task, c in self.tasks.items()),
-        ]
-        if self.reasons:
-            lines += ["", "| reason | bad rows |", "|---|---:|"]
-            lines += [f"| {reason} | {count:,} |" for reason, count in self.reasons.items()]
-        facts = {
-            "digest": self.digest,
-            "users with new records": f"{self.n_users:,}",
-            **{f"version of {folder}": version for folder, version in self.data_version.items()},
-            "quarantine": self.quarantine,
-            "details": self.details,
-            "Data Docs": self.docs,
-            "not published": self.not_published,
-        }
-        return "\n".join([*lines, "", *(f"- {name}: {value}" for name, value in facts.items() if value)]) + "\n"
-
-
-def find_drops(incoming: Path, settle_s: float = 2.0) -> list[Path]:
+def find_drops(incoming: Path, settle_s: float) -> list[Path]:
     """The drops that wait in the folder and have not changed for `settle_s` seconds, by name."""
     return waiting_drops(incoming, settle_s)
 
@@ -105,18 +52,9 @@ def ingest_drop(path: Path, *, data: Path, params: Params) -> IngestReport:
     with _alone(data / "incoming"), _told_of_disk(path):
         if not path.exists():
             raise DataError(f"{path}: no such drop; another run may have taken it. See {data / 'incoming' / DONE}.")
-        take = _take_lamp if path.is_dir() else _take_records
-        report, users = take(path, data, params)
-        if report.refused:
-            return _put_aside(path, data, report)
-        done = data / "incoming" / DONE / f"{report.digest}-{path.name}"
-        folders = [folder for task in report.tasks for folder in (data / "raw" / task, data / "history" / task)]
-        folders = [folder for folder in folders if folder.is_dir()]
-        versions.track([folder.relative_to(data.parent) for folder in folders], data.parent)
-        at = {str(folder): versions.content_version(folder, data.parent) for folder in folders}
-        report = replace(report, data_version=at, details=f"{done}.report.json")
-        save_json({**asdict(report), "users": users}, Path(report.details))
-        move_drop(path, done)
+        report = _take(path, data, params)
+    if report.refused:
+        return report
     try:
         publish(data, params)
     except VersionsError as error:
@@ -138,9 +76,61 @@ def publish(data: Path, params: Params) -> None:
         versions.push(targets, data.parent)
 
 
-def _take_records(path: Path, data: Path, params: Params) -> tuple[IngestReport, dict[str, list[str]]]:
+def _take(path: Path, data: Path, params: Params) -> IngestReport:
+    """Merge and track the drop, or refuse it, and move it where it belongs; its report, which is kept beside it."""
+    state = drop_state(path)
+    report = IngestReport(path.name, drop_digest(path), "lamp" if path.is_dir() else "records")
+    begun = _begun(report, data)
+    report, users = (_take_lamp if path.is_dir() else _take_records)(path, report, data, params)
+    if not report.refused:
+        report = _tracked(report, data)
+    if drop_state(path) != state:
+        log.warning("%s changed while it was read: it is taken again by the next run", path)
+        report = replace(report, refused="", left="it changed while it was read; the next run takes it again")
+    if report.refused:
+        report = _put_aside(path, data, report)
+    else:
+        done = data / "incoming" / DONE / f"{report.digest}-{path.name}"
+        report = replace(report, details=str(_free_report(done)))
+        save_json({**asdict(report), "users": users}, Path(report.details))
+        if not report.left:
+            move_drop(path, done)
+    begun.unlink(missing_ok=True)
+    return report
+
+
+def _tracked(report: IngestReport, data: Path) -> IngestReport:
+    """The report with the versions that DVC has of the tasks' data now."""
+    folders = [folder for task in report.tasks for folder in (data / "raw" / task, data / "history" / task)]
+    folders = [folder for folder in folders if folder.is_dir()]
+    versions.track([folder.relative_to(data.parent) for folder in folders], data.parent)
+    return replace(report, data_version={str(at): versions.content_version(at, data.parent) for at in folders})
+
+
+def _free_report(done: Path) -> Path:
+    """Where this report goes: the same content may have come before, and that report says what was new in it."""
+    names = chain([f"{done}.report.json"], (f"{done}.report-{number}.json" for number in count(2)))
+    return next(path for path in map(Path, names) if not path.exists())
+
+
+def _begun(report: IngestReport, data: Path) -> Path:
+    """The note, beside the drop until it is done with, of what lay here when a run first began to take it."""
+    return data / "incoming" / f".{report.digest}.begun.json"
+
+
+def _first_found(found: dict[str, Any], report: IngestReport, data: Path) -> dict[str, Any]:
+    """What lay here before any of the drop was merged: what is found now, or noted by a run that did not end."""
+    note = _begun(report, data)
+    if not note.exists():
+        save_json(found, note)
+    before: dict[str, Any] = load_json(note)
+    return before
+
+
+def _take_records(
+    path: Path, report: IngestReport, data: Path, params: Params
+) -> tuple[IngestReport, dict[str, list[str]]]:
     """Merge the sound rows of a record drop; the users with new records by task. Refused: nothing is merged."""
-    report = IngestReport(path.name, drop_digest(path), "records")
     try:
         rows = read_rows(path)
     except DataError as error:
@@ -170,18 +160,32 @@ def _take_records(path: Path, data: Path, params: Params) -> tuple[IngestReport,
 
 def _merge(report: IngestReport, judged: Judged, data: Path) -> tuple[IngestReport, dict[str, list[str]]]:
     tasks, history, users = dict(report.tasks), {}, {}
-    for task, records in judged.records.items():
-        folder = data / "history" / task
+    folders = {task: data / "history" / task for task in judged.records}
+    for folder in folders.values():
         _need_earlier_drops(folder, data.parent)
-        before = drop_names(folder)
-        name = append_drop(folder, records)
+    before = _first_found({task: drop_names(folder) for task, folder in folders.items()}, report, data)
+    for task, records in judged.records.items():
+        folder = folders[task]
+        name = append_drop(folder, records) or _appended_before(folder, before[task], records)
         accepted = n_records(folder, name) if name else 0
         if name:
             history[task] = name
-            users[task] = changed_users(folder, before)
+            users[task] = changed_users(folder, {*drop_names(folder)} - {name})
         tasks[task] = replace(tasks[task], accepted=accepted, known=len(records) - accepted)
     n_users = len({user_id for of_task in users.values() for user_id in of_task})
     return replace(report, tasks=tasks, history=history, n_users=n_users), users
+
+
+def _appended_before(folder: Path, before: Collection[str], records: pd.DataFrame) -> str | None:
+    """The drop that a run which did not end has made of these records; None if there was no such run."""
+    own = set(zip(records["user_id"], records["record_id"], strict=True))
+    for name in drop_names(folder):
+        if name not in before:
+            with opened_drop(folder, name) as drop:
+                users, ids = (drop.read([column])[column].to_pylist() for column in ("user_id", "record_id"))
+            if own.issuperset(zip(users, ids, strict=True)):
+                return name
+    return None
 
 
 def _need_earlier_drops(folder: Path, root: Path) -> None:
@@ -199,11 +203,13 @@ def _need_earlier_drops(folder: Path, root: Path) -> None:
         ) from error
 
 
-def _take_lamp(path: Path, data: Path, params: Params) -> tuple[IngestReport, dict[str, list[str]]]:
+def _take_lamp(
+    path: Path, report: IngestReport, data: Path, params: Params
+) -> tuple[IngestReport, dict[str, list[str]]]:
     """Put a folder of LaMP files in the place of data/raw's; all of it or, with any fault, nothing."""
-    report = IngestReport(path.name, drop_digest(path), "lamp")
     raw = data / "raw"
-    before = {folder.name: folder_digest(folder) for folder in raw.glob("LaMP_*") if folder.is_dir()}
+    found = {folder.name: folder_digest(folder) for folder in raw.glob("LaMP_*") if folder.is_dir()}
+    before = _first_found(found, report, data)
     try:
         names = add(path.parent, raw, [path.name]) if path.name.startswith("LaMP_") else add(path, raw)
     except DataError as error:
@@ -215,8 +221,8 @@ def _take_lamp(path: Path, data: Path, params: Params) -> tuple[IngestReport, di
     for name in names:
         (data / "history" / name).mkdir(parents=True, exist_ok=True)
         same = before.get(name) == folder_digest(raw / name)
-        found = n_questions(raw / name)
-        tasks[name] = Counts(known=found) if same else Counts(accepted=found)
+        n = n_questions(raw / name)
+        tasks[name] = Counts(known=n) if same else Counts(accepted=n)
     return replace(report, tasks=tasks), {}
 
 

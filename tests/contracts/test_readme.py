@@ -42,5 +42,13 @@ def test_every_place_named_is_there(place):
     assert (ROOT / place).exists()
 
 
+def test_what_is_fetched_is_run_from_where_it_was_put_and_not_taken_for_a_drop():
+    (to,) = [
+        option.default for option in get_command(app).commands["data"].commands["fetch"].params if option.name == "to"
+    ]
+    assert f"make run DATA={to}\n" in SHELL
+    assert Path(to) != Path("data/incoming")  # which ingest empties
+
+
 def test_every_method_of_the_arena_is_explained():
     assert not [method for method in METHODS if f"`{method}`" not in README]

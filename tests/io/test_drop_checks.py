@@ -22,6 +22,7 @@ IS_DATE = "date is YYYY-MM-DD, a shorter form of it, or blank"
 IS_DAY = "date is a day of the calendar"
 IN_TIME = "date is not after 2026-11-21"
 STARS = "answer is one of: 1, 2, 3, 4, 5"
+IS_USER = "user_id is text or a whole number, and not blank"
 TASK = "task is one of: LaMP_1, LaMP_2, LaMP_2N, LaMP_3, LaMP_4, LaMP_5, LaMP_6, LaMP_7"
 TAGS = f"answer is one of: {', '.join(get_task('LaMP_2').labels)}"
 
@@ -36,10 +37,13 @@ BAD: list[tuple[Any, list[str]]] = [
     ({key: MOVIE[key] for key in MOVIE if key != "user_id"}, ["has a user_id"]),
     (
         {**MOVIE, "user_id": " \t "},
-        ["user_id is text and not blank", "user_id has no line breaks or other control characters"],
+        [IS_USER, "user_id has no line breaks or other control characters"],
     ),
-    ({**MOVIE, "user_id": ["ann"]}, ["user_id is text and not blank"]),
-    ({**MOVIE, "user_id": "\ud800"}, ["user_id is text and not blank"]),
+    ({**MOVIE, "user_id": ["ann"]}, [IS_USER]),
+    ({**MOVIE, "user_id": "\ud800"}, [IS_USER]),
+    ({**MOVIE, "user_id": float("nan")}, [IS_USER]),
+    ({**MOVIE, "user_id": float("inf")}, [IS_USER]),
+    ({**MOVIE, "user_id": 7.5}, [IS_USER]),
     ({**MOVIE, "user_id": "a\n"}, ["user_id has no line breaks or other control characters"]),
     ({**MOVIE, "user_id": "a" * 257}, ["user_id has at most 256 characters"]),
     ({key: MOVIE[key] for key in MOVIE if key != "tag"}, ["has tag"]),
@@ -87,12 +91,14 @@ def test_every_kind_of_bad_row_and_all_its_reasons() -> None:
 
 def test_sound_rows_become_the_records_that_files_would_give() -> None:
     rows = [Row(1, {**MOVIE, "note": "not ours"}), Row(2, {**REVIEW, "user_id": 7, "score": "5.0"}), Row(3, REVIEW)]
+    rows.append(Row(4, {**REVIEW, "user_id": 7.0, "text": "Good"}))  # a column of numbers with gaps
     found = judged(rows)
     assert found.reasons == {}
-    assert list(found.tasks) == ["LaMP_2", "LaMP_3", "LaMP_3"]
+    assert list(found.tasks) == ["LaMP_2", "LaMP_3", "LaMP_3", "LaMP_3"]
     movie = read_record(get_task("LaMP_2"), "ann", {"description": "A robot", "tag": "comedy", "date": "2020-01-31"})
     assert found.records["LaMP_2"].to_dict("records") == [{name: getattr(movie, name) for name in RECORD_COLUMNS}]
-    assert found.records["LaMP_3"][["user_id", "answer", "date"]].values.tolist() == [["7", "5", ""], ["ann", "4", ""]]
+    reviews = found.records["LaMP_3"][["user_id", "answer", "date"]].values.tolist()
+    assert reviews == [["7", "5", ""], ["ann", "4", ""], ["7", "4", ""]]
 
 
 def test_a_repeated_row_is_kept_once() -> None:

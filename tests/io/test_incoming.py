@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from hydra_ml.errors import DataError
-from hydra_ml.io.incoming import Row, drop_digest, move_drop, read_rows, waiting_drops
+from hydra_ml.io.incoming import Row, drop_digest, drop_state, move_drop, read_rows, waiting_drops
 
 
 def names(incoming: Path, settle_s: float = 0) -> list[str]:
@@ -41,6 +41,18 @@ def test_what_still_grows_is_left_alone(tmp_path: Path) -> None:
     ahead = time.time() + 3600  # written by a clock that is ahead, or ours was set back
     os.utime(tmp_path / "young.jsonl", (ahead, ahead))
     assert "young.jsonl" in names(tmp_path, settle_s=10)
+
+
+@pytest.mark.parametrize("name", ["drop.jsonl", "LaMP_2/train/train_questions.json"])
+def test_a_drop_that_was_written_to_is_in_another_state(tmp_path: Path, name: str) -> None:
+    path, file = tmp_path / Path(name).parts[0], tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("{}")
+    state = drop_state(path)
+    assert drop_state(path) == state
+    with file.open("a") as more:
+        more.write("{}")
+    assert drop_state(path) != state
 
 
 def test_rows_of_jsonl(tmp_path: Path) -> None:

@@ -84,6 +84,26 @@ def test_bad_lines_are_told_by_number_and_id(tmp_path):
     ]
 
 
+def test_in_the_shared_folder_another_tasks_requests_are_left_to_it(tmp_path):
+    entries = [
+        GOOD,
+        {**GOOD, "request_id": "s", "task": "LaMP-3"},
+        {**GOOD, "task": "LaMP-3", "user_id": None},
+        {**GOOD, "request_id": "t", "task": "movies"},
+    ]
+    for folder, told in {"requests": ["t"], "requests/LaMP_2": ["s", "r", "t"], "elsewhere": ["s", "r", "t"]}.items():
+        path = tmp_path / folder / "mixed.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(map(json.dumps, entries)))
+        requests, dead = read_requests(path, TASK)
+        assert [request.request_id for request in requests] == ["r"]
+        assert [letter.request_id for letter in dead] == told
+    path = tmp_path / "requests/foreign.jsonl"
+    path.write_text(json.dumps(GOOD))
+    with pytest.raises(DataError, match="holds no request for LaMP-4"):
+        read_requests(path, get_task("LaMP_4"))
+
+
 def test_a_file_that_holds_no_requests_is_refused_whole(tmp_path):
     for name, content, match in (
         ("a.txt", b"", "end in .jsonl or .parquet"),

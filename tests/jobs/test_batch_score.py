@@ -127,7 +127,7 @@ def test_every_request_is_answered_or_told_why_not(own_project):
         json.dumps(entry("list", "x", film, history={"a": 1})): "history is not a list",
     }
     good = [*known, entry("stranger", "nobody", film), entry("sent", "nobody too", film, history=history)]
-    path = write(own_project.root / "data/requests/mixed.jsonl", [*good, "", *bad])
+    path = write(own_project.root / "data/requests/LaMP_2/mixed.jsonl", [*good, "", *bad])
     report = run(own_project, path)
 
     assert (report.requests, report.scored, report.dead_letters) == (len(good) + len(bad), len(good), len(bad))

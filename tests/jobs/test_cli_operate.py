@@ -96,12 +96,18 @@ def test_score_then_why(own_project, hydra_ml):
     code, out, _ = hydra_ml("why", "r1")
     assert code == 0
     assert f"release {own_project.champion}" in out
+    refused = {**asked, "input": ""}  # later, under the same id
+    (own_project.root / "again.jsonl").write_text(json.dumps(refused) + "\n")
+    code, out, _ = hydra_ml("score", "again.jsonl", "--task", "LaMP-2")
+    assert (code, json.loads(out)["dead_letters"]) == (0, 1)
+    code, out, _ = hydra_ml("why", "r1")
+    assert (code, out.split()[:2]) == (0, ["request", "r1"])
     code, _, err = hydra_ml("why", "r2")
     assert code == 1
     assert "was not answered" in err
     code, _, err = hydra_ml("why", "r3")
     assert code == 1
-    assert "none of 1 batches had a request 'r3'" in err
+    assert "none of 2 batches had a request 'r3'" in err
 
 
 def test_nothing_to_learn_and_nothing_to_take_in_say_so(own_project, hydra_ml):

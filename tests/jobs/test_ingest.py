@@ -17,11 +17,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hydra_ml.errors import DataError
+from hydra_ml.errors import DataError, VersionsError
 from hydra_ml.io.history_store import drop_names, records_of
 from hydra_ml.io.lamp_files import Question, write_split
 from hydra_ml.io.tables import folder_digest
-from hydra_ml.jobs.ingest import Counts, IngestReport, find_drops, ingest_drop, publish
+from hydra_ml.jobs import ingest as job
+from hydra_ml.jobs.ingest import find_drops, ingest_drop, publish
+from hydra_ml.jobs.ingest_report import Counts, IngestReport
 from hydra_ml.params import Ingest, Params
 from hydra_ml.tasks import get_task
 
@@ -187,6 +189,79 @@ def test_an_unreachable_remote_leaves_the_data_merged_and_the_next_run_pushes(ve
     told = subprocess.run(show, cwd=versioned, capture_output=True, text=True, check=True).stdout
     assert told.count("Data: what came in") == 1  # the second run found it committed
     assert "data/history/LaMP_2.dvc" in told
+
+
+def users_told(report: IngestReport) -> dict[str, list[str]]:
+    return dict(json.loads(Path(report.details).read_text())["users"])
+
+
+def test_what_a_failed_run_merged_is_new_in_the_next_runs_report_and_only_there(versioned: Path) -> None:
+    config = versioned / ".dvc/config"
+    good = config.read_text()
+    config.write_text("[core")
+    with pytest.raises(VersionsError, match="dvc add failed"):
+        ingest(versioned, drop(versioned, "a.jsonl", movie(1), movie(2, "bob")))
+    assert len(drop_names(history(versioned))) == 1
+    config.write_text(good)
+    report = ingest(versioned, versioned / "data/incoming/a.jsonl")
+    assert report.tasks == {"LaMP_2": Counts(accepted=2)}
+    assert [*report.history.values()] == drop_names(history(versioned))
+    assert (users_told(report), report.n_users) == ({"LaMP_2": ["ann", "bob"]}, 2)
+
+    again = ingest(versioned, drop(versioned, "a.jsonl", movie(1), movie(2, "bob")))
+    assert (again.tasks, again.history) == ({"LaMP_2": Counts(known=2)}, {})
+    assert again.details != report.details
+    assert (users_told(report), users_told(again)) == ({"LaMP_2": ["ann", "bob"]}, {})
+    assert not list((versioned / "data/incoming").glob(".*.json"))
+
+
+def test_a_run_that_died_between_two_tasks_is_told_whole_by_the_next(
+    versioned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> int:
+        raise KeyboardInterrupt
+
+    review = {"task": "LaMP_3", "user_id": "cid", "text": "Good", "score": 5}
+    path = drop(versioned, "a.jsonl", movie(1), review)
+    with monkeypatch.context() as patched:
+        patched.setattr(job, "n_records", die)  # the first call after the first task's records are there
+        with pytest.raises(KeyboardInterrupt):
+            ingest(versioned, path)
+    assert (len(drop_names(history(versioned))), drop_names(history(versioned, "LaMP_3"))) == (1, [])
+    ingest(versioned, drop(versioned, "b.jsonl", movie(2, "dan")))  # meanwhile
+    report = ingest(versioned, path)
+    assert report.tasks == {"LaMP_2": Counts(accepted=1), "LaMP_3": Counts(accepted=1)}
+    assert sorted(report.history) == ["LaMP_2", "LaMP_3"]
+    assert users_told(report) == {"LaMP_2": ["ann"], "LaMP_3": ["cid"]}
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_drop_that_grows_while_it_is_read_is_taken_again(
+    versioned: Path, monkeypatch: pytest.MonkeyPatch, torn: bool
+) -> None:
+    line = json.dumps(movie(2))
+    path = drop(versioned, "a.jsonl", movie(1))
+    read_rows = job.read_rows
+
+    def read_and_write(file: Path) -> Any:
+        rows = read_rows(file)
+        with file.open("a") as more:
+            more.write(f"{line[9:] if torn else line}\n")
+        return rows
+
+    with path.open("a") as half:
+        half.write(line[:9] if torn else "")
+    with monkeypatch.context() as patched:
+        patched.setattr(job, "read_rows", read_and_write)
+        first = ingest(versioned, path)
+    assert first.refused == ""
+    assert "changed while it was read" in first.left
+    assert first.left in first.markdown()
+    assert waiting(versioned) == ["a.jsonl"]
+    second = ingest(versioned, path)
+    assert second.tasks == {"LaMP_2": Counts(accepted=2) if torn else Counts(accepted=1, known=1)}
+    assert (second.left, waiting(versioned)) == ("", [])
+    assert records_of(history(versioned), ["ann"])["text"].tolist() == ["film 1", "film 2"]
 
 
 def test_earlier_drops_that_are_not_here_are_fetched_before_anything_is_added(versioned: Path) -> None:

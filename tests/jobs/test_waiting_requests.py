@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 
 import pandas as pd
 
@@ -26,8 +28,8 @@ def write(path, *tasks):
     return path
 
 
-def names(task, data):
-    return [path.name for path in waiting_requests(get_task(task), data=data)]
+def names(task, data, settle_s=0.0):
+    return [path.name for path in waiting_requests(get_task(task), data=data, settle_s=settle_s)]
 
 
 def test_a_file_waits_for_the_tasks_it_is_meant_for(tmp_path):
@@ -40,6 +42,21 @@ def test_a_file_waits_for_the_tasks_it_is_meant_for(tmp_path):
     assert names("LaMP_2", tmp_path) == ["own.jsonl", "broken.parquet", "mixed.jsonl"]
     assert names("LaMP_3", tmp_path) == ["broken.parquet", "mixed.jsonl", "table.parquet"]
     assert names("LaMP_2", tmp_path / "elsewhere") == []
+
+
+def test_a_file_that_may_still_grow_is_left_out(tmp_path):
+    for name in ("old", "young"):
+        write(tmp_path / f"requests/LaMP_2/{name}.jsonl", "LaMP-2")
+    os.utime(tmp_path / "requests/LaMP_2/old.jsonl", (time.time() - 60,) * 2)
+    assert names("LaMP_2", tmp_path, settle_s=30) == ["old.jsonl"]
+    assert names("LaMP_2", tmp_path) == ["old.jsonl", "young.jsonl"]
+
+
+def test_a_file_that_nobody_can_read_hides_no_other(tmp_path):
+    write(tmp_path / "requests/good.jsonl", "LaMP-2")
+    (tmp_path / "requests/bad.jsonl").symlink_to("/proc/self/mem")  # its first byte cannot be read, by root neither
+    (tmp_path / "requests/deep.jsonl").write_text("[" * 100_000)
+    assert names("LaMP_2", tmp_path) == ["bad.jsonl", "good.jsonl"]
 
 
 def test_what_is_scored_waits_no_more_under_any_name(own_project):

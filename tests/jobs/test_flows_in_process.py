@@ -1,0 +1,83 @@
+"""Flows called in this process, on a temporary Prefect server: what a bad file, or no remote, may not stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+from flows import ingest as ingest_flow
+from flows.batch_score import batch_score_task
+from flows.nightly import push_versions
+from flows.runs import FlowFailed
+from hydra_ml.errors import VersionsError
+from hydra_ml.io.params_file import set_params
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def written(path: Path, *rows: dict[str, Any], age_s: float = 60.0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    os.utime(path, (time.time() - age_s,) * 2)
+    return path
+
+
+def without_remote(root: Path) -> None:
+    config = root / ".dvc/config"
+    config.write_text(config.read_text().replace("../.dvc-remote", "../dvc.yaml/nowhere"))
+
+
+def test_settled_drops_of_any_name_are_taken_and_told_though_the_remote_is_out_of_reach(
+    server: None, versioned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(versioned)
+    set_params(Path("params.yaml"), {"ingest.settle_s": 30.0})
+    without_remote(versioned)
+    movie = {"task": "LaMP_2", "user_id": "ann", "date": "2020-01-01", "description": "A film", "tag": "comedy"}
+    taken = written(versioned / "data/incoming/a{b}{0}.jsonl", movie)
+    young = written(versioned / "data/incoming/young.jsonl", movie, age_s=10)
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(ingest_flow, "emit_event", lambda *_, payload, **__: told.append(payload))
+    monkeypatch.setattr(ingest_flow, "publish", ingest_flow.publish.with_options(retries=0))
+    with pytest.raises(VersionsError, match="dvc push failed"):
+        ingest_flow.ingest()
+    assert (taken.exists(), young.exists()) == (False, True)
+    assert told == [{"task": "LaMP_2"}]
+
+
+def test_a_bad_request_file_does_not_stop_the_others(server: None, own_project: Any) -> None:
+    folder = own_project.data / "requests/LaMP_2"
+    asked = {"request_id": "r", "user_id": "nobody", "task": "LaMP-2", "input": own_project.task.templated("A film.")}
+    written(folder / "a.jsonl")
+    written(folder / "b.parquet").write_text("PAR1")
+    os.utime(folder / "b.parquet", (time.time() - 60,) * 2)
+    written(folder / "c.jsonl", asked)
+    written(folder / "young.jsonl", {**asked, "request_id": "s"}, age_s=0)
+    with pytest.raises(FlowFailed, match=r"2 of 3 request files .*: a.jsonl \(DataError\), b.parquet \(DataError\)"):
+        batch_score_task("LaMP_2", "now")
+    assert [path.name[:2] for path in (own_project.data / "predictions/LaMP_2").glob("*.parquet")] == ["c-"]
+
+
+def test_nightly_pushes_if_params_say_so(versioned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(versioned)
+    without_remote(versioned)
+    (versioned / "data/raw/LaMP_2").mkdir(parents=True)
+    (versioned / "data/raw/LaMP_2/file").write_text("something to push")
+    from hydra_ml.io.versions import track
+
+    track([Path("data/raw/LaMP_2")])
+    with pytest.raises(VersionsError, match="dvc push failed"):
+        push_versions.fn()
+    set_params(Path("params.yaml"), {"nightly.push": False})
+    push_versions.fn()
