@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hydra_ml.errors import ParamsError
 
 Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -40,8 +41,15 @@ class LLM(Section):
     timeout_s: Annotated[float, Field(gt=0)] = 60.0  # one attempt
     max_attempts: Annotated[int, Field(gt=0, le=20)] = 5  # per request, first one included
     max_wait_s: Annotated[float, Field(gt=0)] = 30.0  # longest pause between attempts, Retry-After included
-    max_calls: Positive | None = None  # budget of one stage; null: none
-    max_tokens: Positive | None = None  # budget of one stage, prompt and answer together; null: none
+    max_calls: Count | None = None  # budget of one stage or job; 0: answers from the cache only; null: no limit
+    max_tokens: Count | None = None  # the same in tokens, prompt and answer together
+
+    def share(self, before: int, upto: int, total: int) -> LLM:
+        """These settings with the part of the budget that falls on positions before..upto of total; shares of parts
+        that make up the whole add up to the budget. A part of little weight may get nothing."""
+        limits = {"max_calls": self.max_calls, "max_tokens": self.max_tokens}
+        shares = {name: limit and limit * upto // total - limit * before // total for name, limit in limits.items()}
+        return self.model_copy(update=shares)
 
 
 class Prepare(Section):

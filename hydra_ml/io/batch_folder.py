@@ -149,6 +149,14 @@ def begun_batch(home: Path, content: str, release: str) -> BatchFolder | None:
     return BatchFolder(max(begun, key=lambda path: path.stat().st_mtime).parent) if begun else None
 
 
+def clear_finished(home: Path) -> None:
+    """Remove texts that finished batches below `home` still hold, because a kill came before they were cleared."""
+    for path in home.glob("*/requests-*"):
+        batch = BatchFolder(path.parent)
+        if batch.is_finished:
+            batch.clear()
+
+
 def content_of(path: Path) -> str:
     """32 hex digits over a file's bytes. Raises DataError if it cannot be read."""
     try:

@@ -26,7 +26,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from hydra_ml.errors import BudgetExceeded
-from hydra_ml.io.batch_folder import BatchFolder, begun_batch, content_of
+from hydra_ml.io.batch_folder import BatchFolder, begun_batch, clear_finished, content_of
 from hydra_ml.io.registry import Registry
 from hydra_ml.io.releases import OpenRelease, open_release
 from hydra_ml.io.requests import read_requests, stored_records
@@ -62,12 +62,8 @@ class BatchPlan:
     def share(self, shard: int) -> LLM:
         """How the shard may call the LLM: the budget is split over the unfinished shards by their requests, so that
         shards that know nothing of each other keep to it together."""
-        llm = LLM(**self.llm)
         sizes = [self.shard_sizes[i] if i in self.unfinished else 0 for i in range(self.n_shards)]
-        before, upto, total = sum(sizes[:shard]), sum(sizes[: shard + 1]), max(1, sum(sizes))
-        limits = {"max_calls": llm.max_calls, "max_tokens": llm.max_tokens}
-        shares = {name: limit and limit * upto // total - limit * before // total for name, limit in limits.items()}
-        return llm.model_copy(update=shares)
+        return LLM(**self.llm).share(sum(sizes[:shard]), sum(sizes[: shard + 1]), max(1, sum(sizes)))
 
 
 @dataclass(frozen=True)
@@ -124,6 +120,7 @@ def plan_batch(
     home = data / "predictions" / task.folder
     home.mkdir(parents=True, exist_ok=True)
     digest = content_of(requests)
+    clear_finished(home)
     with FileLock(home / ".plan.lock"):
         version = "" if which == "champion" else registry.release(task, which)[0]
         folder = begun_batch(home, digest, version)

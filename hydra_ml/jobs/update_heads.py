@@ -24,14 +24,13 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from ruamel.yaml import YAML
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.head_bank import HeadBank, save_heads, update_bank
 from hydra_ml.io.history_store import changed_users, drop_names
 from hydra_ml.io.registry import Registry
 from hydra_ml.io.releases import release_params
-from hydra_ml.io.tables import atomic_path, file_digest, load_json, load_table, save_json, save_table
+from hydra_ml.io.tables import file_digest, load_json, load_table, save_json, save_table
 from hydra_ml.io.tracking import log_file, log_metrics, start_run
 from hydra_ml.io.versions import git_commit
 from hydra_ml.jobs.update_report import (
@@ -123,8 +122,6 @@ def _shards(users: Sequence[str], size: int) -> list[list[str]]:
 def _write_plan(workspace: Path, about: Mapping[str, Any], users: Sequence[str], size: int) -> None:
     if (workspace / "plan.json").is_file():
         return
-    with atomic_path(workspace / "params.yaml") as partial, partial.open("w", encoding="utf-8") as file:
-        YAML().dump(about["params"], file)
     save_json({**about, "shards": _shards(users, size)}, workspace / "plan.json")
 
 
@@ -156,7 +153,7 @@ def update_shard(plan: UpdatePlan, shard: int) -> ShardReport:
 def _refit_shard(plan: UpdatePlan, shard: int, folder: Path) -> ShardReport:
     started = time.monotonic()
     task, document = get_task(plan.task), load_json(Path(plan.workspace) / "plan.json")
-    params, users = parse_params(document["params"], "plan.json"), document["shards"][shard]
+    params, users = _shard_params(document, shard), document["shards"][shard]
     data, scratch = Path(plan.data), folder / "scratch"
     learned = frozenset(document["learned"])
     sources = Sources(data / "prepare" / task.folder, data / "history" / task.folder, learned)
@@ -168,7 +165,8 @@ def _refit_shard(plan: UpdatePlan, shard: int, folder: Path) -> ShardReport:
             component = stage.name.removeprefix("train_")
             frozen = ["--frozen", str(folder / "frozen" / component)] if stage.name in _trainers() else []
             caches = {True: Path(plan.cache), False: scratch / "cache"}
-            place = Path(plan.workspace) / "params.yaml"
+            place = scratch / "params.yaml"
+            save_json(params.model_dump(by_alias=True), place)  # JSON is YAML
             stages[stage.name] = run_stage(stage, data=scratch, params=place, caches=caches, extra=frozen)
     for component in COMPONENTS if some else ():
         (scratch / f"train_{component}" / task.folder).replace(folder / component)
@@ -183,6 +181,14 @@ def _refit_shard(plan: UpdatePlan, shard: int, folder: Path) -> ShardReport:
         stages=stages,
         left_out=dict(sorted(left_out.items())),
     )
+
+
+def _shard_params(document: Mapping[str, Any], shard: int) -> Params:
+    """The plan's settings with the shard's part of the LLM's budget, by its users: shards that know nothing of each
+    other keep to it together, stage by stage."""
+    params = parse_params(document["params"], "plan.json")
+    sizes = [len(users) for users in document["shards"]]
+    return params.model_copy(update={"llm": params.llm.share(sum(sizes[:shard]), sum(sizes[: shard + 1]), sum(sizes))})
 
 
 def _write_frozen(plan: UpdatePlan, task: Task, users: Sequence[str], folder: Path) -> None:

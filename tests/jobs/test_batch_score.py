@@ -335,3 +335,16 @@ def test_only_dead_letters_make_an_empty_table(own_project):
     report = run(own_project, write(own_project.root / "junk.jsonl", ["{", "}"]))
     assert (report.scored, report.dead_letters, report.shards) == (0, 2, 0)
     assert load_predictions(Path(report.predictions)).empty
+
+
+def test_texts_of_a_batch_killed_before_it_was_cleared_go_with_the_next(own_project, tmp_path):
+    first, second = (write(tmp_path / f"{i}.jsonl", stored_requests(own_project, 4, seed=i)) for i in (1, 2))
+    folder = Path(plan(own_project, first).folder)
+    kept = {path: path.read_bytes() for path in folder.glob("requests-*")}
+    assert kept
+    run(own_project, first)
+    assert not any(path.exists() for path in kept)
+    for path, content in kept.items():  # as a kill between report and clearing would have left it
+        path.write_bytes(content)
+    plan(own_project, second)
+    assert not any(path.exists() for path in kept)

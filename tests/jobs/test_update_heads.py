@@ -28,9 +28,9 @@ from hydra_ml.io.registry import Registry
 from hydra_ml.io.tables import load_json, load_table, save_json
 from hydra_ml.jobs import update_heads
 from hydra_ml.jobs.nightly import register_chain
-from hydra_ml.jobs.update_heads import _tidy, finish_update, plan_update, update_shard
+from hydra_ml.jobs.update_heads import _shard_params, _tidy, finish_update, plan_update, update_shard
 from hydra_ml.jobs.update_report import UpdatePlan, UpdateReport
-from hydra_ml.params import Params
+from hydra_ml.params import LLM, Params
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.release import PARTS
 from hydra_ml.tasks import get_task
@@ -264,10 +264,15 @@ def test_the_new_head_prefers_the_new_taste(updated):
 
 def test_texts_do_not_outlive_the_work(updated):
     left = {path.name for path in Path(updated.plan.workspace).iterdir()}
-    assert left == {"plan.json", "params.yaml", "done.json"}
+    assert left == {"plan.json", "done.json"}
     texts = load_table(updated.data / "history/LaMP_2" / f"{updated.plan.drops[0]}.parquet")["text"]
     written = "".join(path.read_text("utf-8") for path in Path(updated.plan.workspace).iterdir())
     assert not any(text in written for text in texts)
+
+
+def test_shards_share_the_budget():
+    document = {"params": Params(llm=LLM(max_calls=10)).model_dump(by_alias=True), "shards": [["a"], ["b", "c"], ["d"]]}
+    assert [_shard_params(document, shard).llm.max_calls for shard in range(3)] == [2, 5, 3]
 
 
 def test_a_finished_update_is_told_again_and_nothing_is_done(updated):
@@ -329,9 +334,7 @@ def test_the_next_update_learns_the_next_drop_alone_though_killed_at_the_last(up
         with pytest.raises(KeyboardInterrupt):
             finish_update(plan, reports, "killed")
     report = finish_update(plan, reports, "again")
-    assert (
-        len(updated.registry.versions(TASK, "release")) == n_versions + 1
-    )  # the killed one is taken up
+    assert len(updated.registry.versions(TASK, "release")) == n_versions + 1  # the killed one is taken up
     _, release = updated.registry.release(TASK, report.release)
     assert release.history == tuple(sorted([*updated.report.drops, name]))
     before, after = updated.bank(first, "adapter"), updated.bank(report.release, "adapter")
