@@ -67,6 +67,11 @@ def draw(user_ids: Iterable[str], count: int | None, *, seed: int, purpose: str)
     return sorted(set(user_ids), key=lambda user_id: seeded_number(seed, purpose, user_id))[:count]
 
 
+def draw_order(query_id: str, seed: int) -> str:
+    """A query's luck where `training_rows.draw_per_user` draws a few of a user's: the lowest are drawn."""
+    return content_digest(f"{seed} {query_id}")
+
+
 def choose_cohorts(
     train_users: Collection[str], evaluate_users: Collection[str], params: Prepare, *, dated: bool, seed: int
 ) -> Cohorts:

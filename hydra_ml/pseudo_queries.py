@@ -9,8 +9,9 @@ Legend: R records of one user.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from hydra_ml.history import (
     Cohorts,
     History,
     Question,
+    draw_order,
     evaluated_content,
     held_out,
     pool_history,
@@ -104,11 +106,13 @@ class Preparation:
             dropped=self.dropped,
             references=self.references,
             seed=self.params.seed,
+            limit=queries_used(self.params),
         )
         if self.cohorts.of(user_id) == "known":
-            fresh = self._training_questions(train, evaluate, pseudo)
-            asked = self._question_rows(user_id, fresh, history, allowed=~out, role="train")
-            pseudo += [row for row in asked if row.profile]
+            asked = asked_texts(self.task, pseudo, history.records, ~out, limit=queries_used(self.params))
+            fresh = self._training_questions(train, evaluate, asked)
+            rows_asked = self._question_rows(user_id, fresh, history, allowed=~out, role="train")
+            pseudo += [row for row in rows_asked if row.profile]
         return PreparedUser(history.records, out, rows + pseudo)
 
     def _learnable(self, arrived: Sequence[Record], evaluate: Sequence[Question]) -> list[Record]:
@@ -146,10 +150,9 @@ class Preparation:
         return rows
 
     def _training_questions(
-        self, train: Sequence[Question], evaluate: Sequence[Question], pseudo: Sequence[PreparedQuery]
+        self, train: Sequence[Question], evaluate: Sequence[Question], asked: Collection[str]
     ) -> list[Question]:
-        """The user's train questions that no evaluated question repeats or precedes, and no pseudo-query asks."""
-        asked = {normalized(row.query.text) for row in pseudo}
+        """The user's train questions that no evaluated question repeats or precedes, and that are not `asked` yet."""
         kept = []
         for question in train:
             text = normalized(self.task.query_text(question.input))
@@ -165,6 +168,11 @@ class Preparation:
         return kept
 
 
+def queries_used(params: Params) -> int:
+    """How many training queries of a user the later stages draw at most: no more need be made."""
+    return max(params.annotate.queries_per_user, params.generate.queries_per_user)
+
+
 def pseudo_queries(
     task: Task,
     records: Sequence[Record],
@@ -175,42 +183,81 @@ def pseudo_queries(
     dropped: Counter[str],
     references: References | None = None,
     seed: int = 0,
+    limit: int | None = None,
+    first: Collection[str] = (),
 ) -> list[PreparedQuery]:
     """One training row per usable record of one user: what the record asks, answered as the user did.
 
     Each sees the user's other usable records (bool [R]) that ask something else and, if dated, are strictly earlier;
-    a record that would see none gives no row and is counted in `dropped`. `references` and `seed` serve LaMP-1 alone.
+    a record that would see none gives no row and is counted in `dropped`. With a `limit` only those rows are made that
+    `draw_per_user` would draw, records with an id in `first` before others: the cost then grows with R, not with its
+    square. `references` serve LaMP-1 alone.
     """
-    ids = np.array([record.record_id for record in records], dtype=object)
-    visible = visible_to_each(task, records, usable, dated=dated)
+    order = np.flatnonzero(usable)
+    if limit is not None:
+        luck = [(records[i].record_id not in first, draw_order(_query_id(records[i]), seed)) for i in order.tolist()]
+        order = order[sorted(range(len(order)), key=luck.__getitem__)]
     pairs = ReferencePairs(task, records, references or References(), seed) if isinstance(task, CitationTask) else None
-    rows = []
-    for i in np.flatnonzero(usable).tolist():
-        record, seen = records[i], visible[i]
-        input, gold = record.input, record.answer
-        if pairs is not None:
-            pair = pairs.question(i, seen)
-            if pair is None:
-                dropped["records without a right or a wrong reference"] += 1
-                continue
-            input, gold, right = pair
-            seen = seen & pairs.other_titles(right)
-        if not seen.any():
-            dropped["records with nothing to see as a pseudo-query"] += 1
-            continue
-        query_id = f"{record.user_id}/{record.record_id}"
-        query = Query(query_id, record.user_id, input, task.query_text(input), gold, record.date)
-        rows.append(PreparedQuery(query, "train", cohort, record.record_id, ids[seen].tolist()))
-    return rows
+    ids = np.array([record.record_id for record in records], dtype=object)
+
+    def rows() -> Iterator[tuple[int, PreparedQuery]]:
+        at_once = max(1, len(order) if limit is None else limit)  # most often all that are wanted
+        for start in range(0, len(order), at_once):
+            some = order[start : start + at_once]
+            for i, seen in zip(some.tolist(), visible_to(task, records, usable, some, dated=dated), strict=True):
+                asked = _question_of(records[i], seen) if pairs is None else _pair_question(pairs, i, seen)
+                if asked is None:
+                    dropped["records without a right or a wrong reference"] += 1
+                elif not asked[2].any():
+                    dropped["records with nothing to see as a pseudo-query"] += 1
+                else:
+                    yield i, _pseudo_query(task, records[i], *asked[:2], cohort, ids[asked[2]].tolist())
+
+    made = dict(islice(rows(), limit))
+    return [made[i] for i in sorted(made)]
 
 
-def visible_to_each(task: Task, records: Sequence[Record], usable: np.ndarray, *, dated: bool) -> np.ndarray:
-    """bool [R, R]: row i marks the records that record i, as a pseudo-query, may see; never itself or an equal text."""
-    asks = np.array([record_asks(task, record) for record in records], dtype=object)
-    visible = usable[None, :] & (asks[:, None] != asks[None, :])
+def _question_of(record: Record, seen: np.ndarray) -> tuple[str, str, np.ndarray]:
+    """Input, gold, and what of `seen` [R] the query may see."""
+    return record.input, record.answer, seen
+
+
+def _pair_question(pairs: ReferencePairs, i: int, seen: np.ndarray) -> tuple[str, str, np.ndarray] | None:
+    """The same for LaMP-1, the right reference hidden; None if either reference cannot be had."""
+    pair = pairs.question(i, seen)
+    return None if pair is None else (*pair[:2], seen & pairs.other_titles(pair[2]))
+
+
+def _pseudo_query(
+    task: Task, record: Record, input: str, gold: str, cohort: Cohort, profile: list[str]
+) -> PreparedQuery:
+    query = Query(_query_id(record), record.user_id, input, task.query_text(input), gold, record.date)
+    return PreparedQuery(query, "train", cohort, record.record_id, profile)
+
+
+def asked_texts(
+    task: Task, rows: Sequence[PreparedQuery], records: Sequence[Record], usable: np.ndarray, *, limit: int
+) -> set[str]:
+    """What the pseudo-queries of a user ask, normalized; of usable records that the limit left out, too."""
+    texts = {normalized(row.query.text) for row in rows}
+    return (
+        texts if len(rows) < limit else texts | {record_asks(task, records[i]) for i in np.flatnonzero(usable).tolist()}
+    )
+
+
+def _query_id(record: Record) -> str:
+    return f"{record.user_id}/{record.record_id}"
+
+
+def visible_to(
+    task: Task, records: Sequence[Record], usable: np.ndarray, some: np.ndarray, *, dated: bool
+) -> np.ndarray:
+    """bool [S, R]: what each of S records (positions), as a pseudo-query, may see; never itself or an equal text."""
+    asks = np.unique(np.array([record_asks(task, record) for record in records], dtype=object), return_inverse=True)[1]
+    visible = usable[None, :] & (asks[some, None] != asks[None, :])
     if dated:
         dates, day = np.unique(np.array([record.date for record in records], dtype=str), return_inverse=True)
-        shorter = np.strings.startswith(dates[:, None], dates[None, :])
-        earlier = (dates[None, :] < dates[:, None]) & ~shorter  # [i, j]: strictly_earlier(date j, date i)
-        visible &= earlier[day][:, day]
+        own = dates[day[some]][:, None]  # [S, 1]
+        earlier = (dates[None, :] < own) & ~np.strings.startswith(own, dates[None, :])  # [S, D] as strictly_earlier
+        visible &= earlier[:, day]  # [S, D] -> [S, R]
     return np.asarray(visible)

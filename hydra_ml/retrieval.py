@@ -4,18 +4,18 @@ Every ranker takes the user's records oldest first, the queries, and a mask [Q, 
 a record outside its query's mask changes nothing, not even a word's weight. `rank_user` does so for tables, in training
 and in serving alike. Knows nothing of files or tasks.
 
-Legend: Q queries, R records, V words of the user's vocabulary, P postings.
+Legend: Q queries, R records, V words of the user's vocabulary, P postings (word and record), T words of one query.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from hydra_ml.params import Params
 from hydra_ml.records import content_digest
@@ -24,7 +24,6 @@ Encode = Callable[[Sequence[str]], np.ndarray]  # texts -> float32 [N, D], rows 
 
 # rank_bm25 0.2.2's BM25Okapi defaults, which LaMP's retrieval uses.
 K1, B, EPSILON = 1.5, 0.75, 0.25
-_QUERIES_AT_ONCE = 128  # bounds the [Q, V] and posting arrays of users with thousands of records
 
 
 class Ranking(NamedTuple):
@@ -65,10 +64,15 @@ def top_records(scores: np.ndarray, visible: np.ndarray, n: int) -> Ranking:
 
     Scores are compared as float32, and equal ones go to the newer record (the later position): a total order.
     """
-    kept = np.where(visible, scores, -np.inf).astype(np.float32)  # [Q, R]
+    kept = np.where(visible, scores, -np.inf).astype(np.float32) + np.float32(0)  # [Q, R]; -0 becomes 0, its equal
     n_records = kept.shape[1]
-    # A stable sort of the reversed columns leaves the later of two equals in front.
-    order = n_records - 1 - np.argsort(-kept[:, ::-1], axis=1, kind="stable")[:, :n]  # [Q, n]
+    first = n_records - min(n, n_records)
+    # Score above, position below in one whole number: no two are equal, and only the best need sorting.
+    bits = kept.view(np.int32).astype(np.int64)
+    rising = np.where(bits < 0, np.iinfo(np.int32).min - bits, bits)  # of a negative float, more bits mean less
+    place = (rising << 32) + np.arange(n_records)  # [Q, R]
+    best = np.partition(place, first - 1, axis=1)[:, first:] if first else place  # [Q, n]
+    order = np.sort(best, axis=1)[:, ::-1] & 0xFFFFFFFF
     filled = np.arange(order.shape[1]) < visible.sum(axis=1)[:, None]  # [Q, n]
     query_idx, rank = np.nonzero(filled)
     record_idx = order[query_idx, rank]
@@ -139,78 +143,79 @@ class Bm25Index:
 
     def __init__(self, texts: Sequence[str]) -> None:
         """Words are what white space separates; case counts, as in LaMP's retrieval."""
-        self.word_idx: dict[str, int] = {}
-        rows: list[int] = []
-        columns: list[int] = []
-        counts: list[int] = []
-        for row, text in enumerate(texts):
-            for word, count in Counter(text.split()).items():
-                rows.append(row)
-                columns.append(self.word_idx.setdefault(word, len(self.word_idx)))
-                counts.append(count)
-        shape = (len(texts), len(self.word_idx))
-        counted = sparse.csc_array((np.array(counts, dtype=np.float64), (rows, columns)), shape=shape)
-        self.start = counted.indptr  # [V + 1] postings of word v: start[v] to start[v + 1]
-        self.posting_record = counted.indices  # [P]
-        self.posting_count = counted.data  # [P]
-        self.n_words: np.ndarray = np.asarray(counted.sum(axis=1)).reshape(-1)  # [R] record lengths
-        self.has_word = (counted > 0).astype(np.float64).T.tocsr()  # [V, R]
+        numbered: defaultdict[str, int] = defaultdict(count().__next__)  # a word not met before gets the next number
+        words: list[int] = []
+        lengths: list[int] = []
+        for text in texts:
+            split = text.split()
+            words.extend(map(numbered.__getitem__, split))
+            lengths.append(len(split))
+        self.word_idx = dict(numbered)
+        self.n_words = np.array(lengths, dtype=np.float64)  # [R] record lengths
+        record = np.repeat(np.arange(len(texts)), lengths)  # [N] of every word as it stands in the texts
+        # One number per (word, record), so that one sort counts the occurrences and orders the postings by both.
+        posting, occurrences = np.unique(np.array(words, dtype=np.int64) * len(texts) + record, return_counts=True)
+        word, self.posting_record = np.divmod(posting, max(len(texts), 1))  # [P] each
+        self.posting_count = occurrences.astype(np.float64)  # [P]
+        self.n_holders = np.bincount(word, minlength=len(numbered))  # [V] records that have the word, one at least
+        self.start = np.cumsum(self.n_holders) - self.n_holders  # [V] where a word's postings begin
 
     def scores(self, queries: Sequence[str], visible: np.ndarray) -> np.ndarray:
         """float64 [Q, R]: what BM25Okapi, built on exactly a query's visible records, gives them; 0 for the others.
 
-        queries: texts; visible: bool [Q, R]. Sums are taken in another order than rank_bm25's: equal to about 1e-12.
+        queries: texts; visible: bool [Q, R]. A query's scores do not depend on the queries beside it, to the bit. Sums
+        are taken in another order than rank_bm25's: equal to about 1e-12.
         Source: rank_bm25 0.2.2 (ATIRE BM25; words in over half of the records weigh epsilon times the mean idf).
         """
         scores = np.zeros(visible.shape)
-        for first in range(0, len(queries), _QUERIES_AT_ONCE):
-            some = slice(first, first + _QUERIES_AT_ONCE)
-            scores[some] = self._scores(queries[some], visible[some])
+        alike: dict[bytes, list[int]] = {}  # in serving all of a user's queries see the same: word weights once
+        for i, seen in enumerate(visible):
+            if seen.any():
+                alike.setdefault(seen.tobytes(), []).append(i)
+        for members in alike.values():
+            seen = visible[members[0]]
+            idf, holders = self._idf(seen)
+            mean_length = max(self.n_words @ seen, 1.0) / seen.sum()
+            damping = K1 * (1 - B + B * self.n_words / mean_length)  # [R]
+            shared = self._saturated(slice(None), damping) if len(members) > 1 else None  # [P]
+            for i in members:
+                words, times = self._query_words(queries[i])
+                posting, n_postings = self._postings(words)
+                weight = self._saturated(posting, damping) if shared is None else shared[posting]  # [T']
+                weight *= np.repeat(times * idf[holders[words]], n_postings)
+                scores[i] = np.bincount(self.posting_record[posting], weights=weight, minlength=len(seen)) * seen
         return scores
 
-    def _scores(self, queries: Sequence[str], visible: np.ndarray) -> np.ndarray:
-        query_idx, word_idx, times = self._query_words(queries)  # each [T], one row per distinct word of a query
-        idf = self._idf(visible)[query_idx, word_idx] * times  # [T]
-        # Every (query, word) row becomes one row per posting of that word, [T'].
-        n_postings = np.diff(self.start)[word_idx]
-        term = np.repeat(np.arange(len(word_idx)), n_postings)
-        posting = np.arange(len(term)) - np.repeat(np.cumsum(n_postings) - n_postings, n_postings)
-        posting += self.start[word_idx][term]
-        seen = visible[query_idx[term], self.posting_record[posting]]
-        term, posting = term[seen], posting[seen]
-        query, record, count = query_idx[term], self.posting_record[posting], self.posting_count[posting]
-        # A visible posting means a visible word, so the mean length is above zero wherever it is used.
-        mean_length = (visible @ self.n_words) / np.maximum(visible.sum(axis=1), 1)  # [Q]
-        relative_length = self.n_words[record] / mean_length[query]
-        weight = idf[term] * count * (K1 + 1) / (count + K1 * (1 - B + B * relative_length))
-        n_queries, n_records = visible.shape
-        flat = np.bincount(query * n_records + record, weights=weight, minlength=n_queries * n_records)
-        return flat.reshape(n_queries, n_records)  # [Q * R] -> [Q, R]
+    def _postings(self, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions [T'] of all postings of the words [T], word after word, and how many each word has."""
+        n_postings = self.n_holders[words]  # [T]
+        gap = self.start[words] - np.cumsum(n_postings) + n_postings  # from where a word stands in T' to where in P
+        return np.arange(n_postings.sum()) + np.repeat(gap, n_postings), n_postings
 
-    def _query_words(self, queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Query row, vocabulary column and number of occurrences of each query's words that some record has."""
-        known = [
-            (row, self.word_idx[word], times)
-            for row, text in enumerate(queries)
-            for word, times in Counter(text.split()).items()
-            if word in self.word_idx
-        ]
-        query_idx, word_idx, times = np.array(known, dtype=np.int64).reshape(-1, 3).T  # [T, 3] -> three of [T]
-        return query_idx, word_idx, times
+    def _saturated(self, posting: np.ndarray | slice, damping: np.ndarray) -> np.ndarray:
+        """What the number of a word's occurrences in a record counts for, at the postings given."""
+        occurrences = self.posting_count[posting]
+        counted: np.ndarray = occurrences * (K1 + 1) / (occurrences + damping[self.posting_record[posting]])
+        return counted
 
-    def _idf(self, visible: np.ndarray) -> np.ndarray:
-        """float64 [Q, V]: a word's weight for a query, 0 where no visible record has it."""
-        n_visible = visible.sum(axis=1)  # [Q]
-        holders = (self.has_word @ visible.T.astype(np.float64)).T.astype(np.int64)  # [Q, V] visible records with it
-        n_queries, n_records = visible.shape
-        # idf depends on (visible, holding) counts alone: a small table instead of a logarithm per word.
-        holding = np.arange(n_records + 1)
-        among = n_visible[:, None] - holding + 0.5  # [Q, R + 1]
-        table = np.log(np.maximum(among, 0.5)) - np.log(holding + 0.5)
-        table[:, 0] = 0.0
-        offset = (np.arange(n_queries) * (n_records + 1))[:, None]
-        spread = np.bincount((holders + offset).ravel(), minlength=n_queries * (n_records + 1))
-        n_words = spread.reshape(n_queries, n_records + 1)[:, 1:]  # [Q, R] how many words have 1, 2, ... holders
-        mean_idf = (n_words * table[:, 1:]).sum(axis=1) / np.maximum(n_words.sum(axis=1), 1)  # [Q]
-        floored = np.where(table < 0, EPSILON * mean_idf[:, None], table)
-        return np.take_along_axis(floored, holders, axis=1)
+    def _query_words(self, query: str) -> tuple[np.ndarray, np.ndarray]:
+        """Vocabulary column and number of occurrences [T] of a query's words that some record has."""
+        known = Counter(map(self.word_idx.get, query.split()))
+        known.pop(None, None)
+        return np.array(list(known), dtype=np.int64), np.array(list(known.values()), dtype=np.float64)
+
+    def _idf(self, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A word's weight by the number of seen records that have it (0 for none), and that number for every word [V].
+
+        seen: bool [R]. idf depends on the number alone: a small table instead of a logarithm per word.
+        """
+        n_seen = int(seen.sum())
+        holders = self.n_holders
+        if n_seen < len(seen) and len(holders):
+            holders = np.add.reduceat(seen[self.posting_record], self.start, dtype=np.int64)
+        holding = np.arange(n_seen + 1)
+        table = np.log(n_seen - holding + 0.5) - np.log(holding + 0.5)
+        table[0] = 0.0
+        n_words = np.bincount(holders, minlength=n_seen + 1)  # how many words have 0, 1, 2, ... holders
+        mean_idf = (n_words * table).sum() / max(n_words[1:].sum(), 1)
+        return np.where(table < 0, EPSILON * mean_idf, table), holders

@@ -8,7 +8,7 @@ Knows neither files nor the registry, nor who answers the prompts.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -87,6 +87,7 @@ def score_requests(
     queries = requests[list(REQUEST_COLUMNS)].rename(columns={"request_id": "query_id"})
     queries = queries.assign(text=[task.query_text(input) for input in queries["input"]], role="evaluate")
     # All that the steps below read of these, encoded in one go.
+    models = replace(models, encode=remembering(models.encode))
     models.encode([*queries["text"], *(task.query_text(input) for input in records["input"])])
 
     prompts = prompt_rows(queries, records, models, params)
@@ -113,6 +114,20 @@ def score_requests(
     costs = _costs(asked["query_id"].tolist(), asks, replies, params.llm.model)
     table = table.join([_choices(rows, answers), costs, _errors(answers.assign(failed=failed))])
     return _finished(table)
+
+
+def remembering(encode: Encode) -> Encode:
+    """The same vectors, each text asked of `encode` once. Never emptied: for the texts of one call."""
+    known: dict[str, np.ndarray] = {}
+
+    def encode_once(texts: Sequence[str]) -> np.ndarray:
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing or not len(texts):
+            fresh = encode(missing)
+            known.update(zip(missing, fresh, strict=True))
+        return np.stack([known[text] for text in texts]) if len(texts) else fresh
+
+    return encode_once
 
 
 def give_profiles(

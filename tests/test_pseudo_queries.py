@@ -10,10 +10,12 @@ import pytest
 
 from hydra_ml.history import Cohorts, read_record
 from hydra_ml.io.lamp_files import Question
-from hydra_ml.params import Params, Prepare
+from hydra_ml.params import Annotate, Generate, Params, Prepare
 from hydra_ml.pseudo_queries import Asked, Preparation, PreparedQuery, PreparedUser, pseudo_queries
 from hydra_ml.records import Record, normalized
+from hydra_ml.stages.prepare import query_table
 from hydra_ml.tasks import get_task
+from hydra_ml.training_rows import draw_per_user
 
 MOVIES = get_task("LaMP_2")
 CITATIONS = get_task("LaMP_1")
@@ -233,3 +235,42 @@ def test_citation_pseudo_queries_hide_the_right_reference() -> None:
         assert len(visible) == 2
         assert normalized(row.query.text) == normalized(CITATIONS.query_text(row.query.input))
     assert CITATIONS.answer_text(rows[0].query.gold or "", rows[0].query.input) == "Deep parsing of trees"
+
+
+@pytest.mark.parametrize("first", [frozenset(), frozenset({2, 5})])
+def test_a_limit_leaves_the_queries_that_a_draw_would_take(first: frozenset[int]) -> None:
+    known = records(*(movie(f"film {i}", i + 1) for i in range(20)))
+    usable = np.ones(20, dtype=bool)
+    new = {known[i].record_id for i in first}
+
+    def made(limit: int | None) -> list[PreparedQuery]:
+        return pseudo_queries(
+            MOVIES, known, usable, dated=True, cohort="new", dropped=Counter(), seed=3, limit=limit, first=new
+        )
+
+    table = query_table([PreparedUser(known, ~usable, made(None))])
+    drawn = draw_per_user(table, 6, 3, first=table["source_record_id"].isin(new).to_numpy())
+    assert {row.query.query_id for row in made(6)} == set(drawn["query_id"])
+    assert [row for row in made(None) if row.query.query_id in set(drawn["query_id"])] == made(
+        6
+    )
+    assert made(100) == made(None)
+
+
+def test_a_limit_is_filled_from_records_that_see_something() -> None:
+    known = records(*(movie(f"film {i}", 1) for i in range(5)), movie("late", 2), movie("later", 3))
+    rows = pseudo_queries(MOVIES, known, ALL[:7], dated=True, cohort="new", dropped=Counter(), limit=2)
+    assert {row.query.text for row in rows} == {"late", "later"}
+    assert pseudo_queries(MOVIES, [], ALL[:0], dated=True, cohort="new", dropped=Counter(), limit=2) == []
+
+
+def test_no_train_question_asks_what_a_record_beyond_the_limit_asks() -> None:
+    films = [movie(f"film {i}", i + 1) for i in range(28)]
+    settings = Params(annotate=Annotate(queries_per_user=1), generate=Generate(queries_per_user=2))
+    train = {"ann": [ask("t1", "film 20", *films[:5], day=29), ask("t2", "unseen", *films, day=29)]}
+    golds = {"t1": "comedy", "t2": "comedy"}
+    asked = Asked(True, train, {}, golds)
+    preparation = Preparation(MOVIES, asked, Cohorts(frozenset({"ann"}), frozenset()), settings)
+    rows = preparation.user("ann").rows
+    assert [row.query.query_id for row in rows if not row.source_record_id] == ["t2"]
+    assert len(rows) == 3

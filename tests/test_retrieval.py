@@ -52,6 +52,25 @@ def test_bm25_equals_rank_bm25_on_random_text(seed: int) -> None:
     check_against_reference(texts, queries, rng.random((200, 30)) < rng.random((200, 1)))
 
 
+def test_queries_with_equal_and_with_own_masks_side_by_side_equal_rank_bm25() -> None:
+    everything, half = np.ones(len(PROSE), dtype=bool), np.arange(len(PROSE)) < 4
+    visible = np.array([everything, half, everything, ~half, half, np.zeros(len(PROSE), dtype=bool), everything])
+    check_against_reference(PROSE, PROSE, visible)
+
+
+def test_a_query_is_scored_to_the_bit_as_it_would_be_alone() -> None:
+    rng = np.random.default_rng(0)
+    words = [f"w{i}" for i in range(200)]
+    texts = [" ".join(rng.choice(words, 50)) for _ in range(40)]
+    queries = [" ".join(rng.choice(words, 20)) for _ in range(30)]
+    visible = rng.random((30, 40)) < 0.7
+    visible[::2] = True
+    index = Bm25Index(texts)
+    together = index.scores(queries, visible)
+    for i, query in enumerate(queries):
+        np.testing.assert_array_equal(index.scores([query], visible[i : i + 1])[0], together[i])
+
+
 def test_negative_idf_is_floored_to_a_share_of_the_mean() -> None:
     texts = ["x a", "x b", "x c"]
     scores = Bm25Index(texts).scores(["x"], np.ones((1, 3), dtype=bool))
@@ -77,6 +96,20 @@ def test_equal_scores_go_to_the_newer_record() -> None:
     assert ranking.rank.tolist() == [0, 1, 2]
     assert ranking.score.dtype == np.float32
     assert ranking.rank.dtype == np.int16
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 49, 50, 80])
+def test_top_records_equals_a_plain_sort(n: int) -> None:
+    rng = np.random.default_rng(n)
+    values = np.array([-2.5, -1e-30, -0.0, 0.0, 1e-30, 0.7, 3e8])  # few: ties at every cut
+    scores, visible = rng.choice(values, (20, 50)), rng.random((20, 50)) < rng.random((20, 1))
+    ranking = top_records(scores, visible, n)
+    for i in range(20):
+        in_order = sorted(np.flatnonzero(visible[i]), key=lambda k: (-np.float32(scores[i, k]), -k))
+        rows = ranking.query_idx == i
+        assert ranking.record_idx[rows].tolist() == in_order[:n]
+        assert ranking.rank[rows].tolist() == list(range(min(n, len(in_order))))
+        np.testing.assert_array_equal(ranking.score[rows], scores[i, in_order[:n]].astype(np.float32))
 
 
 def test_case_counts_and_unknown_queries_score_zero() -> None:

@@ -12,7 +12,7 @@ from hydra_ml.errors import DataError
 from hydra_ml.llm.chat import Ask, Reply
 from hydra_ml.params import Params
 from hydra_ml.records import RECORD_COLUMNS, Record
-from hydra_ml.scoring import PREDICTION_COLUMNS, UNREADABLE, Models, Request, give_profiles, score_requests
+from hydra_ml.scoring import PREDICTION_COLUMNS, UNREADABLE, Models, Request, give_profiles, remembering, score_requests
 from hydra_ml.tasks import get_task
 
 TASK = get_task("LaMP_2")
@@ -153,6 +153,19 @@ def test_rows_do_not_depend_on_their_neighbours():
     together = scored(requests, Llm(), with_head=["ann"])
     alone = pd.concat([scored([request], Llm(), with_head=["ann"]) for request in reversed(requests)])
     pd.testing.assert_frame_equal(alone.loc[together.index], together)
+
+
+def test_a_text_is_asked_for_once_and_its_vector_stays_the_same():
+    heard: list[str] = []
+
+    def counted(texts: Sequence[str]) -> np.ndarray:
+        heard.extend(texts)
+        return encode(texts)
+
+    once = remembering(counted)
+    for texts in (["a", "bee", "a"], ["sea", "bee"], [], ["a"]):
+        np.testing.assert_array_equal(once(texts), encode(texts))
+    assert heard == ["a", "bee", "sea"]
 
 
 def test_no_request_gives_no_row():

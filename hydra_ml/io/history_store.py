@@ -108,14 +108,26 @@ def row_groups_of(drop: pq.ParquetFile, wanted: Sequence[str]) -> list[int]:
     return groups
 
 
+def read_users(table: pq.ParquetFile, wanted: Sequence[str], columns: Sequence[str]) -> pa.Table:
+    """The rows of the wanted user ids (sorted), in the file's order; columns must name user_id.
+
+    One row group is held at a time: what is read around a user is not kept, so memory follows the rows that are.
+    """
+    ids = pa.array(wanted, pa.string())
+    parts = [table.schema_arrow.empty_table().select(list(columns))]
+    for group in row_groups_of(table, wanted):
+        rows = table.read_row_group(group, list(columns), use_threads=False)
+        parts.append(rows.filter(pc.is_in(rows["user_id"].cast(pa.string()), ids)))
+    return pa.concat_tables(parts)
+
+
 def _rows_of(folder: Path, user_ids: Collection[str], columns: Sequence[str]) -> Iterator[pa.Table]:
     """The users' rows, drop by drop, of the row groups that may hold some."""
     wanted = sorted(set(user_ids))
     for name in drop_names(folder) if wanted else []:
         with opened_drop(folder, name) as drop:
-            groups = row_groups_of(drop, wanted)
-            table = drop.read_row_groups(groups, list(columns))
-        yield table.filter(pc.is_in(table["user_id"], pa.array(wanted, pa.string())))
+            table = read_users(drop, wanted, columns)
+        yield table
 
 
 def _in_order(records: pd.DataFrame) -> pd.DataFrame:

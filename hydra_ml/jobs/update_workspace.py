@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -24,10 +23,10 @@ from ruamel.yaml.error import YAMLError
 from hydra_ml.errors import ArtifactError
 from hydra_ml.history import held_out
 from hydra_ml.io.guard import Guard, load_guard
-from hydra_ml.io.history_store import drop_names, opened_drop, records_of, row_groups_of
+from hydra_ml.io.history_store import drop_names, opened_drop, read_users, records_of
 from hydra_ml.io.tables import save_json, save_table
 from hydra_ml.params import Params
-from hydra_ml.pseudo_queries import PreparedQuery, PreparedUser, pseudo_queries
+from hydra_ml.pseudo_queries import PreparedQuery, PreparedUser, asked_texts, pseudo_queries, queries_used
 from hydra_ml.records import QUERY_COLUMNS, RECORD_COLUMNS, Query, Record, normalized
 from hydra_ml.stages.prepare import query_table, record_table
 from hydra_ml.tasks.task import Task
@@ -138,6 +137,7 @@ def write_prepared(
     cohorts = dict(zip(asked["user_id"], asked["cohort"], strict=True))
     asked = asked[(asked["role"] == "train") & (asked["source_record_id"] == "")]
 
+    fresh = _new_records(sources, users)
     dropped: Counter[str] = Counter()
     prepared = []
     histories, questions = dict(iter(records.groupby("user_id"))), dict(iter(asked.groupby("user_id")))
@@ -146,14 +146,13 @@ def write_prepared(
         history = history.iloc[-params.prepare.history :]
         own = [Record(**row) for row in _rows(history[list(RECORD_COLUMNS)])]
         facts = _rows(questions.get(user_id, asked.iloc[:0]))
-        prepared.append(_prepared_user(task, own, facts, cohorts.get(user_id, "new"), guard, params.seed, dropped))
+        cohort, new = cohorts.get(user_id, "new"), fresh.get(user_id, set())
+        prepared.append(_prepared_user(task, own, facts, cohort, new, guard, params, dropped))
 
-    fresh = _new_records(sources, users)
     queries = query_table(prepared)
     keys = zip(queries["user_id"], queries["source_record_id"], strict=True)
-    queries["is_new"] = np.array([key in fresh for key in keys], dtype=bool)
-    n_queries = max(params.annotate.queries_per_user, params.generate.queries_per_user)
-    queries = draw_per_user(queries, n_queries, params.seed, first=queries["is_new"].to_numpy())
+    queries["is_new"] = np.array([source in fresh.get(user_id, ()) for user_id, source in keys], dtype=bool)
+    queries = draw_per_user(queries, queries_used(params), params.seed, first=queries["is_new"].to_numpy())
     save_table(record_table(prepared), out / "records.parquet")
     save_table(queries, out / "queries.parquet")
     save_json({"task": task.folder, "dated": guard.dated}, out / "manifest.json")
@@ -165,18 +164,29 @@ def _prepared_user(
     records: Sequence[Record],
     questions: Sequence[Mapping[str, Any]],
     cohort: Any,
+    new: Collection[str],
     guard: Guard,
-    seed: int,
+    params: Params,
     dropped: Counter[str],
 ) -> PreparedUser:
-    """The user's pseudo-queries, and their train questions with what is left of each one's own profile."""
+    """The user's pseudo-queries, of records that are `new` first, and their train questions with what is left of each
+    one's own profile."""
     out = held_out(task, records, guard.evaluated)
     dropped["records that an evaluated question repeats"] += int(out.sum())
     rows = pseudo_queries(
-        task, records, ~out, dated=guard.dated, cohort=cohort, dropped=dropped, references=guard.references, seed=seed
+        task,
+        records,
+        ~out,
+        dated=guard.dated,
+        cohort=cohort,
+        dropped=dropped,
+        references=guard.references,
+        seed=params.seed,
+        limit=queries_used(params),
+        first=new,
     )
     usable = {record.record_id for record, held in zip(records, out, strict=True) if not held}
-    asks = {normalized(row.query.text) for row in rows}
+    asks = asked_texts(task, rows, records, ~out, limit=queries_used(params))
     for facts in questions:
         profile = [record_id for record_id in facts["profile"] if record_id in usable]
         if profile and normalized(facts["text"]) not in asks:
@@ -190,15 +200,16 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False, name=None)]
 
 
-def _new_records(sources: Sources, users: Sequence[str]) -> set[tuple[str, str]]:
-    """User and record id of these users' records in drops that the heads have not learned."""
-    wanted, found = sorted(set(users)), set()
+def _new_records(sources: Sources, users: Sequence[str]) -> dict[str, set[str]]:
+    """Ids of these users' records in drops that the heads have not learned, by user."""
+    wanted = sorted(set(users))
+    found: dict[str, set[str]] = {}
     for name in drop_names(sources.history):
         if name not in sources.learned:
             with opened_drop(sources.history, name) as drop:
-                table = drop.read_row_groups(row_groups_of(drop, wanted), ["user_id", "record_id"])
-            table = table.filter(pc.is_in(table["user_id"], pa.array(wanted, pa.string())))
-            found |= set(zip(table["user_id"].to_pylist(), table["record_id"].to_pylist(), strict=True))
+                table = read_users(drop, wanted, ["user_id", "record_id"])
+            for user_id, record_id in zip(table["user_id"].to_pylist(), table["record_id"].to_pylist(), strict=True):
+                found.setdefault(user_id, set()).add(record_id)
     return found
 
 
@@ -210,11 +221,9 @@ def rows_of_users(path: Path, user_ids: Collection[str], columns: Sequence[str])
     wanted = sorted(set(user_ids))
     try:
         with pq.ParquetFile(path) as file:
-            table = file.read_row_groups(row_groups_of(file, wanted), list(columns))
+            rows: pd.DataFrame = read_users(file, wanted, columns).to_pandas()
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such table. Run `dvc repro` to make it.") from None
     except (OSError, pa.ArrowException) as error:
         raise ArtifactError(f"{path}: cannot be read as Parquet ({error}). Delete it and run `dvc repro`.") from error
-    keep = pc.is_in(table["user_id"].cast(pa.string()), pa.array(wanted, pa.string()))
-    rows: pd.DataFrame = table.filter(keep).to_pandas()
     return rows

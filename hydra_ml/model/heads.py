@@ -10,6 +10,7 @@ file format and one fitting interface serve both. U users, B rows, H = h, P numb
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -34,8 +35,13 @@ class Heads:
 
     def user_idx(self, user_ids: np.ndarray) -> np.ndarray:
         """The table row of each user id, int64 [B]; -1 for a user without a head."""
-        position = {user_id: i for i, user_id in enumerate(self.user_ids)}
-        return np.array([position.get(user_id, -1) for user_id in user_ids], dtype=np.int64)
+        position = self._position
+        return np.array([position.get(user_id, -1) for user_id in user_ids.tolist()], dtype=np.int64)
+
+    @cached_property
+    def _position(self) -> dict[str, int]:
+        """The table row of each user with a head; kept, so that later look-ups cost what their rows do."""
+        return {user_id: i for i, user_id in enumerate(self.user_ids)}
 
 
 def no_heads(kind: HeadKind, width: int) -> Heads:
@@ -76,12 +82,18 @@ def score_rows(heads: Heads, theta_0: np.ndarray, z: np.ndarray, user_idx: np.nd
     shared = torch.from_numpy(theta_0)
     for start in range(0, len(z), _rows_per_chunk(heads)):
         stop = start + _rows_per_chunk(heads)
-        idx = user_idx[start:stop]
-        delta = np.zeros((len(idx), heads.table.shape[1]), dtype=np.float32)  # [b, P]
-        delta[idx >= 0] = heads.table[idx[idx >= 0]]
-        theta = shared + torch.from_numpy(delta)
+        theta = shared + torch.from_numpy(_residuals(heads, user_idx[start:stop]))  # [b, P]
         logits[start:stop] = head_logits(heads.kind, theta, torch.from_numpy(z[start:stop])).numpy()
     return logits
+
+
+def _residuals(heads: Heads, user_idx: np.ndarray) -> np.ndarray:
+    """Each row's residual [B, P]: zeros where there is no head."""
+    if not len(heads.table):
+        return np.zeros((len(user_idx), heads.table.shape[1]), dtype=np.float32)
+    delta: np.ndarray = heads.table[np.maximum(user_idx, 0)]
+    delta[user_idx < 0] = 0
+    return delta
 
 
 def _rows_per_chunk(heads: Heads) -> int:

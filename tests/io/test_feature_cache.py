@@ -1,5 +1,8 @@
 """The feature cache: each text encoded once, across processes' lives; damage is told."""
 
+import sqlite3
+from contextlib import closing
+
 import numpy as np
 import pytest
 
@@ -44,6 +47,16 @@ def test_an_encoder_is_not_loaded_for_texts_it_has_read_before(tmp_path):
     with CachedEncoder(must_not_load, tmp_path / "one", dim=4) as cached:
         assert cached.encode(["a", "a"])[1].tobytes() == vectors[0].tobytes()
         assert cached.encode([]).shape == (0, 4)
+
+
+def test_a_cache_laid_out_by_an_earlier_version_goes_on(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "one")) as old:
+        old.execute("CREATE TABLE vectors (digest BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID")
+    for asked in (["a", "b"], []):
+        encoder = CountingEncoder()
+        with CachedEncoder(lambda encoder=encoder: encoder, tmp_path / "one", dim=4) as cached:
+            cached.encode(["a", "b"])
+        assert encoder.asked == asked
 
 
 def test_a_damaged_cache_names_the_file_and_the_remedy(tmp_path):

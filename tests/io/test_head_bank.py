@@ -1,10 +1,13 @@
 """Head banks on disk: identical after loading, lazily read, updated shard by shard, refused when damaged or foreign."""
 
+import os
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from hydra_ml.errors import ArtifactError
+from hydra_ml.errors import ArtifactError, DataError
 from hydra_ml.io.head_bank import HeadBank, save_heads, shard_of_user, update_bank
 from hydra_ml.model.heads import Heads
 
@@ -47,6 +50,79 @@ def test_ids_of_any_script_and_length_are_told_apart(tmp_path):
     }
 
 
+IDS = [
+    "a",
+    "ab",
+    "abc",
+    "b",
+    "a b/c",
+    "A",
+    "ä",
+    "äb",
+    "é",
+    "e\u0301",
+    "用户",
+    "用户2",
+    "🙂",
+    "\uffff",
+    "a\0b",
+    "\0a",
+    "",
+    "~" * 40,
+]
+
+
+@pytest.mark.parametrize("users_per_shard", [1024, 3])
+def test_every_id_is_found_by_itself_whatever_the_others_are(tmp_path, monkeypatch, users_per_shard):
+    monkeypatch.setattr("hydra_ml.io.head_bank.USERS_PER_SHARD", users_per_shard)
+    for left_out in IDS:  # the neighbour it would be taken for is there
+        folder, others = tmp_path / str(IDS.index(left_out)), [name for name in IDS if name != left_out]
+        save_heads(heads_of(others), folder, {"base_digest": "b"})
+        opened = HeadBank(folder, base_digest="b")
+        assert by_user(opened.heads_of([*IDS, left_out + "x", "zz" * 50])) == by_user(heads_of(others))
+        assert opened.heads_of([left_out]).user_ids == ()
+        assert sorted(opened.user_ids()) == sorted(others)
+
+
+def test_an_id_that_ends_in_nul_is_refused_and_found_nowhere(tmp_path):
+    with pytest.raises(DataError, match=r"'a\\x00' ends in NUL"):
+        save_heads(heads_of(["a\0"]), tmp_path / "0", {"base_digest": "b"})
+    save_heads(heads_of(["a"]), tmp_path / "1", {"base_digest": "b"})
+    old = HeadBank(tmp_path / "1", base_digest="b")
+    assert old.heads_of(["a\0"]).user_ids == ()
+    with pytest.raises(DataError, match="ends in NUL"):
+        update_bank(old, heads_of(["a\0"]), tmp_path / "2", old_version="1", manifest={"base_digest": "b"})
+
+
+def test_found_heads_are_sorted_by_shard_and_id_each_once(tmp_path, small_shards):
+    save_heads(bank(50), tmp_path, {"base_digest": "b"})
+    found = HeadBank(tmp_path, base_digest="b").heads_of(["user 9", "user 1", "nobody", "user 9", *bank(50).user_ids])
+    assert list(found.user_ids) == sorted(bank(50).user_ids, key=lambda name: (shard_of_user(name, 8), name))
+
+
+def test_an_updated_bank_has_the_bytes_of_one_saved_whole(tmp_path, small_shards):
+    before = heads_of([f"user {i}" for i in range(52)] + ["ü" * 30, "用户", "user"])
+    save_heads(before, tmp_path / "1", {"base_digest": "b"})
+    changed, gone = heads_of(["user 3", "user 33", "new", "用户"], seed=9), ["ü" * 30, "user 4", "user 33", "unknown"]
+    expected = {name: row for name, row in (by_user(before) | by_user(changed)).items() if name not in gone}
+    old = HeadBank(tmp_path / "1", base_digest="b")
+    update_bank(old, changed, tmp_path / "2", old_version="1", manifest={"base_digest": "b"}, removed=gone)
+    rows = np.stack([np.frombuffer(row, dtype=np.float32) for row in expected.values()])
+    save_heads(Heads("residual", 4, tuple(expected), rows), tmp_path / "3", {"base_digest": "b"})
+    whole, updated = HeadBank(tmp_path / "3", base_digest="b"), HeadBank(tmp_path / "2", base_digest="b")
+    assert len(whole.shards) == len(updated.shards)
+    touched = [shard for shard in updated.shards if not shard.version]
+    assert touched
+    for shard in touched:
+        assert (tmp_path / "2" / shard.file).read_bytes() == (tmp_path / "3" / shard.file).read_bytes()
+
+
+def test_the_bytes_on_disk_are_those_of_earlier_versions_of_this_software(tmp_path):
+    heads = Heads("residual", 4, ("b", "ä", "ab"), np.arange(15, dtype=np.float32).reshape(3, 5))
+    save_heads(heads, tmp_path, {"base_digest": "b"})
+    assert HeadBank(tmp_path, base_digest="b").shards[0].digest == "4fff0b6d848bbe233fec8ad6ce3719a9"
+
+
 def test_an_empty_bank_knows_nobody(tmp_path):
     save_heads(bank(0), tmp_path, {"base_digest": "b"})
     opened = HeadBank(tmp_path, base_digest="b")
@@ -87,6 +163,19 @@ def test_an_edited_or_missing_shard_is_refused_when_it_is_needed(tmp_path):
     shard.unlink()
     with pytest.raises(ArtifactError, match="missing"):
         HeadBank(tmp_path, base_digest="b").heads_of(["user 1"])
+
+
+def test_a_shard_edited_after_it_was_read_is_refused(tmp_path):
+    save_heads(bank(3), tmp_path, {"base_digest": "b"})
+    opened, shard = HeadBank(tmp_path, base_digest="b"), next(tmp_path.glob("*.safetensors"))
+    first, second = opened.heads_of(["user 1"]), opened.heads_of(["user 1"])
+    assert first.table.tobytes() == second.table.tobytes()
+    content, read_at = bytearray(shard.read_bytes()), shard.stat().st_mtime_ns
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    os.utime(shard, ns=(read_at + 10**9, read_at + 10**9))  # whatever the file system's clock resolves
+    with pytest.raises(ArtifactError, match="content differs"):
+        opened.heads_of(["user 1"])
 
 
 def test_an_update_writes_the_touched_shards_alone_and_shares_the_others(tmp_path, small_shards):
@@ -139,3 +228,23 @@ def test_a_shared_shard_without_the_registry_says_where_it_is(tmp_path, small_sh
     elsewhere = next(f"user {i}" for i in range(50) if shard_of_user(f"user {i}", 8) != shard_of_user("user 3", 8))
     with pytest.raises(ArtifactError, match="held by registered version 1"):
         HeadBank(tmp_path / "2", base_digest="b").heads_of([elsewhere])
+
+
+def test_memory_follows_the_users_asked_for_not_the_bank(tmp_path, monkeypatch):
+    monkeypatch.setattr("hydra_ml.io.head_bank.USERS_PER_SHARD", 256)
+    peaks = {}
+    for n_users in (2_560, 25_600):  # 10 and 100 shards, every one of them read
+        names = [f"user {i}" for i in range(n_users)]
+        save_heads(
+            Heads("residual", 64, tuple(names), np.zeros((n_users, 65), dtype=np.float32)),
+            tmp_path,
+            {"base_digest": "b"},
+        )
+        opened = HeadBank(tmp_path, base_digest="b")
+        n_shards = len(opened.shards)
+        some = [next(name for name in names if shard_of_user(name, n_shards) == shard) for shard in range(n_shards)]
+        tracemalloc.start()
+        assert len(opened.heads_of(some).user_ids) == n_shards
+        peaks[n_users] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[25_600] < 2 * peaks[2_560]

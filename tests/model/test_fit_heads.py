@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 
-from hydra_ml.model.fit_heads import HeadRows, fit_heads
+from hydra_ml.model import fit_heads as fitting
+from hydra_ml.model.fit_heads import HeadRows, fit_heads, fit_logistic
 from hydra_ml.model.heads import n_parameters
 
 WIDTH = 8
@@ -101,3 +103,58 @@ def test_mlp_heads_lower_the_loss():
         return np.mean(np.log1p(np.exp(-np.where(rows.labels > 0.5, logits, -logits))))
 
     assert loss(heads, 0) < 0.7 * loss(no_heads("mlp", WIDTH), -1)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])  # at 30 some users are solved the careful way, others beside them not
+def test_a_users_head_has_the_same_bits_alone_and_in_any_company(scale, monkeypatch):
+    rows = make_rows([12, 30, 5, 17, 31, 90, 1, 300, 16], seed=8, scale=scale)
+    whole = fit(rows, ridge=0.1)
+    for i, user_id in enumerate(whole.user_ids):
+        assert fit(rows.take(rows.user_ids == user_id), ridge=0.1).table[0].tobytes() == whole.table[i].tobytes()
+    monkeypatch.setitem(fitting.FLOATS_PER_GROUP, "residual", 700)
+    assert fit(rows, ridge=0.1).table.tobytes() == whole.table.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["residual", "mlp"])
+def test_threads_change_no_bit(kind, monkeypatch):
+    monkeypatch.setitem(fitting.FLOATS_PER_GROUP, kind, 1000)
+    rows = make_rows([20] * 12 + [40] * 3, seed=9)
+    before, tables = torch.get_num_threads(), []
+    try:
+        for n_threads in (1, 3):
+            torch.set_num_threads(n_threads)
+            tables.append(fit(rows, kind=kind).table.tobytes())
+    finally:
+        torch.set_num_threads(before)
+    assert tables[0] == tables[1]
+
+
+def test_rows_that_are_no_numbers_spoil_their_own_users_head_alone():
+    rows = make_rows([20, 20, 18], seed=10)
+    before = fit(rows)
+    rows.z[20] = np.nan
+    after = fit(rows)
+    assert after.table[[0, 2]].tobytes() == before.table[[0, 2]].tobytes()
+    assert np.isnan(after.table[1]).all()
+
+
+def test_one_regression_equals_scikit_learn():
+    rows = make_rows([200], seed=11)
+    ours = fit_logistic(rows.z, rows.labels, ridge=2.0)
+    x = np.c_[rows.z, np.ones(len(rows))]
+    reference = LogisticRegression(C=0.5, fit_intercept=False, tol=1e-10, max_iter=5000).fit(x, rows.labels)
+    np.testing.assert_allclose(ours, reference.coef_[0], atol=1e-5)
+
+
+def test_rows_find_their_owners_in_any_order():
+    user_ids = np.array(["b", "b", "a", "c", "b", "a", "a"])
+    users, owner = fitting._owners(user_ids)
+    assert users.tolist() == ["a", "b", "c"]
+    assert users[owner].tolist() == user_ids.tolist()
+
+
+def test_padded_lengths_follow_from_the_count_alone_and_waste_little():
+    counts = np.array([1, 16, 17, 100, 255, 256, 257, 1000, 5000])
+    padded = fitting._padded_lengths(counts)
+    assert padded.tolist() == [16, 16, 32, 112, 256, 256, 288, 1024, 5120]
+    assert (padded % 16 == 0).all()

@@ -63,3 +63,19 @@ def test_mlp_starts_within_its_fan_in_bounds():
 def test_a_table_of_the_wrong_shape_is_refused():
     with pytest.raises(AssertionError, match="head table"):
         Heads("residual", 4, ("a",), np.zeros((1, 4), dtype=np.float32))
+
+
+def test_users_are_found_in_any_order_again_and_again_and_strangers_are_not():
+    heads = Heads("residual", 2, ("bob", "ann"), np.zeros((2, 3), dtype=np.float32))
+    for _ in range(2):
+        assert heads.user_idx(np.array(["ann", "eve", "bob", "ann"])).tolist() == [1, -1, 0, 1]
+    assert heads.user_idx(np.array(["ann", "bob"], dtype=object)).tolist() == [1, 0]
+    assert heads.user_idx(np.array([], dtype=str)).tolist() == []
+    assert no_heads("residual", 2).user_idx(np.array(["ann"])).tolist() == [-1]
+
+
+def test_scoring_leaves_the_table_as_it_is():
+    table = np.ones((2, 3), dtype=np.float32)
+    heads = Heads("residual", 2, ("ann", "bob"), table)
+    score_rows(heads, np.ones(3, dtype=np.float32), np.ones((3, 2), dtype=np.float32), np.array([0, -1, 1]))
+    assert (table == 1).all()
