@@ -251,9 +251,7 @@ def test_a_limit_leaves_the_queries_that_a_draw_would_take(first: frozenset[int]
     table = query_table([PreparedUser(known, ~usable, made(None))])
     drawn = draw_per_user(table, 6, 3, first=table["source_record_id"].isin(new).to_numpy())
     assert {row.query.query_id for row in made(6)} == set(drawn["query_id"])
-    assert [row for row in made(None) if row.query.query_id in set(drawn["query_id"])] == made(
-        6
-    )
+    assert [row for row in made(None) if row.query.query_id in set(drawn["query_id"])] == made(6)
     assert made(100) == made(None)
 
 
