@@ -99,7 +99,8 @@ def run_stage(stage: ChainStage, *, data: Path, params: Path, caches: Mapping[bo
     """Run a stage in this process on the folders below `data`; gives its summary. Raises its HydraError.
 
     caches: for stages that ask the LLM (True), and for the others. The offline LLM encodes texts in batches that depend
-    on timing, and a vector's last bits on its batch: kept apart, the models read vectors that depend on the users only.
+    on timing, and with encoders that are not packed a vector's last bits depend on its batch: kept apart, the models
+    read vectors that depend on the users only.
     """
     places = {"data": data, "params.yaml": params, ".cache": caches[stage.asks_llm]}
     argv = []
