@@ -21,10 +21,10 @@ from benchmarks import grown
 from benchmarks.compare import Row, spread
 
 USERS = 200
-CROSS_USERS = (3, 6)  # few: on two cores a user costs the cross side some 20 seconds
+CROSS_USERS = (4, 8)  # few: on two cores a user costs the cross side some 20 seconds
 FEWER = {  # than the defaults, on both sides: what is compared is the learning, and the LLM takes its time on both
-    "annotate": {"queries_per_user": 2},
-    "generate": {"queries_per_user": 4, "n_samples": 4},
+    "annotate": {"queries_per_user": 4},
+    "generate": {"queries_per_user": 3, "n_samples": 4},
 }
 # One epoch and one ridge where ours takes eight and chooses among eight: in the cross side's favour. The learning rate
 # is that of fine-tuning whole transformers.
@@ -35,12 +35,12 @@ METHODS = ("rag_k4", "hydra_shared", "hydra")
 
 def rows(*, quick: bool) -> list[Row]:
     """The one row."""
-    n_users, some = (8, (2, 4)) if quick else (USERS, CROSS_USERS)
+    n_users, some = (8, (3, 4)) if quick else (USERS, CROSS_USERS)
     os.environ["HF_HUB_OFFLINE"] = "1"
     logging.disable(logging.WARNING)
     ours, cross = {}, {}
     with tempfile.TemporaryDirectory() as work, tqdm(total=2 * len(some) + 1, desc="nightly", unit=" chains") as bar:
-        run_chain(Path(work) / "warm", 2, {})  # loads every library
+        run_chain(Path(work) / "warm", 4, {})  # loads every library
         for n in (*some, n_users):
             ours[n] = run_chain(Path(work) / f"ours-{n}", n, {})
             bar.update(1)
