@@ -71,7 +71,9 @@ def _fitting(n_users: int, *, quick: bool) -> list[Row]:
             "users, rows, numbers a head": [n_users, len(data), WIDTH + 1],
             "ridge": RIDGE,
             "ours": "1 thread, as the stages run it; steps float32, last gradients float64",
-            "ours at ridge 1 and 100, users/s": [] if quick else [_once(data, 1.0), _once(data, 100.0)],
+            "ours at ridge 1 and 100, users/s": []
+            if quick
+            else [_on_threads(1, partial(_once, data, r)) for r in (1.0, 100.0)],
             "scikit-learn": f"{sklearn.__version__}, lbfgs, tol 1e-4, float64, {len(users)} users; the best of "
             f"(BLAS threads, processes) (1, 1), (2, 1), (1, 2): {setting}",
             "AdamW": f"float32, 1 thread (2 are slower), ridge in the loss, {len(few)} users, the fewest steps of a "

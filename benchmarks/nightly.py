@@ -21,7 +21,7 @@ from benchmarks import grown
 from benchmarks.compare import Row, spread
 
 USERS = 200
-CROSS_USERS = (4, 8)  # few: on two cores a user costs the cross side some 20 seconds
+CROSS_USERS = (3, 6)  # few: on two cores a user costs the cross side some 20 seconds
 FEWER = {  # than the defaults, on both sides: what is compared is the learning, and the LLM takes its time on both
     "annotate": {"queries_per_user": 4},
     "generate": {"queries_per_user": 3, "n_samples": 4},
