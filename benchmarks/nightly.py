@@ -35,7 +35,7 @@ METHODS = ("rag_k4", "hydra_shared", "hydra")
 
 def rows(*, quick: bool) -> list[Row]:
     """The one row."""
-    n_users, some = (8, (3, 4)) if quick else (USERS, CROSS_USERS)
+    n_users, some = (6, (3, 4)) if quick else (USERS, CROSS_USERS)
     os.environ["HF_HUB_OFFLINE"] = "1"
     logging.disable(logging.WARNING)
     ours, cross = {}, {}
