@@ -28,6 +28,7 @@ def history_support(candidates: pd.DataFrame, records: pd.DataFrame, task: Task,
     asked = zip(queries["user_id"], queries["profile"], encode(queries["text"].tolist()), strict=True)
     query_of = dict(zip(queries["query_id"], asked, strict=True))
     support = np.zeros(len(candidates), dtype=np.float32)
+    answers = candidates["answer"].to_numpy()  # of all rows at once: per query, the cost grows with the square of users
     b_vectors = encode(candidates["b"].tolist()) if book.answers is not None else None
     for query_id, rows in candidates.groupby("query_id").indices.items():
         user_id, profile, query_vector = query_of[query_id]
@@ -38,7 +39,7 @@ def history_support(candidates: pd.DataFrame, records: pd.DataFrame, task: Task,
         if b_vectors is not None and book.answers is not None:
             support[rows] = (b_vectors[rows] @ book.answers[seen].T) @ weight  # [n, R] @ [R]
         else:
-            same = candidates["answer"].to_numpy()[rows][:, None] == book.spelled[seen][None, :]  # [n, R]
+            same = answers[rows][:, None] == book.spelled[seen][None, :]  # [n, R]
             support[rows] = np.log(same @ weight + FLOOR)
     return support
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from hydra_ml.errors import ArtifactError, DataError, ParamsError
 from hydra_ml.history import read_record
-from hydra_ml.io.history_store import records_of
+from hydra_ml.io.history_store import read_users, records_of
 from hydra_ml.io.lamp_checks import Problems, checked_date, checked_item
 from hydra_ml.io.predictions import DeadLetter
 from hydra_ml.records import RECORD_COLUMNS, Record, content_digest, normalized
@@ -104,7 +104,8 @@ def stored_records(data: Path, task: Task, user_ids: Iterable[str]) -> pd.DataFr
         return pd.DataFrame({name: [] for name in RECORD_COLUMNS}, dtype="str")
     path = data / "prepare" / task.folder / "records.parquet"
     try:
-        prepared = pd.read_parquet(path, columns=list(RECORD_COLUMNS), filters=[("user_id", "in", wanted)])
+        with pq.ParquetFile(path) as table:
+            prepared: pd.DataFrame = read_users(table, wanted, RECORD_COLUMNS).to_pandas()
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such table. Run `dvc pull` to get it, or `dvc repro` to make it.") from None
     except (OSError, ValueError, pa.ArrowException) as error:

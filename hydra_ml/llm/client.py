@@ -79,6 +79,7 @@ class LLMClient:
         """Fill the orders with `concurrency` workers; raises what made them stop."""
         self._stop = stop = asyncio.get_running_loop().create_future()
         calls_before = self.usage.calls
+        n_cached = getattr(bar, "initial", 0)  # a bar that is switched off has none
         queue = iter(orders)
 
         async def work() -> None:
@@ -94,7 +95,7 @@ class LLMClient:
                 bar.update()
                 elapsed = bar.format_dict["elapsed"] or 1e-9
                 rate = (self.usage.calls - calls_before) / elapsed
-                bar.set_postfix({"calls/s": f"{rate:.0f}", "cached": bar.initial}, refresh=False)
+                bar.set_postfix({"calls/s": f"{rate:.0f}", "cached": n_cached}, refresh=False)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._params.concurrency, len(orders))):
