@@ -35,11 +35,6 @@ class IngestReport:
     docs: str = ""  # index.html of the Data Docs; "" where nothing was validated row by row
     not_published: str = ""  # why data is merged here but neither pushed nor committed; `publish` makes up for it
 
-    @property
-    def changed_tasks(self) -> list[str]:
-        """Folders of the tasks whose data is not what it was."""
-        return sorted(task for task, counts in self.tasks.items() if counts.accepted and not self.refused)
-
     def markdown(self) -> str:
         """The report for people, as a Markdown page."""
         lines = [

@@ -84,7 +84,7 @@ def _record_lines(row: Mapping[str, Any], records: pd.DataFrame) -> list[str]:
     lines = ["records shown to the LLM, most useful first"]
     for record_id in row["chosen_record_ids"]:
         if record_id not in kept.index:
-            lines.append(f"  {record_id}  (came with the request, or is forgotten: its text is not kept)")
+            lines.append(f"  {record_id}  (came with the request: its text is not kept)")
             continue
         record = kept.loc[record_id]
         lines.append(f"  {record_id}  {record['date'] or 'undated'}  {_short(record['text'])} -> {record['answer']}")

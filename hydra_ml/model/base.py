@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from string import ascii_letters, ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from torch import nn
 from hydra_ml.model.encoder import mean_pool
 
 SURFACE_DIM = 10
+QUOTES = "\"'“”‘’#@"
+LETTERS, CAPITALS = ascii_letters.encode(), ascii_uppercase.encode()
+BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 class DualBase(nn.Module):
@@ -78,16 +82,25 @@ def surface_features(texts: Sequence[str]) -> np.ndarray:
 def _surface(text: str) -> list[float]:
     words = text.split()
     n = max(len(words), 1)
-    letters = [c for c in text if c.isalpha()] or ["x"]
+    n_letters, n_capitals = _letters(text)
     return [
         float(np.log1p(len(words))) - 2.0,
         float(np.log1p(len(text))) - 4.0,
-        sum(len(word) for word in words) / n / 4.0 - 1.0,
-        sum(word[:1].isupper() for word in words) / n,
-        sum(c.isupper() for c in letters) / len(letters),
+        sum(map(len, words)) / n / 4.0 - 1.0,
+        sum([word[0].isupper() for word in words]) / n,
+        n_capitals / max(n_letters, 1),
         float(text.rstrip().endswith("?")),
         min(text.count("!"), 3) / 2.0,
         float(":" in text),
         float(bool(re.search(r"\d", text))),
-        min(sum(c in "\"'“”‘’#@" for c in text), 4) / 2.0,
+        min(sum(map(text.count, QUOTES)), 4) / 2.0,
     ]
+
+
+def _letters(text: str) -> tuple[int, int]:
+    """How many letters, and how many of them are capitals; ASCII is counted without a look at each character."""
+    ascii_part = text.encode("ascii", "ignore")
+    others = [c for c in BEYOND_ASCII.findall(text) if c.isalpha()]
+    n_letters = len(ascii_part) - len(ascii_part.translate(None, LETTERS)) + len(others)
+    n_capitals = len(ascii_part) - len(ascii_part.translate(None, CAPITALS)) + sum(c.isupper() for c in others)
+    return n_letters, n_capitals
