@@ -1,9 +1,9 @@
 """Fits the heads of any set of users together on a frozen base: no Python loop over users.
 
 For user u with rows (z_i, o_i, y_i), o_i the shared logit: min over delta  sum_i logloss(y_i, s_i) + ridge/2 |delta|^2.
-`residual` heads are a batched convex problem, solved by Newton's method to convergence; `mlp` heads by batched Adam
-from the shared head. Each user's problem stands alone and is padded to a length that follows from its own rows, so who
-else is in the call cannot matter: not even to the last bit of a `residual` head.
+`residual` heads are a convex problem per user, solved by Newton's method to convergence; `mlp` heads by batched Adam
+from the shared head, padded to a length that follows from a user's own rows. Each user's problem stands alone: who else
+is in the call cannot matter, not even to the last bit of a `residual` head.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ import numpy as np
 import torch
 
 from hydra_ml.model.heads import HeadKind, Heads, head_logits, n_parameters
-from hydra_ml.model.newton import ROW_MULTIPLE, Problems, solve, solve_carefully
+from hydra_ml.model.newton import solve
 
 MLP_STEPS = 150
 MLP_LEARNING_RATE = 5e-3
-FLOATS_PER_GROUP = {  # padded rows x numbers a head of one group of users
-    "residual": 500_000,  # 64 users of 112 rows: less costs more in calls, more in memory
-    "mlp": 16_000_000,  # bounds memory
-}
+MLP_ROW_MULTIPLE = 16
+MLP_FLOATS_PER_GROUP = 16_000_000  # padded rows x numbers a head of one group of users: bounds memory
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,8 @@ class HeadRows:
 
 @dataclass(frozen=True)
 class Group:
-    """Some users of the same padded length n: users [u], their rows' positions [u, n], 1.0 on real rows [u, n]."""
+    """Some users of the same padded length n, for batched Adam: users [u], their rows' positions [u, n], 1.0 on real
+    rows [u, n]."""
 
     users: np.ndarray
     picks: np.ndarray
@@ -58,35 +57,32 @@ def fit_heads(rows: HeadRows, *, kind: HeadKind, ridge: float, theta_0: np.ndarr
     theta_0 [P] is the shared head; evidence [N] is the part of the shared logit that no head touches. Users with rows
     of one label only are fitted too; the ridge keeps them finite.
     """
-    width = rows.z.shape[1]
     user_ids, owner = _owners(rows.user_ids.astype(str))
-    table = np.zeros((len(user_ids), n_parameters(kind, width)), dtype=np.float32)
-    z, labels = torch.from_numpy(rows.z), torch.from_numpy(rows.labels)
-    offset = torch.from_numpy(rows.shared_logits if kind == "residual" else evidence)
-    for group in _groups(owner, len(user_ids), table.shape[1], FLOATS_PER_GROUP[kind]):
-        picks, weight = torch.from_numpy(group.picks), torch.from_numpy(group.weight)  # [u, n]
-        mine, offsets, targets = z[picks], offset[picks].double(), labels[picks].double()  # [u, n, H], [u, n], [u, n]
-        if kind == "residual":
-            delta = solve(Problems(_with_ones(mine.float()), offsets, targets, weight, ridge))
-        else:
-            delta = _adam(mine.double(), offsets, targets, weight, ridge, torch.from_numpy(theta_0).double())
-        table[group.users] = delta.float().numpy()
-    return Heads(kind, width, tuple(user_ids.tolist()), table)
+    table = np.zeros((len(user_ids), n_parameters(kind, rows.z.shape[1])), dtype=np.float32)
+    if kind == "residual":
+        counts = np.bincount(owner, minlength=len(user_ids))
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        order = np.argsort(owner, kind="stable")
+        solve(_float32(rows.z), _float32(rows.shared_logits), _float32(rows.labels), order, starts, ridge, table)
+    else:
+        _fit_mlp(rows, owner, ridge, theta_0, evidence, table)
+    return Heads(kind, rows.z.shape[1], tuple(user_ids.tolist()), table)
 
 
 def fit_logistic(x: np.ndarray, labels: np.ndarray, *, ridge: float) -> np.ndarray:
     """Weights and bias float32 [E + 1] of one ridge logistic regression on x [N, E], labels [N] in 0..1."""
-    rows = _with_ones(torch.from_numpy(x).double().unsqueeze(0))  # [1, N, E + 1]: a single user
-    ones = torch.ones(rows.shape[:2], dtype=rows.dtype)
-    targets = torch.from_numpy(labels).double().unsqueeze(0)  # [1, N]
-    solution = solve_carefully(Problems(rows, torch.zeros_like(ones), targets, ones, ridge))
-    fitted: np.ndarray = solution[0].float().numpy()
-    return fitted
+    fitted = np.zeros((1, x.shape[1] + 1), dtype=np.float32)
+    everybody = np.array([0, len(x)])  # a single user
+    nothing = np.zeros(len(x), dtype=np.float32)
+    solve(_float32(x), nothing, _float32(labels), np.arange(len(x)), everybody, ridge, fitted)
+    weights: np.ndarray = fitted[0]
+    return weights
 
 
-def _with_ones(z: torch.Tensor) -> torch.Tensor:
-    """The rows with a constant for the bias, last: [u, n, H] -> [u, n, H + 1]."""
-    return torch.cat([z, torch.ones_like(z[..., :1])], dim=-1)
+def _float32(values: np.ndarray) -> np.ndarray:
+    """As the solver takes them, copied only if they are otherwise."""
+    taken: np.ndarray = np.ascontiguousarray(values, dtype=np.float32)
+    return taken
 
 
 def _owners(user_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -97,24 +93,36 @@ def _owners(user_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return users, owner[np.cumsum(first) - 1]
 
 
-def _groups(owner: np.ndarray, n_users: int, width: int, n_floats: int) -> Iterator[Group]:
-    """The users in groups of the same padded length, which stay within n_floats padded numbers if not alone."""
+def _fit_mlp(
+    rows: HeadRows, owner: np.ndarray, ridge: float, theta_0: np.ndarray, evidence: np.ndarray, table: np.ndarray
+) -> None:
+    """Fills the table [U, P]."""
+    z, labels, offset = torch.from_numpy(rows.z), torch.from_numpy(rows.labels), torch.from_numpy(evidence)
+    for group in _groups(owner, len(table), table.shape[1]):
+        picks, weight = torch.from_numpy(group.picks), torch.from_numpy(group.weight)  # [u, n]
+        mine, offsets, targets = z[picks], offset[picks].double(), labels[picks].double()  # [u, n, H], [u, n], [u, n]
+        delta = _adam(mine.double(), offsets, targets, weight, ridge, torch.from_numpy(theta_0).double())
+        table[group.users] = delta.float().numpy()
+
+
+def _groups(owner: np.ndarray, n_users: int, width: int) -> Iterator[Group]:
+    """The users in groups of the same padded length, none too large unless alone."""
     counts = np.bincount(owner, minlength=n_users)
     by_user = np.argsort(owner, kind="stable")
     starts = np.cumsum(counts) - counts
     lengths = _padded_lengths(counts)
     for length in np.unique(lengths):
         users = np.flatnonzero(lengths == length)
-        for some in np.array_split(users, -(-len(users) * length * width // n_floats)):
+        for some in np.array_split(users, -(-len(users) * length * width // MLP_FLOATS_PER_GROUP)):
             place = np.arange(length)  # padding repeats a row of the same user, so that no other's can come in
             picks = by_user[starts[some, None] + np.minimum(place, counts[some, None] - 1)]  # [u, n]
             yield Group(some, picks, (place < counts[some, None]).astype(np.float64))
 
 
 def _padded_lengths(counts: np.ndarray) -> np.ndarray:
-    """The next multiple of ROW_MULTIPLE, from 256 rows on of an eighth of the power of two below: few lengths in all,
-    and next to no padding."""
-    step = np.maximum(ROW_MULTIPLE, 2 ** np.floor(np.log2(counts)).astype(np.int64) // 8)
+    """The next multiple of MLP_ROW_MULTIPLE, from 256 rows on of an eighth of the power of two below: few lengths in
+    all, and next to no padding."""
+    step = np.maximum(MLP_ROW_MULTIPLE, 2 ** np.floor(np.log2(counts)).astype(np.int64) // 8)
     padded: np.ndarray = -(-counts // step) * step
     return padded
 

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from typing import Literal
 
 import numpy as np
 import torch
 
+from hydra_ml.model.compiled import compiled
+
 HeadKind = Literal["residual", "mlp"]
-ROWS_PER_CHUNK = 8192  # bounds the memory of gathered heads
+MLP_FLOATS_PER_CHUNK = 500_000  # bounds the memory of gathered heads
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,7 @@ class Heads:
 
     def user_idx(self, user_ids: np.ndarray) -> np.ndarray:
         """The table row of each user id, int64 [B]; -1 for a user without a head."""
-        position = self._position
-        return np.array([position.get(user_id, -1) for user_id in user_ids.tolist()], dtype=np.int64)
+        return np.fromiter(map(self._position.get, user_ids.tolist(), repeat(-1)), np.int64, len(user_ids))
 
     @cached_property
     def _position(self) -> dict[str, int]:
@@ -79,12 +81,34 @@ def score_rows(heads: Heads, theta_0: np.ndarray, z: np.ndarray, user_idx: np.nd
     Cost follows the rows, not the users in the table; a row's score does not depend on the rows beside it.
     """
     logits = np.empty(len(z), dtype=np.float32)
+    if heads.kind == "residual":
+        _score_residual(heads.table, theta_0, np.ascontiguousarray(z), user_idx, logits)
+        return logits
     shared = torch.from_numpy(theta_0)
-    for start in range(0, len(z), _rows_per_chunk(heads)):
-        stop = start + _rows_per_chunk(heads)
-        theta = shared + torch.from_numpy(_residuals(heads, user_idx[start:stop]))  # [b, P]
-        logits[start:stop] = head_logits(heads.kind, theta, torch.from_numpy(z[start:stop])).numpy()
+    n_rows = max(1, MLP_FLOATS_PER_CHUNK // heads.table.shape[1])
+    for start in range(0, len(z), n_rows):
+        some = slice(start, start + n_rows)
+        theta = shared + torch.from_numpy(_residuals(heads, user_idx[some]))  # [b, P]
+        logits[some] = head_logits(heads.kind, theta, torch.from_numpy(z[some])).numpy()
     return logits
+
+
+@compiled
+def _score_residual(
+    table: np.ndarray, theta_0: np.ndarray, z: np.ndarray, user_idx: np.ndarray, logits: np.ndarray
+) -> None:
+    """Fills logits float32 [B]; no head is copied."""
+    width = z.shape[1]
+    for i in range(len(z)):
+        u, total = user_idx[i], theta_0[width]
+        if u < 0:
+            for j in range(width):
+                total += theta_0[j] * z[i, j]
+        else:
+            total += table[u, width]
+            for j in range(width):
+                total += (theta_0[j] + table[u, j]) * z[i, j]
+        logits[i] = total
 
 
 def _residuals(heads: Heads, user_idx: np.ndarray) -> np.ndarray:
@@ -94,7 +118,3 @@ def _residuals(heads: Heads, user_idx: np.ndarray) -> np.ndarray:
     delta: np.ndarray = heads.table[np.maximum(user_idx, 0)]
     delta[user_idx < 0] = 0
     return delta
-
-
-def _rows_per_chunk(heads: Heads) -> int:
-    return ROWS_PER_CHUNK if heads.kind == "residual" else max(1, ROWS_PER_CHUNK * 64 // heads.table.shape[1])

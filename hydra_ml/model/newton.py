@@ -1,153 +1,175 @@
-"""Ridge logistic regression with offsets for many users at once, each user's problem alone on its own rows.
+"""Ridge logistic regression with offsets for many users, each one's problem alone on its own rows; compiled by numba.
 
-    min over delta   sum_i w_i logloss(y_i, o_i + x_i.delta) + ridge/2 |delta|^2
+    min over delta   sum_i logloss(y_i, o_i + x_i.delta) + ridge/2 |delta|^2        x_i = (z_i, 1)
 
-Most users are solved the quick way: Newton's method with steps found by conjugate gradients in single precision, no
-Hessian formed or factored, so that work grows with rows x P alone. The later gradients are in double precision: what
-the steps run into is the exact solution. Who does not get there (far starts, next to no ridge) is solved the careful
-way: damped Newton, all in double precision.
-
-Every product is `bmm` with the user first, every function is of doubles, and nobody steps on because another user must:
-so a user's solution has the same bits in whatever company it is found, if n is a multiple of ROW_MULTIPLE. Legend:
-u users, n rows each (weight 0 on padding), P numbers of a solution.
+Newton's method with steps found by conjugate gradients in single precision, no Hessian formed or factored, so that
+work grows with rows x P alone. Gradients are in double precision: what the steps run into is the exact solution. A
+user's rows are copied to one small place and stay in the nearest cache while they are worked on, four at a time so that
+sums do not wait for each other. Users are solved one after another, so nobody's bits depend on their company.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 
-import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
+import numpy as np
 
-ROW_MULTIPLE = 16  # fills the processor's vectors, so that no row is worked on by the code for what is left over
+from hydra_ml.model.compiled import compiled
+
+ROWS, LANES = 4, 8  # rows and columns are padded to multiples of these, with zeros
 TOLERANCE = 1e-6  # of the gradient, to the first one and to the ridge: no number is then off by more than this
 FORCING = 0.3  # how far a step's equation is solved at first; by the square root of the gradient's fall further on
-SINGLE_STEPS = 3  # whose gradients need not be exact either
-QUICK_STEPS, MOST_PRODUCTS = 12, 100  # products of one step
-TINY = 1e-30  # for what is nothing already
-CAREFUL_STEPS = 30
-CAREFUL_TOLERANCE = 1e-9
+STEPS, PRODUCTS, HALVINGS = 60, 200, 40  # at most: of a user, of a step, of a step's length
+PAST = 0.1  # of the first slope along a step, that may be there on the other side of the valley
+
+float32 = np.float32  # by this name numba knows it
 
 
-@dataclass(frozen=True)
-class Problems:
-    """u problems: x [u, n, P], offset, labels in 0..1 and weight float64 [u, n]."""
+@compiled
+def solve(
+    z: np.ndarray,
+    offset: np.ndarray,
+    labels: np.ndarray,
+    order: np.ndarray,
+    starts: np.ndarray,
+    ridge: float,
+    solutions: np.ndarray,
+) -> None:
+    """Fills `solutions` float32 [U, H + 1], the bias last.
 
-    x: torch.Tensor
-    offset: torch.Tensor
-    labels: torch.Tensor
-    weight: torch.Tensor
-    ridge: float
-
-    def of(self, users: torch.Tensor) -> Problems:
-        """Those of some users, chosen by mask."""
-        return Problems(self.x[users], self.offset[users], self.labels[users], self.weight[users], self.ridge)
-
-    def double(self) -> Problems:
-        """The same with x float64."""
-        return Problems(self.x.double(), self.offset, self.labels, self.weight, self.ridge)
-
-    def logits(self, delta: torch.Tensor) -> torch.Tensor:
-        """float64 [u, n]."""
-        product = torch.bmm(delta.to(self.x.dtype).unsqueeze(1), self.x.mT)  # [u, 1, P] @ [u, P, n] -> [u, 1, n]
-        return self.offset + product.squeeze(1)
-
-    def objective(self, delta: torch.Tensor) -> torch.Tensor:
-        """Each user's penalised loss [u]."""
-        loss = binary_cross_entropy_with_logits(self.logits(delta), self.labels, reduction="none")  # [u, n]
-        return (self.weight * loss).sum(dim=1) + 0.5 * self.ridge * (delta * delta).sum(dim=1)
-
-    def gradient(self, p: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
-        """Its gradient [u, P] at delta, where the probabilities are p [u, n]."""
-        residual = (self.weight * (p - self.labels)).to(self.x.dtype).unsqueeze(1)  # [u, 1, n]
-        return torch.bmm(residual, self.x).squeeze(1) + self.ridge * delta
-
-    def curvature(self, p: torch.Tensor) -> torch.Tensor:
-        """Each row's second derivative [u, n] by its logit."""
-        return (self.weight * p * (1 - p)).to(self.x.dtype)
-
-    def hessian(self, p: torch.Tensor) -> torch.Tensor:
-        """Its second derivative [u, P, P]."""
-        hessian = torch.bmm(self.x.mT, self.curvature(p).unsqueeze(-1) * self.x)
-        hessian.diagonal(dim1=1, dim2=2).add_(self.ridge)
-        return hessian
+    z float32 [N, H], offset and labels in 0..1 float32 [N]; the rows of user u are order[starts[u]:starts[u + 1]],
+    int64 [N] and [U + 1]. Ridge is above 0.
+    """
+    n_most, width = 0, z.shape[1] + 1
+    for u in range(len(starts) - 1):
+        n_most = max(n_most, starts[u + 1] - starts[u])
+    x = np.zeros((-(-n_most // ROWS) * ROWS, -(-width // LANES) * LANES), dtype=float32)  # [n, P], as below
+    offsets, targets = np.empty(n_most), np.empty(n_most)
+    delta = np.empty(x.shape[1])
+    for u in range(len(starts) - 1):
+        rows = order[starts[u] : starts[u + 1]]
+        n = len(rows)
+        for i in range(n):
+            x[i, : width - 1] = z[rows[i]]
+            x[i, width - 1] = 1
+            offsets[i], targets[i] = offset[rows[i]], labels[rows[i]]
+        n_padded = -(-n // ROWS) * ROWS
+        x[n:n_padded] = 0
+        _descend(x[:n_padded], offsets[:n], targets[:n], ridge, delta)
+        solutions[u] = delta[:width].astype(float32)
 
 
-def solve(problems: Problems) -> torch.Tensor:
-    """Each user's solution, float64 [u, P]."""
-    delta, solved = _solve_quickly(problems)
-    if not solved.all():
-        delta[~solved] = solve_carefully(problems.of(~solved).double())
-    return delta
-
-
-def _solve_quickly(problems: Problems) -> tuple[torch.Tensor, torch.Tensor]:
-    """Solutions float64 [u, P], and which of them are: bool [u]."""
-    n_users, _, width = problems.x.shape
-    at, delta = problems, problems.weight.new_zeros(n_users, width)
-    for i in range(QUICK_STEPS):
-        if i == SINGLE_STEPS:
-            at = problems.double()
-        p = torch.sigmoid(at.logits(delta))
-        gradient = at.gradient(p, delta)
-        size = gradient.norm(dim=1)  # [u]
-        if i == 0:
-            first, enough = size, TOLERANCE * size.clamp(max=problems.ridge)
-        solved = size <= enough
-        if i >= SINGLE_STEPS and solved.all():
+@compiled
+def _descend(x: np.ndarray, offsets: np.ndarray, targets: np.ndarray, ridge: float, delta: np.ndarray) -> None:
+    """The solution of one user into delta float64 [P]. x [n, P]; offsets and targets are of the rows before padding."""
+    n_rows, size = x.shape
+    curvature, residual = np.zeros(n_rows, dtype=float32), np.zeros(n_rows)
+    step, gradient, trial = np.zeros(size, dtype=float32), np.zeros(size), np.zeros(size)
+    delta[:] = 0
+    _look(x, offsets, targets, ridge, delta, curvature, residual, gradient)
+    first = math.sqrt(_dot(gradient, gradient))
+    enough = TOLERANCE * min(first, ridge)
+    for _ in range(STEPS):
+        length = math.sqrt(_dot(gradient, gradient))
+        if length <= enough:
             break
-        short_of = torch.maximum(size * FORCING * (size / first).sqrt().clamp(max=1.0), 0.3 * enough)
-        delta = delta - _newton_step(problems, p, gradient, torch.where(solved, torch.inf, short_of))
-    return delta, solved
+        short_of = max(length * FORCING * min(1.0, math.sqrt(length / first)), 0.3 * enough)
+        _newton_step(x, curvature, gradient, ridge, short_of, step)
+        slope, scale = _dot(gradient, step), 1.0
+        for _ in range(HALVINGS):  # far starts overshoot: the loss is convex, so the slope tells when one did
+            trial[:] = delta - scale * step
+            _look(x, offsets, targets, ridge, trial, curvature, residual, gradient)
+            if _dot(gradient, step) >= -PAST * slope:
+                break
+            scale /= 2
+        delta[:] = trial
 
 
-def _newton_step(problems: Problems, p: torch.Tensor, gradient: torch.Tensor, short_of: torch.Tensor) -> torch.Tensor:
-    """What the Hessian takes to the gradient but for a rest of norm short_of [u], by conjugate gradients: float64
-    [u, P]. Each user stops at their own rest: from then on their numbers do not change."""
-    curvature = problems.curvature(p).unsqueeze(1)  # [u, 1, n]
-    rest = gradient.to(problems.x.dtype).unsqueeze(1)  # [u, 1, P], as all below
-    step, direction = torch.zeros_like(rest), rest
-    bound = short_of.square().to(rest.dtype).view(-1, 1, 1)
-    left = rest.square().sum(dim=2, keepdim=True)  # [u, 1, 1]
-    for _ in range(MOST_PRODUCTS):
-        going = left > bound
-        if not going.any():
+@compiled
+def _look(
+    x: np.ndarray,
+    offsets: np.ndarray,
+    targets: np.ndarray,
+    ridge: float,
+    delta: np.ndarray,
+    curvature: np.ndarray,
+    residual: np.ndarray,
+    gradient: np.ndarray,
+) -> None:
+    """The loss's second derivative by each row's logit, curvature [n], and its gradient [P], at delta. residual [n]
+    holds what is on the way there, 0 for padding."""
+    for i in range(0, x.shape[0], ROWS):
+        a, b, c, d = x[i], x[i + 1], x[i + 2], x[i + 3]
+        of_a, of_b, of_c, of_d = 0.0, 0.0, 0.0, 0.0
+        for j in range(x.shape[1]):
+            of_a += a[j] * delta[j]
+            of_b += b[j] * delta[j]
+            of_c += c[j] * delta[j]
+            of_d += d[j] * delta[j]
+        residual[i], residual[i + 1], residual[i + 2], residual[i + 3] = of_a, of_b, of_c, of_d
+    for i in range(len(offsets)):
+        p = 1.0 / (1.0 + math.exp(-residual[i] - offsets[i]))
+        curvature[i] = p * (1.0 - p)
+        residual[i] = p - targets[i]
+    for j in range(x.shape[1]):
+        gradient[j] = ridge * delta[j]
+    for i in range(0, x.shape[0], ROWS):
+        a, b, c, d = x[i], x[i + 1], x[i + 2], x[i + 3]
+        of_a, of_b, of_c, of_d = residual[i], residual[i + 1], residual[i + 2], residual[i + 3]
+        for j in range(x.shape[1]):
+            gradient[j] += of_a * a[j] + of_b * b[j] + of_c * c[j] + of_d * d[j]
+
+
+@compiled
+def _newton_step(
+    x: np.ndarray, curvature: np.ndarray, gradient: np.ndarray, ridge: float, short_of: float, step: np.ndarray
+) -> None:
+    """What the Hessian takes to the gradient but for a rest of norm short_of, into step float32 [P], by conjugate
+    gradients."""
+    rest, direction = gradient.astype(float32), gradient.astype(float32)
+    product = np.empty(len(step), dtype=float32)
+    bound, strength = float32(short_of * short_of), float32(ridge)
+    step[:] = 0
+    left = _dot(rest, rest)
+    for _ in range(PRODUCTS):
+        if left <= bound:
             break
-        bent = curvature * torch.bmm(direction, problems.x.mT)  # [u, 1, n]
-        product = torch.baddbmm(direction, bent, problems.x, beta=problems.ridge)
-        length = torch.where(going, left / (direction * product).sum(dim=2, keepdim=True), 0.0)
-        step, rest = step + length * direction, rest - length * product
-        now = rest.square().sum(dim=2, keepdim=True)
-        direction, left = rest + (now / left.clamp(min=TINY)) * direction, now
-    return step.squeeze(1).double()
+        _hessian_product(x, curvature, strength, direction, product)
+        reach = left / _dot(direction, product)
+        for j in range(len(step)):
+            step[j] += reach * direction[j]
+            rest[j] -= reach * product[j]
+        now = _dot(rest, rest)
+        share = now / left
+        for j in range(len(step)):
+            direction[j] = rest[j] + share * direction[j]
+        left = now
 
 
-def solve_carefully(problems: Problems) -> torch.Tensor:
-    """Each user's solution, float64 [u, P], x being float64: Newton's method, no step of which raises the loss."""
-    delta = problems.x.new_zeros(problems.x.shape[0], problems.x.shape[2])
-    value = problems.objective(delta)
-    done = torch.zeros_like(value, dtype=torch.bool)
-    for _ in range(CAREFUL_STEPS):
-        p = torch.sigmoid(problems.logits(delta))
-        step = torch.linalg.solve(problems.hessian(p), problems.gradient(p, delta))
-        trial, trial_value = _descend(problems, delta, step, value)
-        delta, value = torch.where(done.unsqueeze(-1), delta, trial), torch.where(done, value, trial_value)
-        done |= step.abs().amax(dim=1) < CAREFUL_TOLERANCE
-        if done.all():
-            break
-    return delta
+@compiled
+def _hessian_product(
+    x: np.ndarray, curvature: np.ndarray, ridge: float, direction: np.ndarray, product: np.ndarray
+) -> None:
+    """(x' diag(curvature) x + ridge) direction, into product float32 [P]; curvature is 0 on padding."""
+    for j in range(len(direction)):
+        product[j] = ridge * direction[j]
+    for i in range(0, x.shape[0], ROWS):
+        a, b, c, d = x[i], x[i + 1], x[i + 2], x[i + 3]
+        of_a, of_b, of_c, of_d = float32(0), float32(0), float32(0), float32(0)
+        for j in range(len(direction)):
+            of_a += a[j] * direction[j]
+            of_b += b[j] * direction[j]
+            of_c += c[j] * direction[j]
+            of_d += d[j] * direction[j]
+        of_a, of_b = of_a * curvature[i], of_b * curvature[i + 1]
+        of_c, of_d = of_c * curvature[i + 2], of_d * curvature[i + 3]
+        for j in range(len(direction)):
+            product[j] += of_a * a[j] + of_b * b[j] + of_c * c[j] + of_d * d[j]
 
 
-def _descend(
-    problems: Problems, delta: torch.Tensor, step: torch.Tensor, value: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The Newton step, halved per user until that user's loss does not rise (far starts overshoot)."""
-    scale = torch.ones_like(value)
-    for _ in range(20):
-        trial = delta - scale.unsqueeze(-1) * step
-        trial_value = problems.objective(trial)
-        worse = trial_value > value + 1e-12 * value.abs()
-        if not worse.any():
-            return trial, trial_value
-        scale = torch.where(worse, scale / 2, scale)
-    return torch.where(worse.unsqueeze(-1), delta, trial), torch.where(worse, value, trial_value)
+@compiled
+def _dot(a: np.ndarray, b: np.ndarray) -> float:
+    total: float = a[0] * b[0]
+    for j in range(1, len(a)):
+        total += a[j] * b[j]
+    return total
