@@ -86,16 +86,17 @@ def rank_user(
 
     queries: query_id, text, role, profile (ids of the records it may see); records: record_id, text, oldest first.
     """
-    record_ids = records["record_id"].to_numpy(dtype=object)
+    record_ids, query_ids = (table.to_numpy(dtype=object) for table in (records["record_id"], queries["query_id"]))
+    texts, asked = records["text"].tolist(), queries["text"].to_numpy(dtype=object)
     visible = visible_mask(queries["profile"], record_ids)
-    evaluated = (queries["role"] == "evaluate").to_numpy()
+    evaluated = queries["role"].to_numpy(dtype=object) == "evaluate"
     for ranker in dict.fromkeys((params.retrieve.ranker, *baselines)):
-        some = np.ones_like(evaluated) if ranker == params.retrieve.ranker else evaluated
-        if not some.any():
+        some = np.flatnonzero(evaluated | (ranker == params.retrieve.ranker))
+        if not len(some):
             continue
-        ranking = _rank(ranker, queries[some], records, visible[some], params, encode)
+        ranking = _rank(ranker, query_ids[some].tolist(), asked[some].tolist(), texts, visible[some], params, encode)
         yield {
-            "query_id": queries["query_id"].to_numpy(dtype=object)[some][ranking.query_idx],
+            "query_id": query_ids[some][ranking.query_idx],
             "ranker": np.full(len(ranking.rank), ranker, dtype=object),
             "rank": ranking.rank,
             "record_id": record_ids[ranking.record_idx],
@@ -121,8 +122,9 @@ def candidate_table(blocks: Iterable[dict[str, np.ndarray]]) -> pd.DataFrame:
 
 def _rank(
     ranker: str,
-    queries: pd.DataFrame,
-    records: pd.DataFrame,
+    query_ids: Sequence[str],
+    queries: Sequence[str],
+    records: Sequence[str],
     visible: np.ndarray,
     params: Params,
     encode: Encode,
@@ -131,11 +133,10 @@ def _rank(
     if ranker == "recency":
         return rank_recency(visible, n)
     if ranker == "random":
-        return rank_random(queries["query_id"].tolist(), visible, n, seed=params.seed)
-    asked, texts = queries["text"].tolist(), records["text"].tolist()
+        return rank_random(query_ids, visible, n, seed=params.seed)
     if ranker == "bm25":
-        return rank_bm25(texts, asked, visible, n)
-    return rank_dense(encode(texts), encode(asked), visible, n)
+        return rank_bm25(records, queries, visible, n)
+    return rank_dense(encode(records), encode(queries), visible, n)
 
 
 class Bm25Index:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from hydra_ml.records import normalized
 
@@ -22,7 +23,13 @@ def closed_answer(raw: str, labels: Sequence[str]) -> str | None:
     """
     bare = _ECHO.sub("", raw.strip(_AROUND))
     bare = bare.strip(_AROUND).rstrip(".,;:!?").strip(_AROUND)
-    return next((label for label in labels if normalized(label) == normalized(bare)), None)
+    return _by_spelling(tuple(labels)).get(normalized(bare))
+
+
+@lru_cache
+def _by_spelling(labels: tuple[str, ...]) -> dict[str, str]:
+    """Each label by its normalized text, the first of those that share one."""
+    return {normalized(label): label for label in reversed(labels)}
 
 
 def whole_number(raw: str) -> str:
