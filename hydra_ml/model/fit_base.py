@@ -109,17 +109,24 @@ class _Training:
         self.weights = nn.Parameter(torch.from_numpy(start[:-1]))
         user_ids, self.owner = np.unique(rows.user_ids.astype(str), return_inverse=True)
         n_residuals = len(user_ids) if settings.base_fit == "joint" else 0
-        self.residuals = nn.Parameter(torch.zeros(n_residuals, n_parameters(settings.head, settings.width)))
+        # Sparse: a step costs what its batch's users cost, however many there are.
+        self.residuals = nn.Embedding(n_residuals, n_parameters(settings.head, settings.width), sparse=True)
+        nn.init.zeros_(self.residuals.weight)
         self.n_batches = -(-len(fit) // settings.batch_size)
-        self.optimizer = torch.optim.AdamW(
+        shared = torch.optim.AdamW(
             [
                 {"params": base.parameters(), "weight_decay": settings.weight_decay},
-                {"params": [self.theta_0, self.weights, self.residuals], "weight_decay": 0.0},
+                {"params": [self.theta_0, self.weights], "weight_decay": 0.0},
             ],
             lr=settings.learning_rate,
         )
+        personal = torch.optim.SparseAdam(self.residuals.parameters(), lr=settings.learning_rate)
+        self.optimizers = [shared, personal] if n_residuals else [shared]
         steps = max(1, settings.epochs * self.n_batches)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: max(0.05, 1 - step / steps))
+        self.schedules = [
+            torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.05, 1 - step / steps))
+            for optimizer in self.optimizers
+        ]
 
     def run_epoch(self, epoch: int, bar: Bar) -> float:
         """One pass over the rows in random order; the mean log loss on the way."""
@@ -130,11 +137,12 @@ class _Training:
             loss, penalty = self._loss(batch)
             if not torch.isfinite(loss):
                 raise ValueError(f"training loss became {loss.item()} in epoch {epoch}; lower learning_rate")
-            self.optimizer.zero_grad()
+            for optimizer in self.optimizers:
+                optimizer.zero_grad()
             (loss + penalty).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.base.parameters(), 1.0)
-            self.optimizer.step()
-            self.schedule.step()
+            for step in (*self.optimizers, *self.schedules):
+                step.step()
             total += loss.item() * len(batch)
             bar.update(len(batch))
         return total / max(1, len(self.fit))
@@ -144,8 +152,8 @@ class _Training:
         z = self.base(*self.rows.pairs.batch(batch))  # [B, H]
         theta: torch.Tensor = self.theta_0
         penalty = torch.zeros(())
-        if len(self.residuals):
-            delta = self.residuals[self.owner[batch]]  # [B, P]
+        if len(self.residuals.weight):
+            delta = self.residuals(torch.from_numpy(self.owner[batch]))  # [B] -> [B, P]
             theta, penalty = self.theta_0 + delta, JOINT_RIDGE * (delta * delta).sum(dim=1).mean()
         evidence = torch.from_numpy(self.rows.evidence[batch]) @ self.weights  # [B, E] @ [E] -> [B]
         logits = head_logits(self.settings.head, theta, z) + evidence
