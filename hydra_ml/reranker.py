@@ -6,11 +6,14 @@ section 3). Knows nothing of files, LLM clients or how a model is fitted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from hydra_ml.model.encoder import Encode
 
+PAIRS_PER_BLOCK = 8192  # bounds the memory of gathered vectors
 EVIDENCE = ("retrieval_score", "reciprocal_rank", "cosine")  # scored with weights that all users share
 
 
@@ -20,8 +23,20 @@ def retrieval_evidence(candidates: pd.DataFrame, encode: Encode) -> np.ndarray:
     best = candidates.groupby("query_id")["score"].transform("max").to_numpy()
     share = np.where(best > 0, candidates["score"].to_numpy() / np.where(best > 0, best, 1.0), 0.0)
     reciprocal = 1.0 / (1.0 + candidates["rank"].to_numpy())
-    cosine = (encode(candidates["a"].tolist()) * encode(candidates["b"].tolist())).sum(axis=1)  # [N, D] -> [N]
+    cosine = _cosines(candidates["a"].tolist(), candidates["b"].tolist(), encode)
     return np.stack([share, reciprocal, cosine], axis=1).astype(np.float32)  # [N, 3]
+
+
+def _cosines(a: Sequence[str], b: Sequence[str], encode: Encode) -> np.ndarray:
+    """Of the texts a[i] and b[i], float32 [N]. A text stands in many pairs: its vector is held once."""
+    position = {text: i for i, text in enumerate(dict.fromkeys([*a, *b]))}
+    vectors = encode(list(position))  # [M, D]
+    a_idx, b_idx = (np.fromiter(map(position.__getitem__, texts), np.int64, len(texts)) for texts in (a, b))
+    cosines = np.empty(len(a), dtype=np.float32)
+    for start in range(0, len(a), PAIRS_PER_BLOCK):
+        some = slice(start, start + PAIRS_PER_BLOCK)
+        cosines[some] = (vectors[a_idx[some]] * vectors[b_idx[some]]).sum(axis=1)  # [n, D] -> [n]
+    return cosines
 
 
 def telling_rows(query_ids: pd.Series, labels: np.ndarray) -> np.ndarray:

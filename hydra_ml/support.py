@@ -13,6 +13,7 @@ from hydra_ml.model.encoder import Encode
 from hydra_ml.tasks.task import Task
 
 TAU = 0.1  # temperature of the record weights; .05 to .15 did equally well on dev
+USERS_PER_BLOCK = 512  # bounds the memory of their records' vectors
 FLOOR = 0.02  # share that an answer without any support counts with; keeps the logarithm finite
 
 
@@ -23,7 +24,20 @@ def history_support(candidates: pd.DataFrame, records: pd.DataFrame, task: Task,
     cosine of the candidate and the records' answers. References (LaMP-1): of the candidate and the records' texts.
     Without history 0, the same for all candidates of a query. A query sees the records of its own profile, no others.
     """
-    book = _RecordVectors(records, task, encode)
+    support = np.zeros(len(candidates), dtype=np.float32)
+    rows_of, records_of = (table.groupby("user_id").indices for table in (candidates, records))
+    nothing = np.zeros(0, dtype=np.int64)
+    users = list(rows_of)
+    for start in range(0, len(users), USERS_PER_BLOCK):
+        some = users[start : start + USERS_PER_BLOCK]
+        rows = np.sort(np.concatenate([rows_of[user_id] for user_id in some]))
+        own = np.concatenate([records_of.get(user_id, nothing) for user_id in some])
+        support[rows] = _support(candidates.iloc[rows], _RecordVectors(records.iloc[own], task, encode), encode)
+    return support
+
+
+def _support(candidates: pd.DataFrame, book: _RecordVectors, encode: Encode) -> np.ndarray:
+    """`history_support` of some users, with all vectors of theirs at hand."""
     queries = candidates.drop_duplicates("query_id")
     asked = zip(queries["user_id"], queries["profile"], encode(queries["text"].tolist()), strict=True)
     query_of = dict(zip(queries["query_id"], asked, strict=True))

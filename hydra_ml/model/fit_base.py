@@ -170,12 +170,12 @@ def base_features(base: nn.Module, pairs: Pairs, rows: np.ndarray | None = None)
     """z of the pairs (or of some rows) with dropout off, float32 [N, H]; [0, H] for none."""
     base.eval()
     wanted = np.arange(len(pairs)) if rows is None else rows
+    z = np.empty((len(wanted), int(base.width)), dtype=np.float32)  # type: ignore[arg-type]
     with torch.inference_mode():
-        parts = [
-            base(*pairs.batch(wanted[start : start + EVAL_BATCH])).numpy()
-            for start in range(0, len(wanted), EVAL_BATCH)
-        ]
-    return np.concatenate(parts) if parts else np.zeros((0, int(base.width)), dtype=np.float32)  # type: ignore[arg-type]
+        for start in range(0, len(wanted), EVAL_BATCH):
+            some = slice(start, start + EVAL_BATCH)
+            z[some] = base(*pairs.batch(wanted[some])).numpy()
+    return z
 
 
 def held_back_loss(shared: SharedPart, rows: TrainRows, watch: np.ndarray) -> float:

@@ -31,8 +31,8 @@ class DualPairs:
     def __init__(self, a: Sequence[str], b: Sequence[str], encode: Encode) -> None:
         position = {text: i for i, text in enumerate(dict.fromkeys([*a, *b]))}
         distinct = list(position)
-        vectors = np.concatenate([encode(distinct), surface_features(distinct)], axis=1)  # [M, D + S]
-        self.vectors = torch.from_numpy(vectors.astype(np.float32))
+        vectors = np.concatenate([encode(distinct), surface_features(distinct)], axis=1, dtype=np.float32)
+        self.vectors = torch.from_numpy(vectors)  # [M, D + S]
         self.a_idx = np.array([position[text] for text in a], dtype=np.int64)
         self.b_idx = np.array([position[text] for text in b], dtype=np.int64)
 

@@ -33,9 +33,10 @@ def train_adapter(
     answers = load_table(generated / "answers.parquet")
     train = queries[queries["role"] == "train"]
     rows = distinct_candidates(answers[answers["query_id"].isin(train["query_id"])])
-    facts = ["query_id", "user_id", "input", "text", "gold", "profile"]
-    rows = rows.merge(train[facts], on="query_id", validate="many_to_one")
+    rows = rows.merge(train[["query_id", "gold"]], on="query_id", validate="many_to_one")
     rows, labels = training_candidates(rows, task, params.train_adapter.text_labels)
+    facts = ["query_id", "user_id", "input", "text", "profile"]  # only now: a label more is a row more
+    rows = rows.merge(train[facts], on="query_id", validate="many_to_one")
     rows = rows.assign(a=rows["text"], b=answer_texts(rows, task))
 
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
