@@ -1,6 +1,6 @@
 """How cost grows with users and with history: curves of wall time and of peak memory.
 
-    python -m benchmarks.growth [batch_score update_heads nightly history] [--quick] [--work FOLDER] [--out FOLDER]
+    python -m benchmarks.growth [batch_score update_heads nightly history] [--quick | --long] [--work F] [--out F]
 
 Every point is measured in a process of its own, apart from the one that made its data. Prints and writes growth.json
 and growth.png; an exponent is the slope between a curve's two largest sizes, 0 flat and 1 in proportion.
@@ -134,6 +134,7 @@ class Curve:
     parts: Mapping[str, Callable[[Path], Any]]  # one that gives None is not measured: it stands in for the LLM
     expected: str
     notes: str = ""
+    long: Sequence[int] = ()  # sizes that take too long to be measured unasked
 
 
 LEARNING = ("prepare", "validate", "retrieve", "annotate", "train_reranker", "rerank", "generate", "train_adapter")
@@ -146,7 +147,9 @@ BANK, SHORT = (100, 1_000, 10_000, 100_000), (100, 1_000)
 CURVES = {
     "batch_score": Curve("users in the bank", BANK, SHORT, make_bank, {"": score_batch}, "flat", "200 requests"),
     "update_heads": Curve("users in the bank", BANK, SHORT, make_drop, {"": update_few}, "flat", "10 changed users"),
-    "nightly": Curve("users", BANK[:3], SHORT, make_files, NIGHTLY, "in proportion", "without LLM and encoder"),
+    "nightly": Curve(
+        "users", BANK[:3], SHORT, make_files, NIGHTLY, "in proportion", "without LLM and encoder", BANK[3:]
+    ),
     "history": Curve(
         "records per user",
         (10, 100, 1_000, 5_000),
@@ -177,7 +180,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("curves", nargs="*", metavar="curve", help=f"of {', '.join(CURVES)}")
-    parser.add_argument("--quick", action="store_true", help="the two smallest sizes: does it run?")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--quick", action="store_true", help="the two smallest sizes: does it run?")
+    sizes.add_argument("--long", action="store_true", help="nightly of 100,000 users too: half an hour, 16 GB")
     parser.add_argument("--work", type=Path, help="folder to work in (default: a temporary one, removed)")
     parser.add_argument("--out", type=Path, default=grown.ROOT / "benchmarks/results", help="folder of the results")
     options = parser.parse_args(argv)
@@ -187,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     with contextlib.ExitStack() as stack:
         work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        points = measure(options.curves or list(CURVES), work.absolute(), quick=options.quick)
+        points = measure(options.curves or list(CURVES), work.absolute(), quick=options.quick, long=options.long)
     options.out.mkdir(parents=True, exist_ok=True)
     document = {
         "date": time.strftime("%Y-%m-%d"),
@@ -203,13 +208,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(names: Sequence[str], work: Path, *, quick: bool) -> list[dict[str, Any]]:
+def measure(names: Sequence[str], work: Path, *, quick: bool, long: bool) -> list[dict[str, Any]]:
     """A point per curve, size and part: those, seconds by phase, peak_mb, and idle_mb before the work began."""
     points = []
     load_libraries()
     if {"batch_score", "update_heads"} & set(names):
         apart(partial(grown.small_chain, work / "chain"))
-    sizes = {name: CURVES[name].quick if quick else CURVES[name].sizes for name in names}
+    curves = {name: CURVES[name] for name in names}
+    sizes = {name: c.quick if quick else (*c.sizes, *(c.long if long else ())) for name, c in curves.items()}
     with tqdm(total=sum(len(some) for some in sizes.values()), desc="growth", unit=" points") as bar:
         for name in names:
             for size in sizes[name]:

@@ -59,11 +59,12 @@ def plot(points: Sequence[Mapping[str, Any]], about: Mapping[str, tuple[str, str
             for part in dict.fromkeys(point["part"] for point in points if point["curve"] == name):
                 some = [point for point in points if (point["curve"], point["part"]) == (name, part)]
                 panel.plot([p["size"] for p in some], [value(p) for p in some], marker="o", label=part or name)
-            low, high = panel.get_ylim()
+            values = [value(point) for point in points if point["curve"] == name]
+            high, low = max(values), max(min(values) / 2, max(values) / 1e4)
             panel.set(xscale="log", yscale="log", xlabel=about[name][0], ylabel=label)
             xs = panel.get_xlim()
             panel.plot(xs, [high * x / xs[1] for x in xs], ":", color="grey", label="in proportion", zorder=0)
-            panel.set_ylim(max(low, high / 1e4, 0.01), high * 1.3)
+            panel.set_ylim(min(low, high / 10), high * 2)  # a decade at least: what is flat shall look flat
             if not row:
                 panel.set_title(about[name][1], fontsize=8)
                 panel.legend(fontsize=7)

@@ -72,6 +72,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
     axes.set_yticks(list(places), [f"{row['work']}\nvs {row['peer_name']}" for row in rows], fontsize=8)
     axes.margins(x=0.12)
-    axes.set_xlabel("times the peer's speed, median and spread of the turns; black tick: the goal; grey: none was set")
+    axes.set_ylim(0.3, len(rows) + 0.7)
+    axes.set_xlabel("times the peer's speed, median and spread\nblack tick: the goal; grey: none was set", fontsize=9)
     figure_.savefig(path, dpi=130)
     pyplot.close(figure_)

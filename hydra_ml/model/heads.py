@@ -82,6 +82,11 @@ def score_rows(heads: Heads, theta_0: np.ndarray, z: np.ndarray, user_idx: np.nd
     """
     logits = np.empty(len(z), dtype=np.float32)
     if heads.kind == "residual":
+        # Machine code does not look where it reads.
+        assert theta_0.shape == heads.table.shape[1:], f"shared head {theta_0.shape}, heads {heads.table.shape}"
+        assert z.shape[1] == heads.width, f"features {z.shape}, heads of width {heads.width}"
+        assert user_idx.shape == z.shape[:1], f"places {user_idx.shape}, features {z.shape}"
+        assert user_idx.max(initial=-1) < len(heads.table), f"place {user_idx.max()} of {len(heads.table)} heads"
         _score_residual(heads.table, theta_0, np.ascontiguousarray(z), user_idx, logits)
         return logits
     shared = torch.from_numpy(theta_0)

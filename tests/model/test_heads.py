@@ -79,3 +79,12 @@ def test_scoring_leaves_the_table_as_it_is():
     heads = Heads("residual", 2, ("ann", "bob"), table)
     score_rows(heads, np.ones(3, dtype=np.float32), np.ones((3, 2), dtype=np.float32), np.array([0, -1, 1]))
     assert (table == 1).all()
+
+
+def test_a_place_outside_the_table_is_not_read():
+    heads = Heads("residual", 2, ("ann",), np.ones((1, 3), dtype=np.float32))
+    z, theta_0 = np.ones((2, 2), dtype=np.float32), np.zeros(3, dtype=np.float32)
+    with pytest.raises(AssertionError, match="place 1 of 1 heads"):
+        score_rows(heads, theta_0, z, np.array([0, 1]))
+    with pytest.raises(AssertionError, match="shared head"):
+        score_rows(heads, theta_0[:2], z, np.array([0, 0]))
