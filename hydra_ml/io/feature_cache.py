@@ -55,35 +55,39 @@ class CachedEncoder:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors of the texts, float32 [N, D], in order; only texts never seen before are computed."""
-        digest_of = {text: bytes.fromhex(content_digest(text)) for text in dict.fromkeys(texts)}
-        known = self._read(list(digest_of.values()))
-        missing = [text for text, digest in digest_of.items() if digest not in known]
-        if missing and self._encoder is None:
+        distinct = list(dict.fromkeys(texts))
+        digests = [bytes.fromhex(content_digest(text)) for text in distinct]
+        vectors = np.empty((len(distinct), self.dim), dtype=np.float32)  # [M, D]
+        missing = np.flatnonzero(~self._read(digests, vectors))
+        if len(missing) and self._encoder is None:
             self._encoder = self._load()
         show = bool(self.progress) and len(missing) > 256
         with tqdm(total=len(missing), desc=self.progress, unit=" texts", disable=not show) as bar:
             for start in range(0, len(missing), TEXTS_PER_COMMIT):
-                chunk = missing[start : start + TEXTS_PER_COMMIT]
+                some = missing[start : start + TEXTS_PER_COMMIT]
                 assert self._encoder is not None  # loaded above: there is something missing
-                vectors = self._encoder.encode(chunk, done=bar.update)
-                fresh = {digest_of[text]: vector for text, vector in zip(chunk, vectors, strict=True)}
-                self._write(fresh)
-                known.update(fresh)
-        if not texts:
-            return np.zeros((0, self.dim), dtype=np.float32)
-        return np.stack([known[digest_of[text]] for text in texts])
+                vectors[some] = self._encoder.encode([distinct[i] for i in some], done=bar.update)
+                self._write([digests[i] for i in some], vectors[some])
+        if len(distinct) == len(texts):
+            return vectors
+        position = {text: i for i, text in enumerate(distinct)}
+        return vectors[[position[text] for text in texts]]  # [M, D] -> [N, D]
 
-    def _read(self, digests: list[bytes]) -> dict[bytes, np.ndarray]:
-        found: dict[bytes, np.ndarray] = {}
+    def _read(self, digests: list[bytes], vectors: np.ndarray) -> np.ndarray:
+        """Fills the rows of `vectors` [M, D] whose digest is known: bool [M]."""
+        position = {digest: i for i, digest in enumerate(digests)}
+        found = np.zeros(len(digests), dtype=bool)
         for start in range(0, len(digests), KEYS_PER_QUERY):
             some = digests[start : start + KEYS_PER_QUERY]
             marks = ",".join("?" * len(some))
-            rows = self._db.execute(f"SELECT digest, vector FROM vectors WHERE digest IN ({marks})", some)
-            found.update((digest, np.frombuffer(vector, dtype=np.float32)) for digest, vector in rows)
+            rows = self._db.execute(f"SELECT digest, vector FROM vectors WHERE digest IN ({marks})", some).fetchall()
+            places = [position[digest] for digest, _ in rows]
+            vectors[places] = np.frombuffer(b"".join(vector for _, vector in rows), np.float32).reshape(-1, self.dim)
+            found[places] = True
         return found
 
-    def _write(self, vectors: dict[bytes, np.ndarray]) -> None:
-        rows = [(digest, vector.astype(np.float32).tobytes()) for digest, vector in vectors.items()]
+    def _write(self, digests: list[bytes], vectors: np.ndarray) -> None:
+        rows = [(digest, vector.tobytes()) for digest, vector in zip(digests, vectors, strict=True)]
         with self._db:
             self._db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
 
