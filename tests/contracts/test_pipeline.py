@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from hydra_ml.io.params_file import load_params
@@ -23,6 +24,12 @@ def test_stages_of_dvc_are_the_modules_of_stages_and_nothing_else():
     modules = {p.stem for p in (ROOT / "hydra_ml/stages").glob("*.py")} - {"__init__", "command"}
     assert modules == set(STAGES)
     assert STAGES == ORDER
+
+
+def test_machine_code_beside_the_sources_does_not_count_as_source():
+    with Repo(str(ROOT)) as repo:
+        assert repo.dvcignore.is_ignored_dir(str(ROOT / "hydra_ml/model/__pycache__"))
+        assert not repo.dvcignore.is_ignored_dir(str(ROOT / "hydra_ml/model"))
 
 
 @pytest.mark.parametrize("stage", STAGES)
