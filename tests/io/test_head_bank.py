@@ -247,4 +247,5 @@ def test_memory_follows_the_users_asked_for_not_the_bank(tmp_path, monkeypatch):
         assert len(opened.heads_of(some).user_ids) == n_shards
         peaks[n_users] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peaks[25_600] < 2 * peaks[2_560]
+    # Threads that other tests left may allocate meanwhile; the larger bank whole is 7 MB.
+    assert peaks[25_600] < 2 * peaks[2_560] + 1_000_000
