@@ -28,7 +28,6 @@ from flows.runs import (
     task_run_named,
     task_runner,
 )
-from hydra_ml.io.batch_folder import clear_finished
 from hydra_ml.io.registry import Registry
 from hydra_ml.jobs import batch_score as job
 from hydra_ml.jobs.batch_score import BatchPlan, BatchReport, ShardReport
@@ -63,7 +62,7 @@ def batch_score_task(task: TaskFolder, stamp: str, requests: Path | None = None)
 
     Raises FlowFailed at the end, naming the files that failed: they do not stop the others.
     """
-    clear_finished(DATA / "predictions" / task)
+    job.clear_texts(get_task(task), data=DATA)
     settle_s = settings().ingest.settle_s
     files = waiting_requests(get_task(task), data=DATA, settle_s=settle_s) if requests is None else [requests]
     get_run_logger().info("%d request files to score for %s", len(files), task)

@@ -201,6 +201,7 @@ def pseudo_queries(
     ids = np.array([record.record_id for record in records], dtype=object)
 
     def rows() -> Iterator[tuple[int, PreparedQuery]]:
+        """Each record that can be asked again, by position, in the order of the draw."""
         at_once = max(1, len(order) if limit is None else limit)  # most often all that are wanted
         for start in range(0, len(order), at_once):
             some = order[start : start + at_once]

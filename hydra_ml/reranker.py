@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hydra_ml.model.encoder import Encode
+from hydra_ml.model.pairs import distinct_texts
 
 PAIRS_PER_BLOCK = 8192  # bounds the memory of gathered vectors
 EVIDENCE = ("retrieval_score", "reciprocal_rank", "cosine")  # scored with weights that all users share
@@ -29,9 +30,8 @@ def retrieval_evidence(candidates: pd.DataFrame, encode: Encode) -> np.ndarray:
 
 def _cosines(a: Sequence[str], b: Sequence[str], encode: Encode) -> np.ndarray:
     """Of the texts a[i] and b[i], float32 [N]. A text stands in many pairs: its vector is held once."""
-    position = {text: i for i, text in enumerate(dict.fromkeys([*a, *b]))}
-    vectors = encode(list(position))  # [M, D]
-    a_idx, b_idx = (np.fromiter(map(position.__getitem__, texts), np.int64, len(texts)) for texts in (a, b))
+    distinct, a_idx, b_idx = distinct_texts(a, b)
+    vectors = encode(distinct)  # [M, D]
     cosines = np.empty(len(a), dtype=np.float32)
     for start in range(0, len(a), PAIRS_PER_BLOCK):
         some = slice(start, start + PAIRS_PER_BLOCK)

@@ -86,8 +86,8 @@ def rank_user(
 
     queries: query_id, text, role, profile (ids of the records it may see); records: record_id, text, oldest first.
     """
-    record_ids, query_ids = (table.to_numpy(dtype=object) for table in (records["record_id"], queries["query_id"]))
-    texts, asked = records["text"].tolist(), queries["text"].to_numpy(dtype=object)
+    record_ids, texts = records["record_id"].to_numpy(dtype=object), records["text"].tolist()
+    query_ids, asked = queries["query_id"].to_numpy(dtype=object), queries["text"].to_numpy(dtype=object)
     visible = visible_mask(queries["profile"], record_ids)
     evaluated = queries["role"].to_numpy(dtype=object) == "evaluate"
     for ranker in dict.fromkeys((params.retrieve.ranker, *baselines)):

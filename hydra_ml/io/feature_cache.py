@@ -48,13 +48,12 @@ class CachedEncoder:
             # Rows in the order they came, keys in an index beside them: a table ordered by digest (WITHOUT ROWID) is
             # written all over and spills each vector to a page of its own: 4 times slower to read, 6 times to write.
             self._db.execute("CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, vector BLOB NOT NULL)")
-        except sqlite3.DatabaseError as error:
-            raise ArtifactError(
-                f"{self.path}: not a usable feature cache ({error}). Delete the file; it is rebuilt."
-            ) from error
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors of the texts, float32 [N, D], in order; only texts never seen before are computed."""
+        """Unit vectors of the texts, float32 [N, D], in order; only texts never seen before are computed. Raises
+        ArtifactError if the file is damaged or cannot be written."""
         distinct = list(dict.fromkeys(texts))
         digests = [bytes.fromhex(content_digest(text)) for text in distinct]
         vectors = np.empty((len(distinct), self.dim), dtype=np.float32)  # [M, D]
@@ -80,16 +79,30 @@ class CachedEncoder:
         for start in range(0, len(digests), KEYS_PER_QUERY):
             some = digests[start : start + KEYS_PER_QUERY]
             marks = ",".join("?" * len(some))
-            rows = self._db.execute(f"SELECT digest, vector FROM vectors WHERE digest IN ({marks})", some).fetchall()
+            try:
+                rows = self._db.execute(
+                    f"SELECT digest, vector FROM vectors WHERE digest IN ({marks})", some
+                ).fetchall()
+                stored = np.frombuffer(b"".join(vector for _, vector in rows), np.float32).reshape(len(rows), self.dim)
+            except (sqlite3.Error, ValueError) as error:
+                raise self._unusable(error) from error
             places = [position[digest] for digest, _ in rows]
-            vectors[places] = np.frombuffer(b"".join(vector for _, vector in rows), np.float32).reshape(-1, self.dim)
-            found[places] = True
+            vectors[places], found[places] = stored, True
         return found
 
     def _write(self, digests: list[bytes], vectors: np.ndarray) -> None:
         rows = [(digest, vector.tobytes()) for digest, vector in zip(digests, vectors, strict=True)]
-        with self._db:
-            self._db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
+        try:
+            with self._db:
+                self._db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> ArtifactError:
+        return ArtifactError(
+            f"{self.path}: not a usable feature cache ({error}). If it is damaged, delete it with its -wal and -shm "
+            "neighbours, and its texts will be encoded again; else check free space and permissions of its folder."
+        )
 
     def close(self) -> None:
         """Release the file."""

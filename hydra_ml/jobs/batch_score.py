@@ -101,6 +101,12 @@ class BatchReport:
     requests_per_s: float  # of that run, over the requests it had before it
 
 
+def clear_texts(task: Task, *, data: Path) -> None:
+    """Remove request texts that a kill left in the task's finished batches. `plan_batch` does so too, but is called
+    only when there is something to score."""
+    clear_finished(data / "predictions" / task.folder)
+
+
 def plan_batch(
     requests: Path,
     task: Task,
@@ -120,7 +126,7 @@ def plan_batch(
     home = data / "predictions" / task.folder
     home.mkdir(parents=True, exist_ok=True)
     digest = content_of(requests)
-    clear_finished(home)
+    clear_texts(task, data=data)
     with FileLock(home / ".plan.lock"):
         version = "" if which == "champion" else registry.release(task, which)[0]
         folder = begun_batch(home, digest, version)

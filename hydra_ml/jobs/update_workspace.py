@@ -55,6 +55,7 @@ def chain_to(targets: Collection[str], pipeline: Path, task: Task, present: Coll
         order: list[str] = []
 
         def visit(name: str) -> None:
+            """Put the stage into the order, after those that make what it reads."""
             if name in present or name in order:
                 return
             for dep in bodies[name]["deps"]:

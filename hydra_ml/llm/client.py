@@ -83,6 +83,7 @@ class LLMClient:
         queue = iter(orders)
 
         async def work() -> None:
+            """Fill orders until none are left or one has failed for good."""
             for order in queue:
                 if stop.done():
                     return

@@ -48,6 +48,7 @@ def build_offline_app(encode: Encode) -> Starlette:
     model = OfflineModel(encode)
 
     async def chat_completions(request: Request) -> JSONResponse:
+        """The completion, or a refusal in OpenAI's form that says what is wrong with the request."""
         try:
             asked = ChatRequest.model_validate(json.loads(await request.body()))
         except ValidationError as error:

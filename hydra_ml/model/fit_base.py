@@ -110,8 +110,8 @@ class _Training:
         user_ids, self.owner = np.unique(rows.user_ids.astype(str), return_inverse=True)
         n_residuals = len(user_ids) if settings.base_fit == "joint" else 0
         # Sparse: a step costs what its batch's users cost, however many there are.
-        self.residuals = nn.Embedding(n_residuals, n_parameters(settings.head, settings.width), sparse=True)
-        nn.init.zeros_(self.residuals.weight)
+        zeros = torch.zeros(n_residuals, n_parameters(settings.head, settings.width))
+        self.residuals = nn.Embedding.from_pretrained(zeros, freeze=False, sparse=True)
         self.n_batches = -(-len(fit) // settings.batch_size)
         shared = torch.optim.AdamW(
             [
@@ -141,8 +141,8 @@ class _Training:
                 optimizer.zero_grad()
             (loss + penalty).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.base.parameters(), 1.0)
-            for step in (*self.optimizers, *self.schedules):
-                step.step()
+            for moved in (*self.optimizers, *self.schedules):
+                moved.step()
             total += loss.item() * len(batch)
             bar.update(len(batch))
         return total / max(1, len(self.fit))

@@ -25,16 +25,20 @@ class Pairs(Protocol):
         ...
 
 
+def distinct_texts(a: Sequence[str], b: Sequence[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The texts of the pairs (a[i], b[i]), each once [M], and where among them a[i] and b[i] stand, int64 [N] each."""
+    position = {text: i for i, text in enumerate(dict.fromkeys([*a, *b]))}
+    a_idx, b_idx = (np.fromiter(map(position.__getitem__, texts), np.int64, len(texts)) for texts in (a, b))
+    return list(position), a_idx, b_idx
+
+
 class DualPairs:
     """Pairs whose texts are vectors: each distinct text encoded once, rows looked up by position."""
 
     def __init__(self, a: Sequence[str], b: Sequence[str], encode: Encode) -> None:
-        position = {text: i for i, text in enumerate(dict.fromkeys([*a, *b]))}
-        distinct = list(position)
+        distinct, self.a_idx, self.b_idx = distinct_texts(a, b)
         vectors = np.concatenate([encode(distinct), surface_features(distinct)], axis=1, dtype=np.float32)
         self.vectors = torch.from_numpy(vectors)  # [M, D + S]
-        self.a_idx = np.array([position[text] for text in a], dtype=np.int64)
-        self.b_idx = np.array([position[text] for text in b], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.a_idx)

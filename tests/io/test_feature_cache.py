@@ -61,5 +61,35 @@ def test_a_cache_laid_out_by_an_earlier_version_goes_on(tmp_path):
 
 def test_a_damaged_cache_names_the_file_and_the_remedy(tmp_path):
     (tmp_path / "one").write_bytes(b"<html>not a database</html>" * 100)
-    with pytest.raises(ArtifactError, match=r"not a usable feature cache.*Delete the file"):
+    with pytest.raises(ArtifactError, match=r"not a usable feature cache.*delete it"):
         CachedEncoder(CountingEncoder, tmp_path / "one", dim=4)
+
+
+def test_damage_found_later_is_told_in_the_same_way(tmp_path):
+    texts = [f"text {i}" for i in range(2000)]
+    with CachedEncoder(CountingEncoder, tmp_path / "one", dim=4) as cached:
+        cached.encode(texts)
+    whole = (tmp_path / "one").read_bytes()
+    (tmp_path / "one").write_bytes(whole[:8192] + b"\xff" * (len(whole) - 8192))
+    with (
+        CachedEncoder(CountingEncoder, tmp_path / "one", dim=4) as cached,
+        pytest.raises(ArtifactError, match=r"not a usable feature cache.*delete it"),
+    ):
+        cached.encode(texts)
+
+
+def test_a_vector_of_another_length_is_told(tmp_path):
+    with CachedEncoder(CountingEncoder, tmp_path / "one", dim=4) as cached:
+        cached.encode(["a"])
+    with (
+        CachedEncoder(CountingEncoder, tmp_path / "one", dim=3) as cached,
+        pytest.raises(ArtifactError, match="not a usable feature cache"),
+    ):
+        cached.encode(["a"])
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path):
+    with CachedEncoder(CountingEncoder, tmp_path / "one", dim=4) as cached:
+        cached._db.execute("PRAGMA query_only=ON")
+        with pytest.raises(ArtifactError, match="check free space and permissions"):
+            cached.encode(["a"])

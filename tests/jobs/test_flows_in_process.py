@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,13 @@ def test_a_bad_request_file_does_not_stop_the_others(server: None, own_project: 
     with pytest.raises(FlowFailed, match=r"2 of 3 request files .*: a.jsonl \(DataError\), b.parquet \(DataError\)"):
         batch_score_task("LaMP_2", "now")
     assert [path.name[:2] for path in (own_project.data / "predictions/LaMP_2").glob("*.parquet")] == ["c-"]
+
+    shutil.rmtree(folder)  # nothing waits any more
+    (batch,) = (path.parent for path in (own_project.data / "predictions/LaMP_2").glob("*/batch.json"))
+    left = batch / "requests-00000.parquet"  # as after a kill between the report and the clearing
+    left.write_text("what somebody asked")
+    assert batch_score_task("LaMP_2", "later") == 0
+    assert not left.exists()
 
 
 def test_nightly_pushes_if_params_say_so(versioned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
