@@ -65,7 +65,7 @@ def _drop_if_cut_off(stored: Path) -> None:
     """Remove a stored document that a kill or a full disk left half-written: Great Expectations would stop at it."""
     try:
         json.loads(stored.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         stored.unlink()
 
 

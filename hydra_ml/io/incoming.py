@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hydra_ml.errors import DataError
+from hydra_ml.io.parquet_rows import parquet_rows
 from hydra_ml.io.tables import folder_digest
 
 DONE = "done"  # folder of data/incoming that drops go to once they are merged
@@ -115,12 +115,8 @@ def _json_row(number: int, line: bytes) -> Row:
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
     """Nulls are left out of a row, as a JSON row would."""
-    with pq.ParquetFile(path) as file:
-        number = 0
-        for batch in file.iter_batches():
-            for value in batch.to_pylist():
-                number += 1
-                yield Row(number, {key: field for key, field in value.items() if field is not None})
+    for number, value in enumerate(parquet_rows(path), start=1):
+        yield Row(number, {key: field for key, field in value.items() if field is not None})
 
 
 def move_drop(path: Path, target: Path) -> None:

@@ -59,7 +59,7 @@ def load_document(path: Path) -> Any:
         )
     try:
         return json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: is not JSON ({error}; {len(content):,} bytes). If the file was cut off, download it again."
         ) from error

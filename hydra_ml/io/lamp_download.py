@@ -148,7 +148,7 @@ def _download(client: httpx2.Client, url: str, target: Path, label: str, pause_s
             time.sleep(pause_s * 2 ** (failures - 1))
     try:
         json.loads(partial.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         size = _size(partial)
         partial.unlink()
         raise DataError(

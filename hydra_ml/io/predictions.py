@@ -94,15 +94,14 @@ def load_predictions(path: Path) -> pd.DataFrame:
 
 
 def save_dead_letters(letters: Sequence[DeadLetter], path: Path) -> None:
-    """Write one JSON object a line: request_id, line, reason."""
+    """Write one JSON object a line: request_id, line, reason. In ASCII: an id may hold what some readers take for the
+    end of a line (U+2028, U+0085)."""
     with atomic_path(path) as partial:
-        partial.write_text(
-            "".join(json.dumps(asdict(letter), ensure_ascii=False) + "\n" for letter in letters), "utf-8"
-        )
+        partial.write_text("".join(json.dumps(asdict(letter)) + "\n" for letter in letters), "ascii")
 
 
 def load_dead_letters(path: Path) -> list[DeadLetter]:
     """The letters of a file that `save_dead_letters` wrote; none if there is no such file."""
     if not path.exists():
         return []
-    return [DeadLetter(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+    return [DeadLetter(**json.loads(line)) for line in path.read_bytes().split(b"\n") if line]

@@ -19,6 +19,7 @@ from hydra_ml.errors import ArtifactError, DataError, ParamsError
 from hydra_ml.history import read_record
 from hydra_ml.io.history_store import read_users, records_of
 from hydra_ml.io.lamp_checks import Problems, checked_date, checked_item
+from hydra_ml.io.parquet_rows import UNREADABLE, parquet_rows
 from hydra_ml.io.predictions import DeadLetter
 from hydra_ml.records import RECORD_COLUMNS, Record, content_digest, normalized
 from hydra_ml.scoring import Request
@@ -83,7 +84,7 @@ def read_history(history: object, user_id: str, task: Task) -> list[Record]:
     if isinstance(history, str):
         try:
             history = json.loads(history)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter: brackets thousands deep
             raise Unfit("history is not JSON") from None
     if not isinstance(history, list):
         raise Unfit("history is not a list")
@@ -121,9 +122,7 @@ def _entries(path: Path) -> Iterator[tuple[int, object]]:
     """Line and content of each request: undecoded lines of JSONL, rows of Parquet."""
     try:
         if path.suffix == ".parquet":
-            with pq.ParquetFile(path) as file:
-                rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
-                yield from enumerate(rows, start=1)
+            yield from enumerate(parquet_rows(path), start=1)
         else:
             with path.open("rb") as lines:
                 yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
@@ -151,6 +150,8 @@ def _text(entry: Mapping[str, Any], name: str) -> str:
     value = entry.get(name)
     if value is None:
         raise Unfit(f"lacks {name}")
+    if value is UNREADABLE:
+        raise Unfit(f"{name} cannot be read")
     if type(value) is int and name.endswith("_id"):
         return str(value)
     if not isinstance(value, str):

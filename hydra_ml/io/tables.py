@@ -64,7 +64,7 @@ def load_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file. Run `dvc repro` to make it.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not JSON ({error}). Delete it and run `dvc repro`.") from error
 
 

@@ -7,7 +7,7 @@ that says so, never the end of the answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from hydra_ml.errors import HydraError
 from hydra_ml.io.history_store import drop_names
 from hydra_ml.io.orchestrator import FlowRun, read_schedule
 from hydra_ml.io.registry import Registry
-from hydra_ml.jobs.waiting_requests import waiting_requests
+from hydra_ml.jobs.waiting_requests import set_aside, unreadable, waiting_requests
 from hydra_ml.params import Params
 from hydra_ml.release import PARTS
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
+
+NEWEST = 3  # batches whose dead letters are named
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class TaskStatus:
     drops_learned: int = 0
     drops_not_learned: tuple[str, ...] = ()
     requests: tuple[str, ...] = ()  # files in data/requests that no finished batch has answered
+    requests_unreadable: Mapping[str, str] = field(default_factory=dict)  # of those, what cannot be read, and why
+    requests_set_aside: Mapping[str, int] = field(default_factory=dict)  # dead letters of the newest batches, by file
     problem: str = ""  # why something of this is missing
 
 
@@ -84,8 +88,7 @@ def task_status(task: Task, *, data: Path, connect: Callable[[], Registry] = Reg
     drops = drop_names(data / "history" / task.folder)
     found = TaskStatus(task.folder, drops_not_learned=tuple(drops))
     try:
-        requests = tuple(path.relative_to(data).as_posix() for path in waiting_requests(task, data=data))
-        found = replace(found, requests=requests)
+        found = replace(found, **_requests(task, data))
         registry = connect()
         aliases = registry.aliases(task)
         champion, challenger = aliases.get("champion"), aliases.get("challenger")
@@ -112,6 +115,17 @@ def task_status(task: Task, *, data: Path, connect: Callable[[], Registry] = Reg
     )
 
 
+def _requests(task: Task, data: Path) -> dict[str, Any]:
+    """What waits, what of it cannot be read, and what of the newest batches could not be answered."""
+    waiting = {path.relative_to(data).as_posix(): path for path in waiting_requests(task, data=data)}
+    aside = set_aside(task, data=data)
+    return {
+        "requests": tuple(waiting),
+        "requests_unreadable": {name: why for name, path in waiting.items() if (why := unreadable(path))},
+        "requests_set_aside": dict(list(aside.items())[:NEWEST]),
+    }
+
+
 def _task_lines(status: TaskStatus) -> list[str]:
     name = get_task(status.task).name
     rows: list[tuple[str, str]] = []
@@ -131,6 +145,8 @@ def _task_lines(status: TaskStatus) -> list[str]:
     rows.append(
         ("requests", f"{len(status.requests)} waiting{': ' if status.requests else ''}{', '.join(status.requests)}")
     )
+    rows += [("unreadable", f"{name}: {why}") for name, why in status.requests_unreadable.items()]
+    rows += [("set aside", f"{n} requests, why stands in {name}") for name, n in status.requests_set_aside.items()]
     if status.challenger:
         refused = f"refused by the gate: {status.challenger_refused_by}" if status.challenger_refused_by else "waits"
         rows.append(("challenger", f"release {status.challenger}, {refused}"))

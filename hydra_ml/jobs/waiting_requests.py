@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 from hydra_ml.errors import DataError, ParamsError
 from hydra_ml.io.batch_folder import BatchFolder, content_of
 from hydra_ml.io.incoming import is_settled
+from hydra_ml.io.parquet_rows import parquet_rows
 from hydra_ml.io.requests import ENDINGS, SHARED
+from hydra_ml.io.tables import load_json
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 
@@ -28,6 +30,30 @@ def waiting_requests(task: Task, *, data: Path, settle_s: float = 0.0) -> list[P
     done = _scored(data / "predictions" / task.folder)
     waiting = [path for path in files if is_settled(path, settle_s) and not _is_in(done, path)]
     return [path for path in waiting if path.parent != folder or _names(path, task)]
+
+
+def unreadable(path: Path) -> str:
+    """Why a request file cannot be read at all; "" if it can, though every request in it may still be unfit."""
+    try:
+        if path.suffix == ".parquet":
+            pq.read_metadata(path)
+        else:
+            with path.open("rb") as lines:
+                lines.read(1)
+    except (OSError, pa.ArrowException) as error:
+        return str(error).partition("\n")[0] or type(error).__name__
+    return ""
+
+
+def set_aside(task: Task, *, data: Path) -> dict[str, int]:
+    """How many requests of each finished batch became dead letters, by dead_letters.jsonl relative to `data`, the
+    newest first; batches without one are left out."""
+    found = []
+    for path in (data / "predictions" / task.folder).glob("*/report.json"):
+        if n_letters := int(load_json(path)["batch"]["dead_letters"]):
+            letters = BatchFolder(path.parent).dead_letters
+            found.append((path.stat().st_mtime, letters.relative_to(data).as_posix(), n_letters))
+    return {name: n_letters for _, name, n_letters in sorted(found, reverse=True)}
 
 
 def _counts(path: Path) -> bool:
@@ -48,14 +74,22 @@ def _is_in(done: set[str], path: Path) -> bool:
 
 
 def _names(path: Path, task: Task) -> bool:
-    """Whether one of the file's requests is for the task."""
+    """Whether one of the file's requests is for the task, or none is for any: then every task's batch says so."""
     try:
-        if path.suffix == ".parquet":
-            return any(_is(name, task) for name in pq.read_table(path, columns=["task"])["task"].unique().to_pylist())
-        with path.open("rb") as lines:
-            return any(_is(_task_of(line), task) for line in lines)
-    except (OSError, pa.ArrowException, KeyError):
+        named = _tasks_named(path)
+    except (OSError, pa.ArrowException):
         return True
+    return task in named or not named
+
+
+def _tasks_named(path: Path) -> set[Task]:
+    """The tasks that the file's requests name. Raises OSError or pa.ArrowException if the file cannot be read."""
+    if path.suffix == ".parquet":
+        names = {row.get("task") for row in parquet_rows(path, ["task"])}
+    else:
+        with path.open("rb") as lines:
+            names = {name for line in lines if isinstance(name := _task_of(line), str)}
+    return {task for name in names if isinstance(name, str) and (task := _task(name)) is not None}
 
 
 def _task_of(line: bytes) -> object:
@@ -66,8 +100,8 @@ def _task_of(line: bytes) -> object:
     return entry.get("task") if isinstance(entry, dict) else None
 
 
-def _is(name: object, task: Task) -> bool:
+def _task(name: str) -> Task | None:
     try:
-        return isinstance(name, str) and get_task(name) is task
+        return get_task(name)
     except ParamsError:
-        return False
+        return None

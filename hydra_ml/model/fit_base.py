@@ -111,7 +111,7 @@ class _Training:
         n_residuals = len(user_ids) if settings.base_fit == "joint" else 0
         # Sparse: a step costs what its batch's users cost, however many there are.
         zeros = torch.zeros(n_residuals, n_parameters(settings.head, settings.width))
-        self.residuals = nn.Embedding.from_pretrained(zeros, freeze=False, sparse=True)
+        self.residuals = nn.Embedding.from_pretrained(zeros, freeze=False, sparse=True)  # type: ignore[no-untyped-call]
         self.n_batches = -(-len(fit) // settings.batch_size)
         shared = torch.optim.AdamW(
             [

@@ -72,3 +72,12 @@ def test_what_is_no_file_of_predictions_is_refused(tmp_path):
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(DataError, match="no predictions of ours"):
         load_predictions(tmp_path / "other.parquet")
+
+
+def test_an_id_that_holds_the_end_of_a_line_is_read_back(tmp_path):
+    letters = [DeadLetter(f"a{end}b", line, "lacks task") for line, end in enumerate("\u2028\x85\r\n\x0c\x1c", start=1)]
+    save_dead_letters(letters, tmp_path / "letters.jsonl")
+    assert load_dead_letters(tmp_path / "letters.jsonl") == letters
+    kept_unescaped = '{"request_id": "a\u2028b", "line": 1, "reason": "lacks task"}\n'  # as they were once written
+    (tmp_path / "old.jsonl").write_text(kept_unescaped, "utf-8")
+    assert load_dead_letters(tmp_path / "old.jsonl") == letters[:1]

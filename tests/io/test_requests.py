@@ -55,6 +55,7 @@ def test_both_formats_give_the_same_requests(tmp_path):
         ({"task": "lamp_3"}, "is for LaMP-3; this batch scores LaMP-2"),
         ({"input": get_task("LaMP_2N").templated("A vote.")}, "is a question of LaMP-2N, not of LaMP-2"),
         ({"history": "[oops"}, "history is not JSON"),
+        ({"history": "[" * 100_000}, "history is not JSON"),
         ({"history": 4}, "history is not a list"),
         ({"history": ["x"]}, "history item 1 is not an object"),
         ({"history": [ITEM, {"id": "8", "tag": "comedy"}]}, "item 2 is no record of LaMP-2"),
@@ -82,6 +83,24 @@ def test_bad_lines_are_told_by_number_and_id(tmp_path):
         ("r", 4, "request_id repeated; it stands on line 1 already"),
         ("x", 5, "lacks task"),
     ]
+
+
+def test_a_cell_that_python_cannot_hold_is_one_bad_request(tmp_path):
+    rows = pa.Table.from_pylist([{**GOOD, "request_id": f"r{i}"} for i in range(3)])
+    offsets = pa.array([0, 6, 8, 14], pa.int32()).buffers()[1]
+    tasks = pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"LaMP-2\xff\xfeLaMP-2"))  # the second is no UTF-8
+    pq.write_table(rows.set_column(rows.schema.names.index("task"), "task", tasks), tmp_path / "r.parquet")
+    requests, dead = read_requests(tmp_path / "r.parquet", TASK)
+    assert [request.request_id for request in requests] == ["r0", "r2"]
+    assert [(letter.request_id, letter.line, letter.reason) for letter in dead] == [("r1", 2, "task cannot be read")]
+
+
+@pytest.mark.parametrize("zone", [None, "Mars/Olympus"])
+def test_a_column_that_nobody_asked_for_may_hold_anything(tmp_path, zone):
+    rows = pa.Table.from_pylist([{**GOOD, "request_id": f"r{i}"} for i in range(3)])
+    seen = pa.array([9_000_000_000_000_000_000] * 3, pa.int64()).cast(pa.timestamp("us", tz=zone))
+    pq.write_table(rows.append_column("seen", seen), tmp_path / "r.parquet")
+    assert len(read_requests(tmp_path / "r.parquet", TASK)[0]) == 3
 
 
 def test_in_the_shared_folder_another_tasks_requests_are_left_to_it(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from hydra_ml.io.history_store import append_drop
 from hydra_ml.io.orchestrator import FlowRun
 from hydra_ml.io.registry import Registry
+from hydra_ml.jobs.batch_score import score_requests
 from hydra_ml.jobs.promote import promote, rollback
 from hydra_ml.jobs.status import Status, TaskStatus, collect_status
 from hydra_ml.records import RECORD_COLUMNS
@@ -66,6 +68,22 @@ def test_request_files_without_predictions_are_named(live):
     path.write_text(json.dumps({"request_id": "r1", "user_id": "u", "task": "LaMP-2", "input": "?"}) + "\n")
     assert told_of(live).requests == ("requests/tonight.jsonl",)
     assert "1 waiting: requests/tonight.jsonl" in status_of(live).text()
+
+
+def test_what_cannot_be_read_and_what_was_set_aside_is_named(live):
+    folder = live.data / "requests" / live.task.folder
+    folder.mkdir(parents=True)
+    (folder / "torn.parquet").write_text("no parquet")
+    film = {"user_id": "u", "task": "LaMP-2", "input": live.task.templated("A robot falls in love.")}
+    rows = [{**film, "request_id": "good"}, {**film, "request_id": "un\u2028fit", "task": "none"}]
+    rows.append({**film, "request_id": "deep", "history": "[" * 100_000})
+    (folder / "mixed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = {"data": live.data, "registry": live.registry, "cache": live.cache}
+    report = score_requests(folder / "mixed.jsonl", live.task, live.params, **options)
+    assert (report.scored, report.dead_letters) == (1, 2)
+    text = status_of(live).text()
+    assert "requests/LaMP_2/torn.parquet: " in text
+    assert f"2 requests, why stands in {Path(report.dead_letters_file).relative_to(live.data)}" in text
 
 
 def test_a_waiting_and_a_refused_challenger_and_the_way_back(live):

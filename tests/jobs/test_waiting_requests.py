@@ -8,6 +8,8 @@ import shutil
 import time
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from hydra_ml.jobs.batch_score import score_requests
 from hydra_ml.jobs.waiting_requests import waiting_requests
@@ -56,7 +58,15 @@ def test_a_file_that_nobody_can_read_hides_no_other(tmp_path):
     write(tmp_path / "requests/good.jsonl", "LaMP-2")
     (tmp_path / "requests/bad.jsonl").symlink_to("/proc/self/mem")  # its first byte cannot be read, by root neither
     (tmp_path / "requests/deep.jsonl").write_text("[" * 100_000)
-    assert names("LaMP_2", tmp_path) == ["bad.jsonl", "good.jsonl"]
+    assert names("LaMP_2", tmp_path) == ["bad.jsonl", "deep.jsonl", "good.jsonl"]
+
+
+def test_a_file_that_names_no_task_is_passed_over_by_nobody(tmp_path):
+    write(tmp_path / "requests/lost.jsonl", "no task of ours")
+    far = pa.array([9_000_000_000_000_000_000], pa.int64()).cast(pa.timestamp("us"))  # beyond what Python's dates reach
+    pq.write_table(pa.table({"request_id": ["r"], "task": far}), tmp_path / "requests/far.parquet")
+    for task in ("LaMP_2", "LaMP_3"):
+        assert names(task, tmp_path) == ["far.parquet", "lost.jsonl"]
 
 
 def test_what_is_scored_waits_no_more_under_any_name(own_project):
