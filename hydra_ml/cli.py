@@ -5,7 +5,6 @@ Answers go to stdout, progress and problems to stderr; exit code 0 well, 1 faile
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,17 +42,22 @@ def run(
     from hydra_ml.io.llm import model_from_environment
     from hydra_ml.io.params_file import set_params
     from hydra_ml.io.raw_data import use_folder, use_sample
+    from hydra_ml.io.versions import repro_all, work_without_git
 
+    if work_without_git():
+        print(_NO_GIT, file=sys.stderr)
     tasks = use_sample(RAW, params) if data is None else use_folder(data, RAW, params)
     if set_params(params, {"llm.model": model_from_environment()}):
         print(f"{params}: llm.model is now {model_from_environment()}", file=sys.stderr)
     print(f"Tasks: {', '.join(tasks)}. Running the pipeline of dvc.yaml.", file=sys.stderr)
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet"], check=False)
-    if done.returncode:
-        raise typer.Exit(done.returncode)
+    repro_all()
     arena(params=params)
     print(_WHERE_NEXT.format(task=tasks[0]), file=sys.stderr)
 
+
+_NO_GIT = """\
+No git repository here: DVC works without one (core.no_scm in .dvc/config.local). The pipeline and its results are the
+same; releases name no commit, and `dvc exp` and `dvc metrics diff` need `git init` and a first commit."""
 
 _WHERE_NEXT = """\
 Where to look next

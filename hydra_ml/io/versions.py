@@ -27,6 +27,12 @@ from hydra_ml.tasks.task import Task
 
 BUSY_WAIT_S = 900.0  # how long to wait for another DVC process before giving up
 TAIL = 15  # last lines of a failed command that its error repeats
+INTERRUPTED = 130  # exit code of a stage that met Ctrl-C
+_BUSY_REMEDY = "Another DVC process held its lock for {wait_s:.0f} s: let it end, or stop it, and run again."
+_MEND = (
+    "If a stage failed, its own message stands above. Mend what it names and run the same command again: finished "
+    "stages are not run again."
+)
 _BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
 
 log = logging.getLogger(__name__)
@@ -41,6 +47,7 @@ def stage_order(task: Task, root: Path = Path()) -> list[str]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    work_without_git(root)
     try:
         with Repo(str(root)) as repo:
             graph = repo.index.graph  # stage -> those it depends on; a .dvc file is a stage without a name
@@ -69,6 +76,66 @@ def repro(
     lines = _dvc(["repro", "--single-item", name], root, f"stage {name}", say, wait_s)
     printed = [line for line in lines if line.startswith(f'{{"stage": "{stage}"')]
     return dict(json.loads(printed[-1])) if printed else {}
+
+
+def repro_all(root: Path = Path(), *, wait_s: float = BUSY_WAIT_S) -> None:
+    """Bring every stage of every task up to date, in this process: what stages say goes straight to the terminal.
+
+    Waits for other DVC processes. Raises VersionsError with what stopped it and the remedy, KeyboardInterrupt if a
+    stage was interrupted; stages that finished stay finished.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    work_without_git(root)
+    os.environ["PATH"] = _path()
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            with Repo(str(root)) as repo:
+                repo.reproduce(str(root / "dvc.yaml"))
+            return
+        except DvcException as error:
+            told = _told(error)
+        if told.endswith(f"exited with {INTERRUPTED}"):
+            raise KeyboardInterrupt
+        if not any(sign in told for sign in _BUSY):
+            raise VersionsError(f"{told}\n{_MEND}")
+        if time.monotonic() > deadline:
+            raise VersionsError(f"{told}\n{_BUSY_REMEDY.format(wait_s=wait_s)}")
+        log.warning("Another DVC process is at work here; waiting for it to end. %s", told)
+        time.sleep(random.uniform(1.0, 3.0))
+
+
+def _told(error: BaseException) -> str:
+    """The messages of an error and of what caused it, as `dvc` itself prints them."""
+    causes = []
+    at: BaseException | None = error
+    while at is not None:
+        causes.append(str(at).strip() or type(at).__name__)
+        at = at.__cause__
+    return ": ".join(dict.fromkeys(causes))
+
+
+def work_without_git(root: Path = Path()) -> bool:
+    """Whether DVC was told just now to work without git, because `root` lies in no repository (a tarball, say).
+
+    Told back once there is one. What it says stands in .dvc/config.local, which git ignores.
+    """
+    try:
+        _git(["rev-parse", "--git-dir"], root)
+        is_git = True
+    except VersionsError:
+        is_git = False
+    local = root / ".dvc" / "config.local"
+    told = local.exists() and "no_scm = true" in local.read_text("utf-8")
+    if is_git != told or not local.parent.is_dir():
+        return False
+    setting = ["--unset", "core.no_scm"] if is_git else ["core.no_scm", "true"]
+    code, lines = _process([sys.executable, "-m", "dvc", "config", "--local", *setting], root, None)
+    if code:
+        raise VersionsError("\n".join(["dvc config failed.", *lines]))
+    return not is_git
 
 
 def track(paths: Sequence[Path], root: Path = Path()) -> list[Path]:
@@ -178,6 +245,7 @@ def _dvc(
     remedy: str = "",
 ) -> list[str]:
     """Lines of output of a DVC command that went well, after waiting for other DVC processes if need be."""
+    work_without_git(root)
     deadline = time.monotonic() + wait_s
     while True:
         code, lines = _process([sys.executable, "-m", "dvc", *arguments], root, say)
@@ -190,16 +258,19 @@ def _dvc(
         log.info("%s: another DVC process is at work here; trying again", label)
         time.sleep(pause)
     if busy:
-        remedy = f"Another DVC process held its lock for {wait_s:.0f} s: let it end, or stop it, and run again."
+        remedy = _BUSY_REMEDY.format(wait_s=wait_s)
     told = [line for line in lines if line.strip() and "Having any troubles?" not in line][-TAIL:]
     raise VersionsError("\n".join([f"{label} failed (exit {code}).", *(f"  {line}" for line in told), remedy]).strip())
 
 
+def _path() -> str:
+    """PATH for stages, which call `python`: this one, whether or not its environment was activated."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+
+
 def _process(command: Sequence[str], root: Path, say: Say | None) -> tuple[int, list[str]]:
     """Exit code and output lines, error output among them, of a command; it does not outlive an exception here."""
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1"}
-    # Stages call `python`: that must be this one, whether or not its environment was activated.
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1", "PATH": _path()}
     lines: list[str] = []
     with subprocess.Popen(
         command,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -93,6 +94,38 @@ def test_a_failed_stage_says_why(small: Path) -> None:
         versions.repro("prepare", MOVIES, root=small)
 
 
+def test_a_whole_run_does_every_stage_of_every_task(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small)
+    (small / "slow.sh").write_text("true\n")
+    for task in ("LaMP_2", "LaMP_3"):
+        (small / "data/history" / task).mkdir(parents=True)
+    versions.repro_all()
+    assert (small / "data/annotate/LaMP_3").read_text() == "two\ntwo\n"
+
+
+def test_a_whole_run_that_fails_names_the_stage_and_the_remedy(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small)
+    (small / "slow.sh").write_text("exit 7\n")
+    for task in ("LaMP_2", "LaMP_3"):
+        (small / "data/history" / task).mkdir(parents=True)
+    (small / "data/prepare/LaMP_2").write_text("in the way")
+    (small / "data/raw/LaMP_2/a").unlink()
+    with pytest.raises(VersionsError, match=r"(?s)reproduce 'prepare@LaMP_2': .*exited with 1\n.*Mend what it names"):
+        versions.repro_all()
+
+
+def test_without_git_everything_runs_and_with_git_again_that_is_told_back(small: Path) -> None:
+    shutil.move(small / ".git", small / "elsewhere")
+    assert versions.work_without_git(small) is True
+    assert versions.work_without_git(small) is False, "told once"
+    assert versions.stage_order(MOVIES, small) == ["prepare", "validate", "annotate"]
+    assert versions.repro("prepare", MOVIES, root=small) == {"stage": "prepare", "rows": 2}
+    assert versions.git_commit(small) == ""
+    shutil.move(small / "elsewhere", small / ".git")
+    assert versions.work_without_git(small) is False
+    assert "no_scm" not in (small / ".dvc/config.local").read_text()
+
+
 def test_repro_waits_while_another_holds_the_lock(small: Path) -> None:
     versions.repro("prepare", MOVIES, root=small)
     (small / "slow.sh").write_text("touch started; while [ ! -e go ]; do sleep 0.1; done\n")
@@ -103,6 +136,8 @@ def test_repro_waits_while_another_holds_the_lock(small: Path) -> None:
             time.sleep(0.05)
         with pytest.raises(VersionsError, match=r"(?s)is busy.*Another DVC process held its lock for 0 s"):
             versions.repro("validate", MOVIES, root=small, wait_s=0)
+        with pytest.raises(VersionsError, match=r"(?s)is busy.*Another DVC process held its lock for 0 s"):
+            versions.repro_all(small, wait_s=0)
         release = threading.Timer(1.0, (small / "go").touch)
         release.start()
         assert versions.repro("validate", MOVIES, root=small) == {}  # the other one did the work
