@@ -20,6 +20,7 @@ from flows.runs import (
     Tasks,
     artifact_key,
     begin,
+    cause_of,
     for_each_task,
     named,
     over_shards,
@@ -71,13 +72,13 @@ def batch_score_task(task: TaskFolder, stamp: str, requests: Path | None = None)
         try:
             reports.append(score_file(path, task))
         except Exception as error:
-            failed[path.name] = type(error).__name__
+            failed[path.name] = cause_of(error)
             get_run_logger().error("%s: %s", path.name, error)
     if reports:
         show_table(artifact_key("batch-score", task), reports, f"{len(reports)} batches of {task}")
     if failed:
-        names = ", ".join(f"{name} ({kind})" for name, kind in failed.items())
-        raise FlowFailed(f"{len(failed)} of {len(files)} request files were not scored: {names}. See this run's log.")
+        causes = "; ".join(f"{name}: {cause}" for name, cause in failed.items())
+        raise FlowFailed(f"{len(failed)} of {len(files)} request files were not scored. {causes}")
     return sum(report["scored"] for report in reports)
 
 

@@ -13,6 +13,7 @@ from prefect import flow, get_run_logger, task
 from flows.policy import HOOKS, HOUR, MINUTE, TASK_HOOKS, TRY_AGAIN
 from flows.runs import (
     DATA,
+    PARAMS,
     Runner,
     Tasks,
     artifact_key,
@@ -25,7 +26,7 @@ from flows.runs import (
     task_run_named,
 )
 from flows.update_heads import update_heads_task
-from hydra_ml.io import versions
+from hydra_ml.io import raw_data, versions
 from hydra_ml.jobs import nightly as job
 from hydra_ml.params import TaskFolder
 from hydra_ml.tasks import get_task
@@ -43,6 +44,7 @@ def nightly(
     tasks: None for those of params.yaml. runner, workers, dask_address: who refits heads, see `update_heads`.
     """
     stamp = begin()
+    bring_data(list(settings().tasks if tasks is None else tasks))
     return for_each_task(tasks, lambda task: nightly_task(task, stamp, runner, workers, dask_address))
 
 
@@ -61,6 +63,15 @@ def nightly_task(
     live = update_heads_task(task, stamp, candidate, runner, workers, dask_address)
     push_versions()
     return live
+
+
+@task(name="bring_data", task_run_name="bring_data", timeout_seconds=HOUR, **TRY_AGAIN, **TASK_HOOKS)
+def bring_data(tasks: list[TaskFolder]) -> None:
+    """The bundled sample where no data was ever brought, so that a fresh clone's first night has something to do."""
+    if raw_data.bring_data(DATA / "raw", PARAMS, tasks):
+        get_run_logger().warning(
+            "data/raw was empty: the bundled sample was put there. `hydra-ml data add` brings yours"
+        )
 
 
 @task(timeout_seconds=12 * HOUR, **TRY_AGAIN, **TASK_HOOKS)

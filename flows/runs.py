@@ -132,12 +132,18 @@ def for_each_task(tasks: Sequence[TaskFolder] | None, one: Callable[[TaskFolder]
         try:
             results[task] = one(task)
         except Exception as error:
-            failed[task] = type(error).__name__
+            failed[task] = cause_of(error)
             get_run_logger().error("%s failed: %s", task, error)
     if failed:
-        names = ", ".join(f"{task} ({kind})" for task, kind in failed.items())
-        raise FlowFailed(f"{len(failed)} of {len(failed) + len(results)} tasks failed: {names}. See their sub-flows.")
+        causes = "; ".join(f"{task}: {cause}" for task, cause in failed.items())
+        raise FlowFailed(f"{len(failed)} of {len(failed) + len(results)} tasks failed. {causes}")
     return results
+
+
+def cause_of(error: Exception) -> str:
+    """One line on what went wrong: the first of an error of ours; the class alone of others, which may quote a row."""
+    first = str(error).strip().partition("\n")[0]
+    return first if isinstance(error, HydraError) and first else type(error).__name__
 
 
 def task_runner(runner: Runner, workers: int, dask_address: str | None) -> TaskRunner[Any]:

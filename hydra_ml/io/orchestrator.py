@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,8 @@ from hydra_ml.errors import HydraError, without_secret
 
 TIMEOUT_S = 5.0
 PAGE = 200  # the most rows Prefect's filters return at once
-MAX_REASON = 200  # characters of a failure's message
+MAX_REASON = 600  # characters of a failure's message
+_PREFECTS_OWN = re.compile(r"^(Flow|Task) run encountered an exception: (\w+: )?")  # before the failure's own words
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def _rows(client: httpx2.Client, path: str, body: dict[str, Any]) -> list[dict[s
 
 def _flow_run(row: dict[str, Any], names: dict[str, str], at: str) -> FlowRun:
     message = ((row.get("state") or {}).get("message") or "").strip()
-    reason = message.splitlines()[0][:MAX_REASON] if message else ""
+    reason = _PREFECTS_OWN.sub("", message.partition("\n")[0])[:MAX_REASON]
     return FlowRun(names.get(row["deployment_id"] or "", ""), row["name"], row["state_name"] or "", at or "", reason)
 
 

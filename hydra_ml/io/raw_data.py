@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra_ml.errors import DataError
 from hydra_ml.io.lamp_download import add
 from hydra_ml.io.params_file import load_params, set_params
 from hydra_ml.io.sample_files import write_sample
@@ -26,6 +27,28 @@ def use_sample(raw: Path, params_path: Path) -> Sequence[str]:
         save_json({"source": "sample"}, source)
     _open_history(raw, params.tasks)
     return params.tasks
+
+
+def bring_data(raw: Path, params_path: Path, tasks: Sequence[str]) -> bool:
+    """Whether the bundled sample was put into `raw`, because nothing ever was there: what a fresh clone starts from.
+
+    Raises DataError with the remedy if there is data, but none of one of `tasks`.
+    """
+    missing = [task for task in tasks if not (raw / task).is_dir()]
+    if not missing:
+        return False
+    known = sorted(path.name for path in raw.glob("*") if not path.name.startswith("."))  # .dvc files too
+    if not known:
+        use_sample(raw, params_path)
+        missing = [task for task in tasks if not (raw / task).is_dir()]
+        known = sorted(path.name for path in raw.glob("LaMP_*"))
+    if missing:
+        raise DataError(
+            f"{raw}: no data of {', '.join(missing)}; there is {', '.join(known) or 'nothing'}. Run `make run` for the "
+            "bundled sample, `hydra-ml data add FOLDER` for your own, or `dvc pull` for what this clone's .dvc files "
+            "name; or take the task out of `tasks` in params.yaml."
+        )
+    return True
 
 
 def use_folder(folder: Path, raw: Path, params_path: Path) -> list[str]:

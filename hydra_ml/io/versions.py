@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -260,7 +261,16 @@ def _dvc(
     if busy:
         remedy = _BUSY_REMEDY.format(wait_s=wait_s)
     told = [line for line in lines if line.strip() and "Having any troubles?" not in line][-TAIL:]
-    raise VersionsError("\n".join([f"{label} failed (exit {code}).", *(f"  {line}" for line in told), remedy]).strip())
+    first = f"{label} failed (exit {code}): {_cause(told)}"
+    raise VersionsError("\n".join([first, *(f"  {line}" for line in told), remedy]).strip())
+
+
+def _cause(lines: Sequence[str]) -> str:
+    """The line of a failed command's output that says why: a stage's own last word, else the first that DVC calls an
+    error, else the last one."""
+    own = [line for line in lines if re.match(r"[a-z_]+: \S", line)]
+    from_dvc = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (own[-1:] or from_dvc[:1] or lines[-1:] or ["it said nothing"])[0]
 
 
 def _path() -> str:

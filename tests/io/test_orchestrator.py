@@ -10,6 +10,7 @@ import pytest
 from hydra_ml.errors import HydraError
 from hydra_ml.io.orchestrator import read_schedule
 
+PREFECTS = "Flow run encountered an exception: VersionsError: "  # what Prefect puts before a failure's own words
 SOON = datetime.now(UTC) + timedelta(hours=1)
 
 
@@ -37,7 +38,7 @@ def server() -> Iterator[str]:
         run("nightly", "nightly-next", Scheduled(scheduled_time=SOON + timedelta(hours=1)))
         run("update-heads", "update-heads-next", Scheduled(scheduled_time=SOON))
         run("update-heads", "update-heads-good", Completed())
-        run("batch-score", "batch-score-bad", Failed(message="MLflow is out of reach\nTraceback: line 1"))
+        run("batch-score", "batch-score-bad", Failed(message=f"{PREFECTS}MLflow is out of reach\nTrace"))
         client.create_flow_run(work, name="by-hand", state=Failed(message=""))
         yield str(PREFECT_API_URL.value())
 

@@ -15,10 +15,12 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows import ingest as ingest_flow
 from flows.batch_score import batch_score_task
-from flows.nightly import push_versions
+from flows.nightly import nightly, push_versions
 from flows.runs import FlowFailed
-from hydra_ml.errors import VersionsError
+from hydra_ml.errors import DataError, VersionsError
 from hydra_ml.io.params_file import set_params
+
+HOUR_S, DAY_S = 3600.0, 86400.0  # how long a file settles here, and how old one is that has: no delay reaches either
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def server() -> Iterator[None]:
         yield
 
 
-def written(path: Path, *rows: dict[str, Any], age_s: float = 60.0) -> Path:
+def written(path: Path, *rows: dict[str, Any], age_s: float = DAY_S) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     os.utime(path, (time.time() - age_s,) * 2)
@@ -43,7 +45,7 @@ def test_settled_drops_of_any_name_are_taken_and_told_though_the_remote_is_out_o
     server: None, versioned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(versioned)
-    set_params(Path("params.yaml"), {"ingest.settle_s": 30.0})
+    set_params(Path("params.yaml"), {"ingest.settle_s": HOUR_S})
     without_remote(versioned)
     movie = {"task": "LaMP_2", "user_id": "ann", "date": "2020-01-01", "description": "A film", "tag": "comedy"}
     taken = written(versioned / "data/incoming/a{b}{0}.jsonl", movie)
@@ -58,14 +60,17 @@ def test_settled_drops_of_any_name_are_taken_and_told_though_the_remote_is_out_o
 
 
 def test_a_bad_request_file_does_not_stop_the_others(server: None, own_project: Any) -> None:
+    set_params(Path("params.yaml"), {"ingest.settle_s": HOUR_S})
     folder = own_project.data / "requests/LaMP_2"
     asked = {"request_id": "r", "user_id": "nobody", "task": "LaMP-2", "input": own_project.task.templated("A film.")}
     written(folder / "a.jsonl")
     written(folder / "b.parquet").write_text("PAR1")
-    os.utime(folder / "b.parquet", (time.time() - 60,) * 2)
+    os.utime(folder / "b.parquet", (time.time() - DAY_S,) * 2)
     written(folder / "c.jsonl", asked)
     written(folder / "young.jsonl", {**asked, "request_id": "s"}, age_s=0)
-    with pytest.raises(FlowFailed, match=r"2 of 3 request files .*: a.jsonl \(DataError\), b.parquet \(DataError\)"):
+    with pytest.raises(
+        FlowFailed, match=r"2 of 3 request files .* a.jsonl: .*no request .* b.parquet: .*cannot be read"
+    ):
         batch_score_task("LaMP_2", "now")
     assert [path.name[:2] for path in (own_project.data / "predictions/LaMP_2").glob("*.parquet")] == ["c-"]
 
@@ -89,3 +94,16 @@ def test_nightly_pushes_if_params_say_so(versioned: Path, monkeypatch: pytest.Mo
         push_versions.fn()
     set_params(Path("params.yaml"), {"nightly.push": False})
     push_versions.fn()
+
+
+def test_a_failed_parent_says_in_its_first_line_what_stopped_each_task(
+    server: None, versioned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(versioned)
+    (versioned / "data/raw/LaMP_3").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"no data of LaMP_2; there is LaMP_3\. Run `make run`"):
+        nightly(["LaMP_2"])
+    with pytest.raises(FlowFailed) as caught:
+        nightly(["LaMP_3"])
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("1 of 1 tasks failed. LaMP_3: stage prepare@LaMP_3 failed (exit 255): failed to reproduce")
