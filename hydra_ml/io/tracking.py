@@ -21,9 +21,9 @@ from ruamel.yaml.error import YAMLError
 
 from hydra_ml.errors import ArtifactError, without_secret
 from hydra_ml.heads_compare import cohort_measures
+from hydra_ml.io.git import git_commit
 from hydra_ml.io.mlflow_store import connect, speaking, sqlite_file, tracking_uri
 from hydra_ml.io.tables import load_table, save_table
-from hydra_ml.io.versions import git_commit
 from hydra_ml.tasks.task import Task
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""DVC and git: which data this is, in which order the stages run, what is kept for later and where.
+"""DVC: which data this is, in which order the stages run, what is kept for later and where.
 
 Commands run as processes of their own, as their users would run them; only reading uses DVC's Python API. A command
 that finds DVC's lock taken by another waits for it.
@@ -24,6 +24,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from hydra_ml.errors import ParamsError, VersionsError
+from hydra_ml.io.git import in_repository
 from hydra_ml.tasks.task import Task
 
 BUSY_WAIT_S = 900.0  # how long to wait for another DVC process before giving up
@@ -33,6 +34,12 @@ _BUSY_REMEDY = "Another DVC process held its lock for {wait_s:.0f} s: let it end
 _MEND = (
     "If a stage failed, its own message stands above. Mend what it names and run the same command again: finished "
     "stages are not run again."
+)
+# Output goes to a log: a progress bar says something only of what takes minutes, and then once a minute.
+_FOR_LOGS = {"DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1", "TQDM_DELAY": "60", "TQDM_MININTERVAL": "60"}
+# What DVC tells whoever types its commands, and nobody who reads a log.
+_HINT = re.compile(
+    r"To track the changes|To enable auto staging|git add |dvc config core\.autostage|Use `dvc push`|Having any"
 )
 _BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
 
@@ -123,11 +130,7 @@ def work_without_git(root: Path = Path()) -> bool:
 
     Told back once there is one. What it says stands in .dvc/config.local, which git ignores.
     """
-    try:
-        _git(["rev-parse", "--git-dir"], root)
-        is_git = True
-    except VersionsError:
-        is_git = False
+    is_git = in_repository(root)
     local = root / ".dvc" / "config.local"
     told = local.exists() and "no_scm = true" in local.read_text("utf-8")
     if is_git != told or not local.parent.is_dir():
@@ -202,40 +205,6 @@ def n_tracked_files(dvc_file: Path) -> int:
         raise VersionsError(f"{dvc_file}: is no .dvc file. Get the version that git has: `git checkout`.") from error
 
 
-def git_commit(root: Path = Path()) -> str:
-    """Full id of the commit checked out, with "+dirty" if tracked files differ from it; "" without git or a commit."""
-    try:
-        commit = _git(["rev-parse", "--verify", "HEAD"], root)
-        changed = _git(["status", "--porcelain", "--untracked-files=no"], root)
-    except VersionsError:
-        return ""
-    return commit + ("+dirty" if changed else "")
-
-
-def commit(paths: Sequence[Path], message: str, root: Path = Path()) -> bool:
-    """Whether a git commit was made: of these files (relative to `root`) alone, if any of them changed.
-
-    Raises VersionsError if git refuses; what else is staged stays as it is.
-    """
-    names = [str(path) for path in paths]
-    if not names or not _git(["status", "--porcelain", "--", *names], root):
-        return False
-    _git(["add", "--", *names], root)
-    _git(["commit", "--quiet", "--message", message, "--", *names], root)
-    return True
-
-
-def _git(arguments: Sequence[str], root: Path) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise VersionsError(f"git cannot be run ({error}). Install git.") from error
-    if done.returncode:
-        told = (done.stderr or done.stdout).strip()
-        raise VersionsError(f"git {arguments[0]} failed in {root.resolve()} (exit {done.returncode}): {told}")
-    return done.stdout.strip()
-
-
 def _dvc(
     arguments: Sequence[str],
     root: Path,
@@ -260,7 +229,7 @@ def _dvc(
         time.sleep(pause)
     if busy:
         remedy = _BUSY_REMEDY.format(wait_s=wait_s)
-    told = [line for line in lines if line.strip() and "Having any troubles?" not in line][-TAIL:]
+    told = [line for line in lines if line.strip() and not _HINT.match(line.strip())][-TAIL:]
     first = f"{label} failed (exit {code}): {_cause(told)}"
     raise VersionsError("\n".join([first, *(f"  {line}" for line in told), remedy]).strip())
 
@@ -280,7 +249,7 @@ def _path() -> str:
 
 def _process(command: Sequence[str], root: Path, say: Say | None) -> tuple[int, list[str]]:
     """Exit code and output lines, error output among them, of a command; it does not outlive an exception here."""
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1", "PATH": _path()}
+    environment = {**os.environ, **_FOR_LOGS, "PATH": _path()}
     lines: list[str] = []
     with subprocess.Popen(
         command,
@@ -297,7 +266,7 @@ def _process(command: Sequence[str], root: Path, say: Say | None) -> tuple[int, 
         try:
             for line in process.stdout:
                 lines.append(line.rstrip())
-                if say is not None:
+                if say is not None and lines[-1].strip() and not _HINT.match(lines[-1].strip()):
                     say(lines[-1])
         except BaseException:
             os.killpg(process.pid, signal.SIGTERM)

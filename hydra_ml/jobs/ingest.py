@@ -23,7 +23,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from hydra_ml.errors import DataError, VersionsError
-from hydra_ml.io import versions
+from hydra_ml.io import git, versions
 from hydra_ml.io.data_docs import DataDocs
 from hydra_ml.io.drop_checks import Judged, judge_rows
 from hydra_ml.io.history_store import append_drop, changed_users, drop_names, n_records, opened_drop
@@ -71,7 +71,7 @@ def publish(data: Path, params: Params) -> None:
     files = sorted([*(data / "raw").glob("LaMP_*.dvc"), *(data / "history").glob("LaMP_*.dvc")])
     targets = [file.relative_to(data.parent) for file in files]
     if params.ingest.commit:
-        versions.commit(targets, "Data: what came in", data.parent)
+        git.commit(targets, "Data: what came in", data.parent)
     if params.ingest.push and targets:
         versions.push(targets, data.parent)
 

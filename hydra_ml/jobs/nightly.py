@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.heads_compare import user_measures
+from hydra_ml.io.git import git_commit
 from hydra_ml.io.registry import Registry
 from hydra_ml.io.tables import load_json, load_table
 from hydra_ml.io.tracking import (
@@ -22,7 +23,6 @@ from hydra_ml.io.tracking import (
     log_user_measures,
     start_run,
 )
-from hydra_ml.io.versions import git_commit
 from hydra_ml.params import Params
 from hydra_ml.release import PARTS, ComponentRef, Release
 from hydra_ml.tasks.task import Task

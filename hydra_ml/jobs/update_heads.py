@@ -26,13 +26,13 @@ import numpy as np
 from filelock import FileLock
 
 from hydra_ml.errors import ArtifactError
+from hydra_ml.io.git import git_commit
 from hydra_ml.io.head_bank import HeadBank, save_heads, update_bank
 from hydra_ml.io.history_store import changed_users, drop_names
 from hydra_ml.io.registry import Registry
 from hydra_ml.io.releases import release_params
 from hydra_ml.io.tables import file_digest, load_json, load_table, save_json, save_table
 from hydra_ml.io.tracking import log_file, log_metrics, start_run
-from hydra_ml.io.versions import git_commit
 from hydra_ml.jobs.update_report import (
     COMPONENTS,
     ShardReport,

@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from hydra_ml.errors import ParamsError, VersionsError
-from hydra_ml.io import versions
+from hydra_ml.io import git, versions
 from hydra_ml.tasks import get_task
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +86,19 @@ def test_repro_runs_one_stage_of_one_task_and_tells(small: Path) -> None:
     assert (small / "data/prepare/LaMP_2").read_text() == "three\n"
 
 
+def test_a_log_gets_no_bars_hints_or_blank_lines_but_all_the_rest(small: Path) -> None:
+    versions.repro("prepare", MOVIES, root=small)
+    bars = (
+        "import sys, time; from tqdm import tqdm; [time.sleep(.2) for _ in tqdm(range(5), desc='busy')]; print('ready')"
+    )
+    (small / "slow.sh").write_text(f'python -c "{bars}"; echo; echo done\n')
+    said: list[str] = []
+    versions.repro("validate", MOVIES, said.append, root=small)
+    assert [line for line in said if line in ("ready", "done")] == ["ready", "done"]
+    assert any(line.startswith("Running stage 'validate@LaMP_2'") for line in said)
+    assert not [line for line in said if ("busy" in line and "it/s" in line) or not line or "git add" in line]
+
+
 def test_a_failed_stage_says_why(small: Path) -> None:
     (small / "data/raw/LaMP_2/a").unlink()
     with pytest.raises(
@@ -120,7 +133,7 @@ def test_without_git_everything_runs_and_with_git_again_that_is_told_back(small:
     assert versions.work_without_git(small) is False, "told once"
     assert versions.stage_order(MOVIES, small) == ["prepare", "validate", "annotate"]
     assert versions.repro("prepare", MOVIES, root=small) == {"stage": "prepare", "rows": 2}
-    assert versions.git_commit(small) == ""
+    assert git.git_commit(small) == ""
     shutil.move(small / "elsewhere", small / ".git")
     assert versions.work_without_git(small) is False
     assert "no_scm" not in (small / ".dvc/config.local").read_text()
@@ -189,7 +202,7 @@ def test_the_version_of_data_is_what_dvc_says_of_it(small: Path) -> None:
 def test_push_and_pull_through_the_remote(small: Path, tmp_path: Path) -> None:
     files = versions.track([Path("data/raw/LaMP_2"), Path("data/raw/LaMP_3")], small)
     versions.push(files, small)
-    assert versions.commit(files, "Data", small)
+    assert git.commit(files, "Data", small)
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "-q", str(small), str(clone)], check=True)
     with pytest.raises(VersionsError, match=r"(?s)dvc pull failed.*`dvc remote modify local url <where>`"):
@@ -214,12 +227,12 @@ def test_a_remote_that_is_not_there(small: Path, how: str) -> None:
 
 
 def test_git_commits_name_what_they_are_told(small: Path) -> None:
-    commit = versions.git_commit(small)
+    commit = git.git_commit(small)
     assert commit.endswith("+dirty")  # dvc.yaml was changed
     (file,) = versions.track([Path("data/raw/LaMP_2")], small)
     subprocess.run(["git", "add", "dvc.yaml"], cwd=small, check=True)
-    assert versions.commit([file], "Data", small)
-    assert versions.commit([file], "Data", small) is False  # nothing changed since
+    assert git.commit([file], "Data", small)
+    assert git.commit([file], "Data", small) is False  # nothing changed since
     shown = subprocess.run(
         ["git", "show", "--stat", "--format="], cwd=small, capture_output=True, text=True, check=True
     )
@@ -227,13 +240,13 @@ def test_git_commits_name_what_they_are_told(small: Path) -> None:
     assert "dvc.yaml" not in shown.stdout
     subprocess.run(["git", "commit", "-qm", "rest"], cwd=small, check=True)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=small, capture_output=True, text=True, check=True)
-    assert versions.git_commit(small) == head.stdout.strip()
+    assert git.git_commit(small) == head.stdout.strip()
 
 
 def test_outside_git(tmp_path: Path) -> None:
-    assert versions.git_commit(tmp_path) == ""
+    assert git.git_commit(tmp_path) == ""
     with pytest.raises(VersionsError, match="git status failed"):
-        versions.commit([Path("x.dvc")], "Data", tmp_path)
+        git.commit([Path("x.dvc")], "Data", tmp_path)
     with pytest.raises(VersionsError, match="not inside of a DVC repository"):
         versions.stage_order(MOVIES, tmp_path)
 
