@@ -20,7 +20,7 @@ def test_promoting_the_champion_changes_nothing(product, night, registry, chain)
 def test_a_release_that_is_not_there_fails_and_says_so(product, night):
     run = product.finish(product.start("promote/promote", version="77", tasks=["LaMP_2"]))
     assert run["state_type"] == "FAILED"
-    assert "1 of 1 tasks failed: LaMP_2 (ArtifactError)" in run["state"]["message"]
+    assert "1 of 1 tasks failed. LaMP_2: lamp-2.release" in run["state"]["message"]
     told = [event["payload"] for event in product.events("hydra_ml.promote.failed")]
     assert [(payload["flow_run"], payload["error"]) for payload in told] == [(run["name"], "FlowFailed")]
 
