@@ -15,6 +15,7 @@ import pandas as pd
 
 from hydra_ml.arena import compare
 from hydra_ml.io.components import Component
+from hydra_ml.io.dvc_figures import save_dvc_figures
 from hydra_ml.io.pair_reader import PairReader
 from hydra_ml.io.report import results_table, save_plots
 from hydra_ml.io.tables import load_json, load_table, save_json, save_table
@@ -28,7 +29,8 @@ from hydra_ml.tasks.task import Task
 def evaluate(
     *, prepared: Path, generated: Path, adapter: Path, out: Path, cache: Path, task: Task, params: Params
 ) -> Mapping[str, Any]:
-    """Write out/metrics.json, details.json, predictions.parquet, candidates.parquet, plots/*.png; print the table."""
+    """Write the figures (metrics.json, details.json, headline.json), predictions.parquet, candidates.parquet and what
+    plots show (plots/*.png, *.csv) into `out`; print the table."""
     queries = load_table(prepared / "queries.parquet")
     queries = queries[queries["role"] == "evaluate"]
     answers = load_table(generated / "answers.parquet")
@@ -60,6 +62,7 @@ def evaluate(
     save_table(scored, out / "candidates.parquet")
     save_table(predictions.drop(columns="is_parsed"), out / "predictions.parquet")
     save_plots(metrics, details, out / "plots")
+    save_dvc_figures(metrics, details, out)
     save_json(details, out / "details.json")
     save_json(metrics, out / "metrics.json")
     print(results_table(metrics, details), file=sys.stderr)
