@@ -37,13 +37,16 @@ def save_dvc_figures(metrics: Document, details: Document, out: Path) -> None:
             pd.DataFrame(rows, columns=[name, "value"]).to_csv(partial, index=False)
 
 
-def headline(metrics: Document, details: Document) -> dict[str, float]:
-    """The primary measure of the methods that matter, `hydra`'s gain on REFERENCE (above 0: better, whatever the
-    measure), and n. Rounded to four digits, which is beyond what can be told from luck."""
+def headline(metrics: Document, details: Document) -> dict[str, float | str]:
+    """The primary measure's name and its value for the methods that matter, `hydra`'s gain on REFERENCE (above 0:
+    better, whatever the measure), and n: the same keys for every task, so that a table of tasks stays narrow.
+
+    Rounded to four digits, which is beyond what can be told from luck.
+    """
     measure = details["measures"][0]
-    values = {method: float(metrics[method][measure]["value"]) for method in SHOWN if method in metrics}
-    found = {f"{measure}.{method}": round(value, 4) for method, value in values.items()}
-    if {"hydra", REFERENCE} <= values.keys():
+    found = {method: round(float(metrics[method][measure]["value"]), 4) for method in SHOWN if method in metrics}
+    gain = {}
+    if {"hydra", REFERENCE} <= found.keys():
         sign = 1 if higher_is_better(measure) else -1
-        found["gain"] = round(sign * (values["hydra"] - values[REFERENCE]), 4)
-    return {**found, "n": details["n_queries"]}
+        gain = {"gain": round(sign * (found["hydra"] - found[REFERENCE]), 4)}
+    return {"measure": measure, **found, **gain, "n": details["n_queries"]}

@@ -52,10 +52,10 @@ def test_what_dvc_shows_is_short_and_follows_from_the_metrics(chain):
     metrics = json.loads(chain.path("evaluate", "metrics.json").read_text())
     shown = json.loads(chain.path("evaluate", "headline.json").read_text())
     assert len(shown) < 10
-    assert shown["n"] == 64
+    assert (shown["measure"], shown["n"]) == ("accuracy", 64)
     values = {method: metrics[method]["accuracy"]["value"] for method in METHODS}
-    assert shown["accuracy.hydra"] == round(values["hydra"], 4)
-    assert shown["gain"] == round(values["hydra"] - values["rag_k4"], 4)
+    assert shown["hydra"] == round(values["hydra"], 4)
+    assert abs(shown["gain"] - (values["hydra"] - values["rag_k4"])) < 2e-4
     methods = pd.read_csv(chain.path("evaluate", "methods.csv"))
     assert dict(zip(methods["methods"], methods["value"], strict=True)) == values
     assert len(pd.read_csv(chain.path("evaluate", "history.csv"))) % 3 == 0
