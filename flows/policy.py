@@ -9,10 +9,9 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.events import emit_event
 from prefect.tasks import exponential_backoff
 
-from hydra_ml.errors import BudgetExceeded, DataError, HydraError, ParamsError
+from hydra_ml.errors import HydraError
 
 MINUTE, HOUR = 60, 3600
-NOT_AGAIN = (DataError, ParamsError, BudgetExceeded)  # the same input gives the same answer: somebody must mend it
 
 _log = logging.getLogger("hydra_ml.flows")
 
@@ -21,7 +20,7 @@ def worth_another_try(task: Any, task_run: TaskRun, state: State) -> bool:
     """False for errors that a person must mend, and for plain defects of ours; True for what may pass by itself."""
     error = state.result(raise_on_failure=False)
     if isinstance(error, HydraError):
-        return not isinstance(error, NOT_AGAIN)
+        return error.may_pass
     return not isinstance(error, (TypeError, AttributeError, NameError, AssertionError))
 
 

@@ -16,16 +16,20 @@ class HydraError(Exception):
     """Base of every error that is the caller's to mend; its text is complete and ready to print."""
 
     exit_code = 1
+    may_pass = True  # whether the same thing may go well a little later; else somebody must mend something first
 
 
 class DataError(HydraError, ValueError):
     """An input file or table is not what it should be."""
+
+    may_pass = False
 
 
 class ParamsError(HydraError, ValueError):
     """`params.yaml` or a command's options are wrong; lists every problem at once."""
 
     exit_code = 2
+    may_pass = False
 
 
 class LLMError(HydraError, RuntimeError):
@@ -35,13 +39,29 @@ class LLMError(HydraError, RuntimeError):
 class BudgetExceeded(LLMError):
     """The run would pass its allowance of LLM calls or tokens; answers already bought stay in the cache."""
 
+    may_pass = False
+
 
 class ArtifactError(HydraError, ValueError):
     """A stored base, head bank or table is missing, damaged, or does not belong with the others."""
 
+    may_pass = False
+
+
+class StoreError(ArtifactError):
+    """MLflow's store cannot be reached, or fails."""
+
+    may_pass = True
+
 
 class VersionsError(HydraError, RuntimeError):
     """DVC or git failed, is not set up here, or cannot reach its remote."""
+
+
+class StageError(VersionsError):
+    """A stage of dvc.yaml failed for a reason of its own, and will again until that is mended."""
+
+    may_pass = False
 
 
 def without_secret(uri: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from hydra_ml.errors import ArtifactError, HydraError, without_secret
+from hydra_ml.errors import HydraError, StoreError, without_secret
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -76,7 +76,7 @@ def sqlite_file(uri: str) -> Path | None:
 
 @contextmanager
 def speaking(uri: str, doing: str) -> Iterator[None]:
-    """Whatever MLflow, its database or its disk raises inside becomes one ArtifactError: "MLflow at <uri> cannot
+    """Whatever MLflow, its database or its disk raises inside becomes one StoreError: "MLflow at <uri> cannot
     <doing>". Our own errors pass.
     """
     from mlflow.exceptions import MlflowException
@@ -89,7 +89,7 @@ def speaking(uri: str, doing: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         # MLflow's own message may name the address whole, and a cause is printed with its traceback.
         cause = error if without_secret(uri) == uri else None
-        raise ArtifactError(
+        raise StoreError(
             f"MLflow at {without_secret(uri)} cannot {doing}: {_first_line(error)} Is its server up (`make up`), its "
             "disk writable and not full? MLFLOW_TRACKING_URI names the store; unset, it is .mlflow/ of this folder."
         ) from cause

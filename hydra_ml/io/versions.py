@@ -23,7 +23,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hydra_ml.errors import ParamsError, VersionsError
+from hydra_ml.errors import ParamsError, StageError, VersionsError
 from hydra_ml.io.git import in_repository
 from hydra_ml.tasks.task import Task
 
@@ -77,7 +77,8 @@ def repro(
 
     Comes back with the figures that the stage printed; {} if DVC found it up to date or had its outputs in the cache.
 
-    Raises VersionsError with the last lines of output if the stage fails, or DVC stays busy for `wait_s`.
+    Raises StageError with the last lines of output if the stage fails for a reason that somebody must mend, else
+    VersionsError: it was killed, its LLM is out of reach, or DVC stays busy for `wait_s`.
     """
     (root / "data" / "history" / task.folder).mkdir(parents=True, exist_ok=True)  # DVC wants it, if only empty
     name = f"{stage}@{task.folder}"
@@ -230,16 +231,24 @@ def _dvc(
     if busy:
         remedy = _BUSY_REMEDY.format(wait_s=wait_s)
     told = [line for line in lines if line.strip() and not _HINT.match(line.strip())][-TAIL:]
-    first = f"{label} failed (exit {code}): {_cause(told)}"
-    raise VersionsError("\n".join([first, *(f"  {line}" for line in told), remedy]).strip())
+    first = f"{label} failed (exit {code}): {_cause(told, label)}"
+    # A stage that ended by itself says whether it may pass; one that was killed may, and so may all of DVC's own.
+    of_stage = any(re.search(r"exited with [12]$", line) for line in told)
+    raise (StageError if of_stage else VersionsError)(
+        "\n".join([first, *(f"  {line}" for line in told), remedy]).strip()
+    )
 
 
-def _cause(lines: Sequence[str]) -> str:
-    """The line of a failed command's output that says why: a stage's own last word, else the first that DVC calls an
-    error, else the last one."""
-    own = [line for line in lines if re.match(r"[a-z_]+: \S", line)]
-    from_dvc = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return (own[-1:] or from_dvc[:1] or lines[-1:] or ["it said nothing"])[0]
+def _cause(lines: Sequence[str], label: str) -> str:
+    """The line of a failed command's output that says why: the stage's own word, else that of a traceback, else what
+    it said last, else the first that DVC calls an error."""
+    stage = label.removeprefix("stage ").partition("@")[0]
+    own = [line for line in lines if line.startswith(f"{stage}: ")]
+    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    said = [line for line in lines if not line.startswith(("ERROR: ", "WARNING: ", "Running stage ", "> "))]
+    ran = any("failed to run: " in error for error in errors)
+    return (own[-1:] or raised[-1:] or (said[-1:] if ran else []) or errors[:1] or lines[-1:] or ["no word"])[0]
 
 
 def _path() -> str:

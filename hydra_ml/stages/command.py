@@ -19,6 +19,7 @@ from hydra_ml.io.params_file import load_params
 from hydra_ml.tasks import get_task
 
 INTERRUPTED = 130  # what shells expect after Ctrl-C
+MAY_PASS = 75  # what sysexits.h calls a temporary failure: whoever runs the stage may try again
 
 Stage = Callable[..., Mapping[str, Any]]
 
@@ -30,7 +31,10 @@ class Main:
         self._stage, self._paths, self._optional = stage, paths, optional
 
     def __call__(self, argv: Sequence[str] | None = None) -> int:
-        """The exit code: 0, or the error's (1 failure, 2 usage or params). argv None: the process's own arguments."""
+        """The exit code: 0, or the error's (1 failure, 2 usage or params, 75 a failure that may pass by itself).
+
+        argv None: the process's own arguments.
+        """
         options = self._options(argv)
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
         logging.getLogger("hydra_ml").setLevel(logging.INFO)
@@ -38,7 +42,7 @@ class Main:
             summary = self._run(options)
         except HydraError as error:
             print(f"{self._stage.__name__}: {error}", file=sys.stderr)
-            return error.exit_code
+            return MAY_PASS if error.may_pass else error.exit_code
         except OSError as error:
             if error.errno not in DISK_TROUBLE:
                 raise

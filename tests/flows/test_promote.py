@@ -16,7 +16,6 @@ def test_promoting_the_champion_changes_nothing(product, night, registry, chain)
     assert registry.aliases(get_task(chain.task)) == before
 
 
-@pytest.mark.slow  # tried again for half a minute, for a registry may come back
 def test_a_release_that_is_not_there_fails_and_says_so(product, night):
     run = product.finish(product.start("promote/promote", version="77", tasks=["LaMP_2"]))
     assert run["state_type"] == "FAILED"

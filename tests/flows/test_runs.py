@@ -13,7 +13,16 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.policy import TRY_AGAIN, worth_another_try
 from flows.runs import FlowFailed, artifact_key, for_each_task, one_writer, over_shards, run_name, stamp_of, task_runner
-from hydra_ml.errors import ArtifactError, BudgetExceeded, DataError, LLMError, ParamsError
+from hydra_ml.errors import (
+    ArtifactError,
+    BudgetExceeded,
+    DataError,
+    LLMError,
+    ParamsError,
+    StageError,
+    StoreError,
+    VersionsError,
+)
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -65,11 +74,19 @@ def test_only_what_may_pass_by_itself_is_tried_again(server):
     def attempt(index):
         once(errors[index])
 
-    errors = [DataError("x"), ParamsError("x"), BudgetExceeded("x"), TypeError("x"), LLMError("x"), ArtifactError("x")]
+    errors = [
+        DataError("x"),
+        ParamsError("x"),
+        BudgetExceeded("x"),
+        TypeError("x"),
+        ArtifactError("x"),
+        StageError("x"),
+    ]
+    errors += [LLMError("x"), StoreError("x"), VersionsError("x")]
     for index, error in enumerate(errors):
         with pytest.raises(type(error)):
             attempt(index)
-    assert [tries[type(error)] for error in errors] == [1, 1, 1, 1, 2, 2]
+    assert [tries[type(error)] for error in errors] == [1, 1, 1, 1, 1, 1, 2, 2, 2]
     assert TRY_AGAIN["retry_condition_fn"] is worth_another_try
 
 

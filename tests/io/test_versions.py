@@ -139,6 +139,28 @@ def test_without_git_everything_runs_and_with_git_again_that_is_told_back(small:
     assert "no_scm" not in (small / ".dvc/config.local").read_text()
 
 
+@pytest.mark.parametrize(
+    ("ends", "told", "may_pass"),
+    [
+        ("echo 'validate: 3 rows are unfit' >&2; exit 1", "validate: 3 rows are unfit", False),
+        ("echo 'validate: the LLM is away' >&2; exit 75", "validate: the LLM is away", True),
+        ("python -c 'raise KeyError(5)'", "KeyError: 5", False),
+        ("kill -9 $$", "Killed", True),
+    ],
+)
+def test_a_failure_says_why_and_whether_it_may_pass(small: Path, ends: str, told: str, may_pass: bool) -> None:
+    (small / "slow.sh").write_text(ends + "\n")
+    body = (small / "dvc.yaml").read_text().replace("sh slow.sh;", "sh slow.sh &&")
+    (small / "dvc.yaml").write_text(body)
+    versions.repro("prepare", MOVIES, root=small)
+    with pytest.raises(VersionsError) as caught:
+        versions.repro("validate", MOVIES, root=small)
+    first = str(caught.value).splitlines()[0]
+    assert first.startswith("stage validate@LaMP_2 failed (exit 255): ")
+    assert told in first
+    assert caught.value.may_pass is may_pass
+
+
 def test_repro_waits_while_another_holds_the_lock(small: Path) -> None:
     versions.repro("prepare", MOVIES, root=small)
     (small / "slow.sh").write_text("touch started; while [ ! -e go ]; do sleep 0.1; done\n")
