@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run up down test test-all bench lint clean
+.PHONY: help setup run up restart logs down test test-all bench lint clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -18,6 +18,8 @@ setup: .venv/.ready  ## make .venv from requirements.lock
 
 # One pip call with torch pinned exactly: a range would pull gigabytes of GPU packages.
 .venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" 2>/dev/null || { \
+		echo "make: hydra_ml needs Python 3.11; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1). Name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
@@ -28,6 +30,12 @@ run: setup  ## the whole pipeline on the bundled sample, or on DATA=<folder of L
 
 up: setup  ## Prefect, MLflow and a worker on this machine, deployments applied; ports: PREFECT_PORT=4200 MLFLOW_PORT=5000
 	@$(BIN)/python -m flows.stack up
+
+restart: setup  ## stop and start again: a worker keeps the OPENAI_* values it was started with
+	@$(BIN)/python -m flows.stack restart
+
+logs:  ## what the servers and the worker say, as they say it
+	@tail -n 20 -F .logs/worker.log .logs/prefect.log .logs/mlflow.log
 
 down:  ## stop what `make up` started
 	@$(BIN)/python -m flows.stack down

@@ -15,97 +15,85 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+from flows.stack_place import Stack
 from hydra_ml.errors import HydraError
+from hydra_ml.io.orchestrator import POOL, read_workers
+from hydra_ml.io.own_stack import OwnStack, last_words, load_own_stack, new_secret, save_own_stack
 
-POOL = "local"
 HEALTH_S = 180.0  # a fresh database's migrations take 10 s on an idle machine
+STALE_S = 60.0  # a worker sends a sign of life every 30 s
 STOP_S = 90.0  # a worker gives its runs 30 s to end
-SILENT = {
-    "DO_NOT_TRACK": "1",
-    "DVC_NO_ANALYTICS": "1",
-    "GX_ANALYTICS_ENABLED": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-}
 
 
 class StackError(HydraError, RuntimeError):
     """The stack cannot be started or stopped."""
 
 
-@dataclass(frozen=True)
-class Stack:
-    """Where one machine's stack lives: the project's folder and the two ports."""
-
-    root: Path
-    prefect_port: int
-    mlflow_port: int
-
-    @property
-    def prefect_url(self) -> str:
-        return f"http://127.0.0.1:{self.prefect_port}"
-
-    @property
-    def mlflow_url(self) -> str:
-        return f"http://127.0.0.1:{self.mlflow_port}"
-
-    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
-        """`given` with all that servers, worker and commands need; databases already named there are kept."""
-        homes = {
-            "HYDRA_ROOT": str(self.root),
-            "HYDRA_PYTHON": sys.executable,
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(self.root), given.get("PYTHONPATH")])),  # for flows/
-            "HYDRA_MLFLOW_STORE": given.get("HYDRA_MLFLOW_STORE", f"sqlite:///{self.root}/.mlflow/mlflow.db"),
-            "MLFLOW_PORT": str(self.mlflow_port),
-            "MLFLOW_TRACKING_URI": self.mlflow_url,
-            "PREFECT_PORT": str(self.prefect_port),
-            "PREFECT_HOME": str(self.root / ".prefect"),
-            "PREFECT_API_URL": f"{self.prefect_url}/api",
-            "PREFECT_SERVER_API_PORT": str(self.prefect_port),  # the UI asks this port, whatever --port says
-            "PREFECT_UI_API_URL": f"{self.prefect_url}/api",
-            "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
-        }
-        return {"HF_HUB_OFFLINE": "1", **given, **SILENT, **homes}
-
-    def log(self, program: str) -> Path:
-        return self.root / ".logs" / f"{program}.log"
-
-    def supervisor(self) -> int | None:
-        """Process id of this stack's running supervisord; None when it is down."""
-        try:
-            pid = int(self.log("supervisord").with_suffix(".pid").read_text("utf-8"))
-            os.kill(pid, 0)
-        except (OSError, ValueError):
-            return None
-        line = Path(f"/proc/{pid}/cmdline")  # after a reboot the number may be somebody else's
-        known = not line.parent.parent.exists() or os.fsencode(self.root / "supervisord.conf") in line.read_bytes()
-        return pid if known else None
-
-
 def up(stack: Stack) -> None:
-    """Start what is not running, wait until it is healthy, apply work pool, automations and deployments.
+    """Start what is not running, wait until servers and worker are at work, apply work pool and deployments.
 
-    Running it again changes nothing. Raises StackError when a port is taken or a server does not come up.
+    Running it again changes nothing. Raises StackError when a port is taken, or a program does not come up: as soon as
+    it has ended twice, with its last words.
     """
     environment = stack.environment(os.environ)
-    deadline = time.monotonic() + HEALTH_S
-    if stack.supervisor() is None:
+    began, was_running = datetime.now(UTC), stack.supervisor() is not None
+    watch = _Watch(stack)
+    if not was_running:
         for name, port in (("PREFECT_PORT", stack.prefect_port), ("MLFLOW_PORT", stack.mlflow_port)):
             _check_free(name, port)
-        for folder in (".logs", ".prefect", ".mlflow/artifacts"):
-            (stack.root / folder).mkdir(parents=True, exist_ok=True)
+        for folder in (".logs", ".prefect", ".tmp", ".mlflow/artifacts"):
+            (stack.root / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+        save_own_stack(stack.kept, stack.root)
         _start(stack, environment)
     for program, url in (("mlflow", f"{stack.mlflow_url}/health"), ("prefect", f"{stack.prefect_url}/api/health")):
-        while not _answers(url, within=5.0):
-            if stack.supervisor() is None or time.monotonic() > deadline:
-                raise StackError(f"{program} does not answer at {url}; its last words are in {stack.log(program)}")
+        watch.until(partial(_answers, url, within=2.0), program, f"does not answer at {url}")
     apply(environment, stack.root)
+    since = began - timedelta(seconds=STALE_S) if was_running else began
+    watch.until(partial(_worker_since, stack, since), "worker", f"is not online in the work pool {POOL!r}")
+
+
+@dataclass
+class _Watch:
+    """Waits for programs, but not for one that ends again and again."""
+
+    stack: Stack
+    deadline: float = field(default_factory=lambda: time.monotonic() + HEALTH_S)
+
+    def __post_init__(self) -> None:
+        log = self.stack.log("supervisord")
+        self._from = log.stat().st_size if log.exists() else 0
+
+    def until(self, ready: Callable[[], bool], program: str, otherwise: str) -> None:
+        """Come back when it is ready. Raises StackError if it ended twice, supervisord is gone, or time is up."""
+        while not ready():
+            ended = self._ends(program)
+            if ended >= 2 or self.stack.supervisor() is None or time.monotonic() > self.deadline:
+                told = f"ended {ended} times within moments" if ended >= 2 else otherwise
+                log = self.stack.log(program)
+                raise StackError(
+                    f"{program} {told}. Its last words, from {log}:\n{last_words(log) or '(none)'}\nMend what they "
+                    "name, then `make restart`; `hydra-ml doctor` looks for the usual causes."
+                )
+            time.sleep(0.3)
+
+    def _ends(self, program: str) -> int:
+        log = self.stack.log("supervisord")
+        if not log.exists():
+            return 0
+        with log.open("rb") as file:
+            file.seek(self._from)
+            return file.read().count(f"exited: {program} (".encode())
+
+
+def _worker_since(stack: Stack, since: datetime) -> bool:
+    """Whether a worker has sent a sign of life since then; one of an earlier life counts as online for a while."""
+    return any(worker.online and worker.seen_at >= since for worker in read_workers(POOL, stack.kept))
 
 
 def apply(environment: Mapping[str, str], root: Path) -> None:
@@ -113,7 +101,7 @@ def apply(environment: Mapping[str, str], root: Path) -> None:
 
     Raises StackError if `prefect deploy --all` fails.
     """
-    asyncio.run(_prepare_server(environment["PREFECT_API_URL"]))
+    asyncio.run(_prepare_server(environment["PREFECT_API_URL"], environment.get("PREFECT_API_AUTH_STRING")))
     deploy = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     done = subprocess.run(deploy, env=environment, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -176,7 +164,7 @@ def _answers(url: str, within: float) -> bool:
     return False
 
 
-async def _prepare_server(api: str) -> None:
+async def _prepare_server(api: str, auth: str | None) -> None:
     """The work pool, and the automations that mark runs as crashed whose process is gone."""
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.actions import WorkPoolCreate
@@ -184,7 +172,7 @@ async def _prepare_server(api: str) -> None:
 
     from flows.silent_runs import silent_runs
 
-    async with PrefectClient(api) as client:
+    async with PrefectClient(api, auth_string=auth) as client:
         with contextlib.suppress(ObjectAlreadyExists):
             await client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
         for wanted in silent_runs():
@@ -195,38 +183,83 @@ async def _prepare_server(api: str) -> None:
                 await client.update_automation(found[0].id, wanted)
 
 
+def find_stack(root: Path, prefect_port: str | None, mlflow_port: str | None) -> Stack:
+    """The stack of this folder on the ports asked for; None: those it had last, else Prefect's and MLflow's own.
+
+    Raises StackError for a port that is none, or another than a running stack's.
+    """
+    known = load_own_stack(root)
+    last = known or OwnStack(4200, 5000, new_secret())
+    stack = Stack(
+        root,
+        _port("PREFECT_PORT", prefect_port) or last.prefect_port,
+        _port("MLFLOW_PORT", mlflow_port) or last.mlflow_port,
+        last.auth,
+    )
+    if known and stack.supervisor() is not None:
+        for name in ("prefect_port", "mlflow_port"):
+            port, runs = getattr(stack, name), getattr(known, name)
+            if port != runs:
+                raise StackError(
+                    f"{name.upper()} is {port}, but this folder's stack runs with {runs}. Leave it out, or stop that "
+                    "one first: make down"
+                )
+    return stack
+
+
+def _port(name: str, given: str | None) -> int | None:
+    if not given:
+        return None
+    if not given.isdecimal() or not 1 <= int(given) <= 65535:
+        raise StackError(f"{name} is {given!r}; a port is a whole number from 1 to 65535, such as make up {name}=4300")
+    return int(given)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """`python -m flows.stack up|down|apply|work`, in the project's folder; ports from PREFECT_PORT and MLFLOW_PORT.
+    """`python -m flows.stack VERB`, in the project's folder; ports from PREFECT_PORT and MLFLOW_PORT.
 
     apply and work are for stacks that something else runs (docker/compose.yaml): they need PREFECT_API_URL alone.
     """
     parser = argparse.ArgumentParser(prog="python -m flows.stack", description=__doc__)
-    parser.add_argument("verb", choices=["up", "down", "apply", "work"])
-    parser.add_argument("--prefect-port", type=int, default=int(os.environ.get("PREFECT_PORT", "4200")))
-    parser.add_argument("--mlflow-port", type=int, default=int(os.environ.get("MLFLOW_PORT", "5000")))
+    parser.add_argument("verb", choices=["up", "restart", "down", "apply", "work"])
+    parser.add_argument("--prefect-port", default=os.environ.get("PREFECT_PORT"))
+    parser.add_argument("--mlflow-port", default=os.environ.get("MLFLOW_PORT"))
     options = parser.parse_args(argv)
-    stack = Stack(Path.cwd(), options.prefect_port, options.mlflow_port)
     try:
         if options.verb == "work":
             work()
         elif options.verb == "apply":
-            apply(os.environ, stack.root)
+            apply(os.environ, Path.cwd())
         elif options.verb == "down":
-            print("Stopped." if down(stack) else "Nothing was running.")
+            print("Stopped." if down(find_stack(Path.cwd(), None, None)) else "Nothing was running.")
         else:
-            up(stack)
-            print(_ADDRESSES.format(stack=stack, logs=stack.root / ".logs"))
+            if options.verb == "restart":
+                down(find_stack(Path.cwd(), None, None))
+            bring_up(find_stack(Path.cwd(), options.prefect_port, options.mlflow_port))
     except HydraError as error:
         print(f"flows.stack {options.verb}: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
+def bring_up(stack: Stack) -> None:
+    """`up`, and what a person wants to know of it."""
+    known = load_own_stack(stack.root)
+    was_running = stack.supervisor() is not None
+    if was_running and known is None:
+        raise StackError("this folder's stack was started by an earlier version of hydra_ml: make down, then make up")
+    up(stack)
+    print(_ADDRESSES.format(stack=stack, logs=stack.root / ".logs"))
+    if was_running and known and known.llm != known.llm_mark(os.environ):
+        print("The worker was started with other OPENAI_* values than this shell has: `make restart` passes these on.")
+
+
 _ADDRESSES = """\
-Prefect  {stack.prefect_url}   flows, schedules, runs
-MLflow   {stack.mlflow_url}   runs, models, releases
-Logs     {logs}
-A run    PREFECT_API_URL={stack.prefect_url}/api prefect deployment run nightly/nightly --watch
+Prefect  {stack.prefect_url}/dashboard   flows, schedules, runs; it asks once for what `hydra-ml env` names AUTH_STRING
+MLflow   {stack.mlflow_url}/#/experiments   runs; models and releases: {stack.mlflow_url}/#/models
+Logs     {logs}   (make logs)
+Shell    eval "$(hydra-ml env)"   so that prefect and mlflow commands find them
+A run    prefect deployment run nightly/nightly --watch
 Stop     make down"""
 
 

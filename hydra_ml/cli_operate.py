@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hydra_ml.errors import DataError, ParamsError
+from hydra_ml.errors import DataError, HydraError, ParamsError
 
 if TYPE_CHECKING:
     from hydra_ml.params import Params
@@ -42,6 +42,17 @@ def status(
 
     found = collect_status(settings, data=DATA)
     print(json.dumps(found.document(), indent=1) if as_json else found.text())
+
+
+@operate_app.command()
+def env() -> None:
+    """What a shell needs to find this folder's servers: eval "$(hydra-ml env)"."""
+    from hydra_ml.io.own_stack import load_own_stack
+
+    stack = load_own_stack()
+    if stack is None:
+        raise HydraError("No servers were ever started in this folder. Start them with `make up`.")
+    print(stack.exports())
 
 
 @operate_app.command()

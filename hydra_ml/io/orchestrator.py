@@ -1,7 +1,7 @@
 """What the Prefect server plans and what went wrong there, read over its REST API; Prefect itself is not imported.
 
-Reads only. The address is PREFECT_API_URL, as for Prefect's own commands; PREFECT_API_KEY and PREFECT_API_AUTH_STRING
-are sent as Prefect sends them.
+Reads only. The address is PREFECT_API_URL, as for Prefect's own commands, else that of the stack in this folder;
+PREFECT_API_KEY and PREFECT_API_AUTH_STRING are sent as Prefect sends them.
 """
 
 from __future__ import annotations
@@ -9,17 +9,23 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 
 from hydra_ml.errors import HydraError, without_secret
+from hydra_ml.io.own_stack import OwnStack, load_own_stack
 
+POOL = "local"  # the work pool of prefect.yaml
 TIMEOUT_S = 5.0
 PAGE = 200  # the most rows Prefect's filters return at once
 MAX_REASON = 600  # characters of a failure's message
+_PASSWORD = 'It wants its password: eval "$(hydra-ml env)" in its project\'s folder, or PREFECT_API_AUTH_STRING.'
 _PREFECTS_OWN = re.compile(r"^(Flow|Task) run encountered an exception: (\w+: )?")  # before the failure's own words
 
 
@@ -42,29 +48,84 @@ class Schedule:
     failures: tuple[FlowRun, ...]
 
 
+@dataclass(frozen=True)
+class Worker:
+    """One that polls a work pool, or did."""
+
+    name: str
+    online: bool  # as Prefect sees it, which forgets a dead one after three missed signs of life
+    seen_at: datetime  # its last sign of life, UTC
+
+
 def read_schedule(url: str | None = None, *, n_failures: int = 5) -> Schedule:
-    """What is planned and what failed last, on the server at `url` or PREFECT_API_URL.
+    """What is planned and what failed last, on the server at `url`, PREFECT_API_URL, or this folder's own.
 
     Raises HydraError: no address, server out of reach, or an answer that is not Prefect's.
     """
-    url = url or os.environ.get("PREFECT_API_URL", "")
-    if not url:
-        raise HydraError("PREFECT_API_URL is not set: no Prefect server to ask. Start one with `make up`, or name one.")
-    try:
-        with httpx2.Client(base_url=url.rstrip("/"), timeout=TIMEOUT_S, headers=_credentials()) as client:
-            planned = _flow_runs(client, ["SCHEDULED"], "EXPECTED_START_TIME_ASC", PAGE)
-            failed = _flow_runs(client, ["FAILED", "CRASHED"], "END_TIME_DESC", n_failures)
-            names = _deployment_names(client, [*planned, *failed])
-    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError, AttributeError) as error:
-        told = without_secret(f"{url}: no Prefect server answers there as it should ({type(error).__name__}: {error})")
-        cause = error if without_secret(url) == url else None  # a cause is printed with its traceback
-        raise HydraError(f"{told}. Start it with `make up`, or mend PREFECT_API_URL.") from cause
-    runs = [_flow_run(row, names, row["expected_start_time"]) for row in planned]
+    with _asking(url) as api:
+        planned = _flow_runs(api, ["SCHEDULED"], "EXPECTED_START_TIME_ASC", PAGE)
+        failed = _flow_runs(api, ["FAILED", "CRASHED"], "END_TIME_DESC", n_failures)
+        names = _deployment_names(api, [*planned, *failed])
+        runs = [_flow_run(row, names, row["expected_start_time"]) for row in planned]
+        failures = [_flow_run(row, names, row["end_time"] or row["expected_start_time"]) for row in failed]
     first: dict[str, FlowRun] = {}
     for run in runs:
         first.setdefault(run.deployment, run)
-    failures = [_flow_run(row, names, row["end_time"] or row["expected_start_time"]) for row in failed]
     return Schedule(tuple(first.values()), tuple(failures))
+
+
+def read_workers(pool: str, stack: OwnStack | None = None, *, url: str | None = None) -> list[Worker]:
+    """The workers of a pool, the one last heard of first; [] if there is no such pool. Raises as `read_schedule`.
+
+    stack: whose server to ask, whatever the environment names.
+    """
+    with _asking(url, stack) as api:
+        answer = api.post(f"/work_pools/{pool}/workers/filter", json={})
+        if answer.status_code == httpx2.codes.NOT_FOUND:
+            return []
+        workers = [
+            Worker(row["name"], row["status"] == "ONLINE", datetime.fromisoformat(row["last_heartbeat_time"]))
+            for row in answer.raise_for_status().json()
+            if row["last_heartbeat_time"]
+        ]
+    return sorted(workers, key=lambda worker: worker.seen_at, reverse=True)
+
+
+@contextmanager
+def _asking(url: str | None, stack: OwnStack | None = None) -> Iterator[httpx2.Client]:
+    """A client of the server at `url`, of `stack`, of PREFECT_API_URL, or of this folder's stack: the first there is.
+
+    Whatever goes wrong inside is one HydraError.
+    """
+    named = url or (None if stack else os.environ.get("PREFECT_API_URL"))
+    own = stack or load_own_stack()
+    address = named or (f"{own.prefect_url}/api" if own else "")
+    if not address:
+        raise HydraError("PREFECT_API_URL is not set: no Prefect server to ask. Start one with `make up`, or name one.")
+    is_own = own is not None and address.rstrip("/") == f"{own.prefect_url}/api"
+    headers = _credentials(own.auth if own and is_own else "")
+    try:
+        with httpx2.Client(base_url=address.rstrip("/"), timeout=TIMEOUT_S, headers=headers) as client:
+            client.headers.update(_csrf(client))
+            yield client
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError, AttributeError) as error:
+        told = f"{address}: no Prefect server answers there as it should ({type(error).__name__}: {error})"
+        cause = error if without_secret(address) == address else None  # a cause is printed with its traceback
+        remedy = "Start it with `make up`, or mend PREFECT_API_URL."
+        if isinstance(error, httpx2.HTTPStatusError) and error.response.status_code == httpx2.codes.UNAUTHORIZED:
+            remedy = (
+                'It wants its password: eval "$(hydra-ml env)" in its project\'s folder, or PREFECT_API_AUTH_STRING.'
+            )
+        raise HydraError(f"{without_secret(told)}. {remedy}") from cause
+
+
+def _csrf(client: httpx2.Client) -> dict[str, str]:
+    """What a server that guards against pages of other addresses wants to see with every question; {} of others."""
+    asker = str(uuid4())
+    answer = client.get("/csrf-token", params={"client": asker})
+    if not answer.is_success or "token" not in (told := answer.json()):
+        return {}
+    return {"Prefect-Csrf-Token": told["token"], "Prefect-Csrf-Client": asker}
 
 
 def _flow_runs(client: httpx2.Client, states: list[str], sort: str, limit: int) -> list[dict[str, Any]]:
@@ -93,9 +154,10 @@ def _flow_run(row: dict[str, Any], names: dict[str, str], at: str) -> FlowRun:
     return FlowRun(names.get(row["deployment_id"] or "", ""), row["name"], row["state_name"] or "", at or "", reason)
 
 
-def _credentials() -> dict[str, str]:
+def _credentials(own: str) -> dict[str, str]:
+    """own: the secret of this folder's stack, if that is asked."""
     if key := os.environ.get("PREFECT_API_KEY"):
         return {"Authorization": f"Bearer {key}"}
-    if pair := os.environ.get("PREFECT_API_AUTH_STRING"):
+    if pair := own or os.environ.get("PREFECT_API_AUTH_STRING", ""):
         return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
     return {}

@@ -33,7 +33,7 @@ LAYERS = [
     {"io"},
     {"stages"},
     {"jobs"},
-    {"cli", "cli_operate"},
+    {"cli", "cli_operate", "__main__"},
 ]
 # What only some places may import; "core" is everything below io.
 WORLD = {

@@ -42,7 +42,7 @@ def test_no_service_is_root_or_can_become_it(name):
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_secrets_come_from_the_environment_alone(name):
     for key, value in environment(name).items():
-        if re.search("PASSWORD|KEY|TOKEN|SECRET", key):
+        if re.search("PASSWORD|KEY|TOKEN|SECRET|AUTH", key):
             assert value == "" or re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), key
         if "://" in str(value) and "@" in str(value):
             assert re.search(r"//\w+:\$\{\w+:\?[^}]+\}@", value), key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from flows.stack import Stack, down, up
+from flows.stack import down, up
+from flows.stack_place import Stack
 from hydra_ml.io.predictions import load_predictions
 from hydra_ml.io.registry import Registry
 from hydra_ml.tasks import get_task
@@ -94,6 +96,7 @@ class Running:
     """A stack that is up, asked over its REST API."""
 
     stack: Stack
+    _headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -106,15 +109,29 @@ class Running:
     def ask(self, path: str, body: Any = None, method: str = "") -> Any:
         """The answer's JSON; asked again while SQLite is busy or the server starts, as Prefect's own clients do."""
         url = f"{self.stack.prefect_url}/api{path}"
+        headers = self.credentials()
         deadline = time.monotonic() + 90
         while True:
             with contextlib.suppress(httpx2.TransportError):
-                answer = httpx2.request(method or ("GET" if body is None else "POST"), url, json=body, timeout=90)
+                answer = httpx2.request(
+                    method or ("GET" if body is None else "POST"), url, json=body, headers=headers, timeout=90
+                )
                 if answer.status_code != httpx2.codes.SERVICE_UNAVAILABLE:
                     answer.raise_for_status()
                     return answer.json() if answer.content else None
             assert time.monotonic() < deadline, f"{url} does not answer"
             time.sleep(1)
+
+    def credentials(self) -> dict[str, str]:
+        """What Prefect's API wants to see of whoever may use it."""
+        if not self._headers:
+            basic = base64.b64encode(self.stack.auth.encode()).decode()
+            self._headers["Authorization"] = f"Basic {basic}"
+            told = httpx2.get(
+                f"{self.stack.prefect_url}/api/csrf-token?client=tests", headers=self._headers, timeout=90
+            )
+            self._headers |= {"Prefect-Csrf-Token": told.json()["token"], "Prefect-Csrf-Client": "tests"}
+        return self._headers
 
     def start(self, deployment: str, **parameters: Any) -> str:
         """Ask for a run of "flow/deployment"; its id."""

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import httpx2
 import pytest
 
-from flows.stack import Stack, StackError, down, main, up
+from flows.stack import HEALTH_S, StackError, down, find_stack, main, up
+from flows.stack_place import Stack
+from hydra_ml.io.orchestrator import POOL, read_workers
+from hydra_ml.io.own_stack import KEPT, save_own_stack
 
 pytestmark = pytest.mark.timeout(600)
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def test_a_taken_port_is_named_with_its_remedy(tmp_path):
@@ -49,3 +66,93 @@ def test_a_dead_worker_is_started_again(product):
     os.kill(old, signal.SIGKILL)
     product.until(lambda: [pid for pid in workers() if pid != old], 60, "another worker")
     assert old not in workers()
+
+
+@pytest.mark.parametrize("value", ["80000", "0", "abc", "-1"])
+def test_a_port_that_is_none_is_one_message(tmp_path, monkeypatch, capsys, value):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_PORT", value)
+    assert main(["up"]) == 1
+    assert f"MLFLOW_PORT is '{value}'; a port is a whole number from 1 to 65535" in capsys.readouterr().err
+
+
+def test_ports_and_secret_are_remembered(tmp_path):
+    first = find_stack(tmp_path, "4301", None)
+    assert (first.prefect_port, first.mlflow_port) == (4301, 5000)
+    save_own_stack(first.kept, tmp_path)
+    assert (tmp_path / KEPT).stat().st_mode & 0o777 == 0o600
+    again = find_stack(tmp_path, None, "5301")
+    assert (again.prefect_port, again.mlflow_port, again.auth) == (4301, 5301, first.auth)
+
+
+def test_other_ports_than_those_of_the_running_stack_are_refused_at_once(product):
+    with pytest.raises(StackError, match=f"PREFECT_PORT is 4999, but .* runs with {product.stack.prefect_port}"):
+        find_stack(product.root, "4999", None)
+
+
+def test_a_program_that_ends_again_and_again_is_told_with_its_last_words(tmp_path):
+    conf = (ROOT / "supervisord.conf").read_text("utf-8")
+    lines = [
+        "command = sh -c 'echo the database is broken; exit 3'" if line.startswith("command") else line
+        for line in conf.splitlines()
+        if not line.startswith("    --")
+    ]
+    (tmp_path / "supervisord.conf").write_text("\n".join(lines))
+    stack = Stack(tmp_path, free_port(), free_port())
+    began = time.monotonic()
+    try:
+        with pytest.raises(StackError, match=r"(?s)mlflow ended . times .*the database is broken.*make restart"):
+            up(stack)
+        assert time.monotonic() - began < HEALTH_S / 2, "not only when patience ends"
+    finally:
+        down(stack)
+
+
+def test_a_page_of_another_address_can_start_nothing(product):
+    """What a web page that the operator visits may try: its own origin, its own name for this host, no password."""
+    api, mlflow = f"{product.stack.prefect_url}/api", product.stack.mlflow_url
+    page = {"Origin": "https://evil.example", "Host": "evil.example"}
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    preflight = httpx2.options(f"{api}/flows/", headers={**page, **asked})
+    assert preflight.status_code == 400
+    assert "access-control-allow-origin" not in preflight.headers
+    for headers in (page, {"Origin": page["Origin"]}, {}):
+        answer = httpx2.post(f"{api}/flows/", json={"name": "theirs"}, headers=headers)
+        assert answer.status_code in (401, 403), headers
+    stolen = {name: value for name, value in product.credentials().items() if name == "Authorization"}
+    assert httpx2.post(f"{api}/flows/", json={"name": "theirs"}, headers=stolen).status_code == 403, "CSRF"
+    assert product.ask("/flows/filter", {"flows": {"name": {"any_": ["theirs"]}}}) == []
+    new = f"{mlflow}/api/2.0/mlflow/experiments/create"
+    for headers in (page, {"Origin": page["Origin"]}, {"Host": "evil.example"}):
+        assert httpx2.post(new, json={"name": "theirs"}, headers=headers).status_code == 403, headers
+
+
+def test_commands_find_the_stack_of_their_folder(product):
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
+
+    def said(*line: str, **environment: str) -> str:
+        whole = bare | {"PYTHONPATH": str(product.root)} | environment
+        done = subprocess.run(
+            [sys.executable, "-m", *line], cwd=product.root, env=whole, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    exported = dict(line.removeprefix("export ").split("=", 1) for line in said("hydra_ml", "env").splitlines())
+    assert exported == product.stack.kept.addresses()
+    assert "nightly/nightly" in said("prefect", "deployment", "ls", **exported)
+    assert json.loads(said("hydra_ml", "status", "--json"))["problem"] == ""
+
+
+def test_its_temporary_folder_is_its_own(product):
+    (worker,) = [pid for pid, line in product.processes().items() if "prefect worker start" in line]
+    environment = Path(f"/proc/{worker}/environ").read_bytes().split(b"\0")
+    assert b"TMPDIR=" + os.fsencode(product.root / ".tmp") in environment
+    assert (product.root / ".tmp").stat().st_mode & 0o777 == 0o700
+
+
+def test_without_a_worker_nothing_is_up(product):
+    (worker,) = read_workers(POOL, product.stack.kept)[:1]
+    assert worker.online
+    assert worker.seen_at > datetime.now(UTC) - timedelta(minutes=5)
+    assert read_workers("no such pool", product.stack.kept) == []
