@@ -39,7 +39,7 @@ def run(
     params: ParamsOption = PARAMS,
 ) -> None:
     """Bring the data in, run the whole pipeline through `dvc repro`, and print the results."""
-    from hydra_ml.io.llm import model_from_environment
+    from hydra_ml.io.llm_environment import model_from_environment
     from hydra_ml.io.params_file import set_params
     from hydra_ml.io.raw_data import use_folder, use_sample
     from hydra_ml.io.versions import repro_all, work_without_git

@@ -198,6 +198,33 @@ def compare_answers(answers: pd.DataFrame, task: Task, *, n_affected: int, resam
     )
 
 
+def judge_llms(champion: Release, challenger: Release, *, cannot_ask: str = "") -> list[Reason]:
+    """In words what a comparison means when the two answer with different LLMs; [] when they do not.
+
+    cannot_ask: why the champion's LLM could not be asked; then there is nothing to compare with.
+    """
+    before, after = llm_of(champion), llm_of(challenger)
+    if before == after:
+        return []
+    if cannot_ask:
+        told = (
+            f"the LLM changed from {before} to {after}, and {before}, which the champion answers with, cannot be asked "
+            f"here any more: {cannot_ask} Nothing can be compared; whether the challenger's own evaluation is good "
+            "enough is yours to say (--force REASON)"
+        )
+        return [Reason("comparable", False, told)]
+    told = (
+        f"the LLM changed from {before} to {after}: each release answered the same questions with its own, so a "
+        "difference may be the LLM's as well as the heads'"
+    )
+    return [Reason("llm", True, told)]
+
+
+def llm_of(release: Release) -> str:
+    """The model that a release answers with."""
+    return str(release.params.get("llm", {}).get("model", ""))
+
+
 def judge_past(rolled_back_at: str) -> list[Reason]:
     """A release that was rolled back (ISO 8601; "" if not) does not come back by itself, though its figures pass."""
     told = f"it was rolled back at {rolled_back_at}; promote it again with a reason (--force), or make a new release"
@@ -243,7 +270,7 @@ def differing_users(some: Heads, others: Heads) -> set[str]:
 
 
 def _settings(release: Release) -> list[Any]:
-    return [release.params.get(name) for name in ANSWERING] + [release.params.get("llm", {}).get("model")]
+    return [release.params.get(name) for name in ANSWERING] + [llm_of(release)]
 
 
 def _answers(column: pd.Series) -> Sequence[str | None]:

@@ -44,8 +44,8 @@ class FrozenQueries:
         Where both answer alike but for heads, a user with the same heads in both keeps the champion's answer.
         """
         affected = self._affected(champion[1], challenger[1])
-        before = self._answers(champion)
-        after = self._answers(challenger, before[~before["user_id"].isin(affected)])
+        before = self.answers(champion)
+        after = self.answers(challenger, before[~before["user_id"].isin(affected)])
         both = before.rename(columns={"prediction": "champion", "failed": "champion_failed"})
         after = after.rename(columns={"prediction": "challenger", "failed": "challenger_failed"})
         both = both.merge(after.drop(columns="user_id"), on="query_id", validate="one_to_one")
@@ -70,7 +70,7 @@ class FrozenQueries:
         bank = self._registry.open_bank(self._task, release.components[f"{component}.heads"], base_digest=digest)
         return bank.heads_of(user_ids)
 
-    def _answers(self, versioned: Versioned, known: pd.DataFrame | None = None) -> pd.DataFrame:
+    def answers(self, versioned: Versioned, known: pd.DataFrame | None = None) -> pd.DataFrame:
         """What a release answers every query, columns ANSWERED; kept ones are not asked again.
 
         known: rows that hold for this release too. Queries the LLM failed on are not kept, but tried again.

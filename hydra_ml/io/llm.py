@@ -1,11 +1,10 @@
 """Opens the black-box LLM that params name: the offline model in process, or the server that the environment names.
 
-The only place that reads OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL; the key goes to the client and nowhere else.
+The key goes to the client and nowhere else. Which model a run means is `io.llm_environment`'s affair.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from hydra_ml.errors import ParamsError
+from hydra_ml.io.llm_environment import variable
 from hydra_ml.io.response_cache import ResponseCache
 from hydra_ml.llm.client import LLMClient
 from hydra_ml.llm.offline import MODEL_NAME
@@ -26,27 +26,12 @@ def open_llm(params: LLM, *, cache: Path | None, encode: Encode | None = None) -
     """A client of the model that params name, with its response cache at `cache` (None: remembers for its life only).
 
     `offline-minilm` needs `encode` (unit rows, float32 [N, D]) and no network. Any other model is asked of
-    OPENAI_BASE_URL with OPENAI_API_KEY. Raises ParamsError if these, or OPENAI_MODEL, do not fit; nothing is sent yet.
+    OPENAI_BASE_URL with OPENAI_API_KEY. Raises ParamsError if these do not fit; nothing is sent yet.
     """
-    named = _variable("OPENAI_MODEL")
-    if named and named != params.model:
-        raise ParamsError(
-            f"OPENAI_MODEL is {named!r}, but llm.model in params.yaml is {params.model!r}. `make run` writes the first "
-            "into params.yaml; or unset OPENAI_MODEL."
-        )
     client = offline_client(encode) if params.model == MODEL_NAME else server_client(params)
     with ExitStack() as stack:
         store = stack.enter_context(ResponseCache(cache)) if cache is not None else None
         yield stack.enter_context(LLMClient(client, params, cache=store))
-
-
-def model_from_environment() -> str:
-    """OPENAI_MODEL, or the offline model where that is not set."""
-    return _variable("OPENAI_MODEL") or MODEL_NAME
-
-
-def _variable(name: str) -> str:
-    return os.environ.get(name, "").strip()
 
 
 def offline_client(encode: Encode | None) -> AsyncOpenAI:
@@ -64,7 +49,7 @@ def offline_client(encode: Encode | None) -> AsyncOpenAI:
 
 def server_client(params: LLM) -> AsyncOpenAI:
     """The openai client of the server in the environment. Raises ParamsError that lists everything amiss there."""
-    address, key = _variable("OPENAI_BASE_URL"), _variable("OPENAI_API_KEY")
+    address, key = variable("OPENAI_BASE_URL"), variable("OPENAI_API_KEY")
     problems = []
     if not address:
         problems.append("OPENAI_BASE_URL is not set: the server's address, for example https://api.openai.com/v1")

@@ -15,8 +15,17 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from hydra_ml.errors import ArtifactError, HydraError
-from hydra_ml.gate import Decision, Reason, compare_answers, judge_comparison, judge_fit, judge_past
+from hydra_ml.errors import ArtifactError, BudgetExceeded, HydraError, LLMError, ParamsError
+from hydra_ml.gate import (
+    Decision,
+    Reason,
+    compare_answers,
+    judge_comparison,
+    judge_fit,
+    judge_llms,
+    judge_past,
+    llm_of,
+)
 from hydra_ml.io.frozen_queries import FrozenQueries
 from hydra_ml.io.registry import Registry
 from hydra_ml.io.tables import file_digest, load_json
@@ -61,11 +70,19 @@ def judge(
         return Decision(task.name, version, against, tuple(reasons), None, now)
     champion = registry.release(task, against)[1]
     frozen = FrozenQueries(data, task, registry, cache, params.llm)
+    if llm_of(champion) != llm_of(challenger):
+        try:
+            frozen.answers((against, champion))
+        except BudgetExceeded:
+            raise
+        except (LLMError, ParamsError) as error:  # its LLM is a thing of the past, perhaps: the operator's to decide
+            told = judge_llms(champion, challenger, cannot_ask=str(error).partition("\n")[0])
+            return Decision(task.name, version, against, (*reasons, *told, *past), None, now)
     answers, n_affected = frozen.side_by_side((against, champion), (version, challenger))
     figures = compare_answers(
         answers, task, n_affected=n_affected, resamples=params.promote.resamples, seed=params.seed
     )
-    reasons += judge_comparison(figures, params.promote) + past
+    reasons += judge_llms(champion, challenger) + judge_comparison(figures, params.promote) + past
     return Decision(task.name, version, against, tuple(reasons), figures, now)
 
 

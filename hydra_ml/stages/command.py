@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra_ml.errors import DISK_TROUBLE, HydraError
+from hydra_ml.io.llm_environment import check_named_model
 from hydra_ml.io.params_file import load_params
+from hydra_ml.params import Params
 from hydra_ml.tasks import get_task
 
 INTERRUPTED = 130  # what shells expect after Ctrl-C
@@ -39,7 +41,7 @@ class Main:
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
         logging.getLogger("hydra_ml").setLevel(logging.INFO)
         try:
-            summary = self._run(options)
+            summary = self._run(options, load_for_run)
         except HydraError as error:
             print(f"{self._stage.__name__}: {error}", file=sys.stderr)
             return MAY_PASS if error.may_pass else error.exit_code
@@ -57,17 +59,24 @@ class Main:
 
     def run(self, argv: Sequence[str]) -> Mapping[str, Any]:
         """What the JSON line would hold, nothing printed, from any thread. Raises the stage's HydraError."""
-        return self._run(self._options(argv))
+        return self._run(self._options(argv), load_params)
 
     def _options(self, argv: Sequence[str] | None) -> dict[str, Any]:
         return vars(stage_parser(self._stage, self._paths, self._optional).parse_args(argv))
 
-    def _run(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _run(self, options: dict[str, Any], load: Callable[[Path], Params]) -> dict[str, Any]:
         started = time.monotonic()
-        task, params = get_task(options.pop("task")), load_params(options.pop("params"))
+        task, params = get_task(options.pop("task")), load(options.pop("params"))
         summary = self._stage(**options, task=task, params=params)
         seconds = round(time.monotonic() - started, 2)
         return {"stage": self._stage.__name__, "task": task.folder, **summary, "seconds": seconds}
+
+
+def load_for_run(path: Path) -> Params:
+    """The settings of a run of the pipeline, which must name the LLM that the environment does. Raises ParamsError."""
+    params = load_params(path)
+    check_named_model(params.llm)
+    return params
 
 
 def stage_command(stage: Stage, paths: Mapping[str, str], *, optional: Mapping[str, str] | None = None) -> Main:

@@ -89,6 +89,7 @@ PLUMBING = {
     "stages/command",
     "io/tables",
     "io/params_file",
+    "io/llm_environment",
     "io/feature_cache",
     "io/response_cache",
 }

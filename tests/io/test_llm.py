@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from hydra_ml.errors import LLMError, ParamsError
-from hydra_ml.io.llm import model_from_environment, open_llm, shown
+from hydra_ml.io.llm import open_llm, shown
+from hydra_ml.io.llm_environment import OFFLINE, check_named_model, model_from_environment
 from hydra_ml.llm.chat import Ask
+from hydra_ml.llm.offline import MODEL_NAME
 from hydra_ml.params import LLM
 
 ASKS = [
@@ -77,12 +79,19 @@ def test_an_address_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, add
 def test_two_model_names_are_one_too_many(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
     monkeypatch.setenv("OPENAI_MODEL", "gpt-y")
     assert model_from_environment() == "gpt-y"
-    with pytest.raises(ParamsError, match=r"gpt-y.*make run"), open_llm(LLM(model=model), cache=None, encode=encode):
-        pass
+    with pytest.raises(ParamsError, match=r"gpt-y.*make run"):
+        check_named_model(LLM(model=model))
+    check_named_model(LLM(model="gpt-y"))
+
+
+def test_what_a_release_was_made_with_is_asked_whatever_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_MODEL", "gpt-y")
+    with open_llm(LLM(), cache=None, encode=encode) as llm:
+        assert llm.ask_all(ASKS[:1], label="test")[0].answers
 
 
 def test_without_a_named_model_it_is_the_offline_one() -> None:
-    assert model_from_environment() == "offline-minilm"
+    assert model_from_environment() == OFFLINE == MODEL_NAME
 
 
 def test_secrets_of_an_address_are_not_shown() -> None:

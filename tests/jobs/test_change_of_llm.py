@@ -1,0 +1,130 @@
+"""From the sample's LLM to one's own: a release keeps its LLM, and changing it is judged, and said, in words."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import uvicorn
+from filelock import FileLock
+
+from hydra_ml.errors import LLMError
+from hydra_ml.io.encoders import open_encoder
+from hydra_ml.jobs.batch_score import score_requests
+from hydra_ml.jobs.promote import promote
+from hydra_ml.llm.offline_app import build_offline_app
+
+
+def under_another_name(app: Any) -> Any:
+    """The offline model's application, known as my-model."""
+
+    async def renamed(scope: Any, receive: Any, send: Any) -> None:
+        async def read() -> Any:
+            message = await receive()
+            return {**message, "body": message.get("body", b"").replace(b"my-model", b"offline-minilm")}
+
+        await app(scope, read if scope["type"] == "http" else receive, send)
+
+    return renamed
+
+
+@pytest.fixture
+def own_llm(own_project, monkeypatch) -> Iterator[uvicorn.Server]:
+    """A server of our own under another model's name, as README says to set it up: OPENAI_* in the environment."""
+    encode = open_encoder(own_project.params.encoder, own_project.cache, progress="").encode
+    lock = threading.Lock()
+
+    def one_at_a_time(texts):
+        with lock:
+            return encode(texts)
+
+    server = uvicorn.Server(
+        uvicorn.Config(under_another_name(build_offline_app(one_at_a_time)), port=0, log_level="critical")
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    for name, value in {"BASE_URL": f"http://127.0.0.1:{port}/v1", "API_KEY": "k", "MODEL": "my-model"}.items():
+        monkeypatch.setenv(f"OPENAI_{name}", value)
+    yield server
+    server.should_exit = True
+    thread.join(10)
+
+
+def add_release(project, model: str) -> str:
+    """The champion's parts in a release that answers with another LLM; it becomes the challenger."""
+    registry, task = project.registry, project.task
+    _, release = registry.release(task, "champion")
+    run_id = registry.version(task, "release", project.champion).run_id
+    params = json.loads(json.dumps(dict(release.params)))
+    params["llm"] |= {"model": model, "max_attempts": 1}
+    version = registry.register_release(task, replace(release, params=params), run_id=run_id)
+    registry.point(task, {"challenger": version})
+    return version
+
+
+def go(project, **options):
+    params = project.params.model_copy(update={"llm": project.params.llm.model_copy(update={"max_attempts": 1})})
+    return promote(project.task, params, data=project.data, registry=project.registry, cache=project.cache, **options)
+
+
+def reasons(decision) -> dict[str, bool]:
+    return {reason.name: reason.passed for reason in decision.reasons}
+
+
+def test_a_champion_of_the_sample_is_served_and_judged_whatever_the_environment_names(own_project, own_llm):
+    asked = {"request_id": "r", "user_id": "nobody", "task": "LaMP-2", "input": own_project.task.templated("A film.")}
+    (own_project.root / "asked.jsonl").write_text(json.dumps(asked))
+    options = {"data": own_project.data, "registry": own_project.registry, "cache": own_project.cache}
+    report = score_requests(own_project.root / "asked.jsonl", own_project.task, own_project.params, **options)
+    assert (report.scored, report.dead_letters) == (1, 0)
+
+    version = add_release(own_project, "my-model")
+    decision = go(own_project)
+    assert reasons(decision)["llm"] is True
+    assert "the LLM changed from offline-minilm to my-model: each release answered" in decision.markdown()
+    assert decision.figures.n_affected == decision.figures.n, "another LLM may answer everybody otherwise"
+    assert decision.promoted_at, decision.markdown()
+    assert own_project.registry.aliases(own_project.task)["champion"] == version
+
+
+def test_a_champion_whose_llm_is_gone_is_the_operators_to_replace(own_project, own_llm, monkeypatch):
+    add_release(own_project, "my-model")
+    go(own_project, force="to start from")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")  # where nobody answers
+    (own_project.cache / "gate").rename(own_project.root / "lost")  # nor is it known what it answered
+    (own_project.cache / "responses.sqlite").unlink()
+    version = add_release(own_project, "offline-minilm")
+    decision = go(own_project)
+    assert reasons(decision)["comparable"] is False
+    assert "my-model, which the champion answers with, cannot be asked here any more" in decision.markdown()
+    assert not decision.promoted_at
+    assert go(own_project, force="my-model was switched off").promoted_at
+    assert own_project.registry.aliases(own_project.task)["champion"] == version
+
+
+def test_an_llm_that_is_down_is_no_reason_to_replace_a_champion_of_the_same(own_project, own_llm, monkeypatch):
+    add_release(own_project, "my-model")
+    go(own_project, force="to start from")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    (own_project.cache / "gate").rename(own_project.root / "lost")
+    (own_project.cache / "responses.sqlite").unlink()
+    registry, task = own_project.registry, own_project.task
+    _, release = registry.release(task, "champion")
+    changed = json.loads(json.dumps(dict(release.params)))
+    changed["rerank"]["k"] = 2
+    run_id = registry.version(task, "release", own_project.champion).run_id
+    registry.point(
+        task, {"challenger": registry.register_release(task, replace(release, params=changed), run_id=run_id)}
+    )
+    with pytest.raises(LLMError, match="cannot be reached"):
+        go(own_project)
+    with FileLock(own_project.cache / f"promote-{task.folder}.lock", timeout=0):
+        pass  # and nothing is held
