@@ -90,14 +90,15 @@ class Decision:
             "gate.at": self.judged_at,
             "gate.against": self.against or "",
             "gate.refused_by": ", ".join(reason.name for reason in self.reasons if not reason.passed),
-            "gate.forced": self.forced,
             "gate.measure": figures.measure if figures else "",
             "gate.difference": f"{figures.difference:+.4f}" if figures else "",
             "gate.ci_low": "" if low is None else f"{low:+.4f}",
             "gate.users_worse": f"{figures.users_worse:.4f}" if figures else "",
             "gate.n": str(figures.n) if figures else "",
         }
-        return tags | ({"promoted_at": self.promoted_at, "rolled_back_at": ""} if self.promoted_at else {})
+        if self.promoted_at:  # how it went live is not forgotten when it is judged again
+            tags |= {"promoted_at": self.promoted_at, "gate.forced": self.forced, "rolled_back_at": ""}
+        return tags
 
     def headline(self) -> str:
         """The outcome in a line."""
@@ -223,6 +224,14 @@ def judge_llms(champion: Release, challenger: Release, *, cannot_ask: str = "") 
 def llm_of(release: Release) -> str:
     """The model that a release answers with."""
     return str(release.params.get("llm", {}).get("model", ""))
+
+
+def judge_hold(reason: str, since: str) -> list[Reason]:
+    """A task whose promotion is held takes no release by itself. reason: "" where it is not held."""
+    told = (
+        f"promotion is held since {since}: {reason}. `hydra-ml release-hold` lifts that; or promote with --force REASON"
+    )
+    return [Reason("not held", False, told)] if reason else []
 
 
 def judge_past(rolled_back_at: str) -> list[Reason]:

@@ -72,6 +72,18 @@ class ModelVersions:
         """The newest version registered with this digest; None where there is none."""
         return next(iter(self.search(f"name='{name}' and tags.digest='{digest}'")), None)
 
+    def model_tags(self, name: str) -> dict[str, str]:
+        """Tags of the registered model itself; {} where there is none."""
+        from mlflow.exceptions import MlflowException
+
+        with speaking(self.uri, f"read {name}"):
+            try:
+                return dict(self._client.get_registered_model(name).tags)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+        return {}
+
     def aliases(self, name: str) -> dict[str, str]:
         """Alias to version; {} for a model that is not there yet."""
         from mlflow.exceptions import MlflowException

@@ -196,6 +196,21 @@ class Registry:
         """Everything noted on a release version."""
         return dict(self._versions.facts(model_name(task, "release"), version).tags)
 
+    def task_tags(self, task: Task) -> dict[str, str]:
+        """What is noted on the task's releases as a whole; {} before the first release."""
+        return self._versions.model_tags(model_name(task, "release"))
+
+    def tag_task(self, task: Task, tags: Mapping[str, str | None]) -> None:
+        """Note something on the task's releases as a whole; None takes a note away."""
+        name = model_name(task, "release")
+        with speaking(self.uri, f"tag {name}"):
+            known = self.task_tags(task)
+            for key, value in tags.items():
+                if value is not None:
+                    self._client.set_registered_model_tag(name, key, value[:LONGEST_TAG])
+                elif key in known:
+                    self._client.delete_registered_model_tag(name, key)
+
     def versions(self, task: Task, part: str) -> list[VersionFacts]:
         """Every version of a component, or of "release", newest first; [] where nothing was registered."""
         return self._versions.search(f"name='{model_name(task, part)}'")

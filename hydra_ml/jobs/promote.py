@@ -19,9 +19,11 @@ from hydra_ml.errors import ArtifactError, BudgetExceeded, HydraError, LLMError,
 from hydra_ml.gate import (
     Decision,
     Reason,
+    answers_alike,
     compare_answers,
     judge_comparison,
     judge_fit,
+    judge_hold,
     judge_llms,
     judge_past,
     llm_of,
@@ -30,6 +32,7 @@ from hydra_ml.io.frozen_queries import FrozenQueries
 from hydra_ml.io.registry import Registry
 from hydra_ml.io.tables import file_digest, load_json
 from hydra_ml.jobs.heads_compare import measure_users
+from hydra_ml.jobs.hold import hold, hold_of
 from hydra_ml.params import Params
 from hydra_ml.release import PARTS, Release
 from hydra_ml.tasks.task import Task
@@ -65,7 +68,7 @@ def judge(
     if against is None:
         first = Reason("first", True, "there is no champion yet: nothing to compare with")
         return Decision(task.name, version, None, (*reasons, first), None, now)
-    past = judge_past(registry.release_tags(task, version).get("rolled_back_at", ""))
+    past = judge_past(registry.release_tags(task, version).get("rolled_back_at", "")) + _held(task, registry)
     if not all(reason.passed for reason in reasons):
         return Decision(task.name, version, against, tuple(reasons), None, now)
     champion = registry.release(task, against)[1]
@@ -117,12 +120,13 @@ def promote(
     )
 
 
-def rollback(task: Task, registry: Registry, *, cache: Path = CACHE) -> tuple[str, str]:
+def rollback(task: Task, registry: Registry, *, reason: str = "", cache: Path = CACHE) -> tuple[str, str]:
     """Make the previous champion live again with one pointer move; returns the versions (left, live now).
 
-    The alias `previous` goes with it, so that a second rollback finds nothing to go back to instead of toggling. The
-    release left behind passes no gate from then on, unless by force: what an operator took back, no schedule brings
-    back. Raises ArtifactError if there is no previous release, or if it was altered.
+    The alias `previous` goes with it, so that a second rollback finds nothing to go back to instead of toggling. What
+    an operator took back, no schedule brings back: the release left behind passes no gate from then on, and until
+    `release_hold` lifts it, nor does any other, which may have learned the same again; people may force one. Raises
+    ArtifactError if there is no previous release, or if it was altered.
     """
     with _pointers_locked(task, cache):
         aliases = registry.aliases(task)
@@ -136,7 +140,8 @@ def rollback(task: Task, registry: Registry, *, cache: Path = CACHE) -> tuple[st
             )
         _fit(task, registry.release(task, back)[1], registry)  # all there and unaltered, before it goes live
         now = _now()
-        registry.tag_release(task, left, {"rolled_back_at": now})
+        hold(task, registry, f"rolled back from release {left} to {back}" + (f": {reason}" if reason else ""))
+        registry.tag_release(task, left, {"rolled_back_at": now, "rolled_back_for": reason})
         registry.tag_release(task, back, {"restored_at": now})
         registry.point(task, {"champion": back})
         registry.point(task, {"previous": None})
@@ -152,16 +157,30 @@ def _carry_out(decision: Decision, task: Task, registry: Registry, aliases: dict
             registry.tag_release(task, version, {"promoted_at": decision.judged_at})
         _forget_challenger(task, registry, aliases, version)
         return replace(decision, promoted_at=tags.get("promoted_at", decision.judged_at))
+    if late := [reason for reason in _held(task, registry) if reason.name not in {r.name for r in decision.reasons}]:
+        decision = replace(decision, reasons=(*decision.reasons, *late))  # held while it was being judged
     fits = all(reason.passed for reason in decision.reasons if reason.name == "compatible")
     if decision.passed or (force and fits):
         decision = replace(decision, promoted_at=_now(), forced="" if decision.passed else force)
     registry.tag_release(task, version, decision.tags())
     if decision.promoted_at:
-        if champion is not None:
-            registry.point(task, {"previous": champion})
+        if champion is not None and not _same_parts(task, registry, champion, version):
+            registry.point(task, {"previous": champion})  # the way back from equal parts would lead nowhere
         registry.point(task, {"champion": version})
         _forget_challenger(task, registry, aliases, version)
     return decision
+
+
+def _held(task: Task, registry: Registry) -> list[Reason]:
+    found = hold_of(task, registry)
+    return judge_hold(found.reason, found.since) if found else []
+
+
+def _same_parts(task: Task, registry: Registry, one: str, other: str) -> bool:
+    """Whether two releases answer everybody alike: equal parts and settings, though one has seen more drops."""
+    first, second = (registry.release(task, version)[1] for version in (one, other))
+    digests = [{part: release.components[part].digest for part in PARTS} for release in (first, second)]
+    return digests[0] == digests[1] and answers_alike(first, second)
 
 
 def _forget_challenger(task: Task, registry: Registry, aliases: dict[str, str], version: str) -> None:

@@ -19,6 +19,7 @@ from hydra_ml.io.head_bank import HeadBank, save_heads
 from hydra_ml.io.registry import Registry
 from hydra_ml.io.tables import load_json, load_table, save_json
 from hydra_ml.jobs import promote as job
+from hydra_ml.jobs.hold import hold, hold_of, release_hold
 from hydra_ml.jobs.promote import judge, promote, rollback
 from hydra_ml.release import Release
 
@@ -29,9 +30,15 @@ def pointers(project) -> dict[str, str]:
     return project.registry.aliases(project.task)
 
 
-def add_release(project, change=None, **facts) -> str:
-    """A release of the champion's parts, with the adapter's head table changed; it becomes the challenger."""
+def add_release(project, change=None, *, same=False, **facts) -> str:
+    """A release of the champion's parts, with the adapter's head table changed; it becomes the challenger.
+
+    change: None for one too small to change an answer, another each time. same: nothing is changed at all.
+    """
     registry, task = project.registry, project.task
+    n_before = len(registry.versions(task, "release"))
+    if change is None and not same:
+        change = lambda table: table * (1 + 1e-5 * n_before)  # noqa: E731
     _, release = registry.release(task, project.champion)
     run_id = registry.version(task, "release", project.champion).run_id
     components = dict(release.components)
@@ -44,7 +51,7 @@ def add_release(project, change=None, **facts) -> str:
         save_heads(replace(heads, table=change(heads.table).astype(np.float32)), folder, about)
         ref = registry.register_component(task, "adapter.heads", folder, run_id=run_id)
         components["adapter.heads"] = ref
-    made = replace(release, components=components, made_by="update_heads", **facts)
+    made = replace(release, **{"components": components, "made_by": "update_heads", **facts})
     version = registry.register_release(task, made, run_id=run_id)
     registry.point(task, {"challenger": version})
     return version
@@ -116,13 +123,54 @@ def test_force_promotes_what_figures_refuse_and_records_why(own_project):
     assert project.registry.release_tags(project.task, version)["gate.forced"] == "the old one leaks"
 
 
-def test_equal_heads_pass_without_a_query_answered_anew(own_project):
+def test_equal_heads_pass_without_a_query_answered_anew_and_keep_the_way_back(own_project):
     project = own_project
-    version = add_release(project, made_at="2026-11-20T01:00:00+00:00")
+    other = add_release(project)
+    go(project)
+    assert pointers(project) == {"champion": other, "previous": project.champion}
+    _, champion = project.registry.release(project.task, other)
+    version = add_release(project, same=True, components=champion.components, history=("a drop that changed no head",))
     decision = go(project)
     assert decision.passed
     assert (decision.figures.n_affected, decision.figures.difference, decision.figures.ci_low) == (0, 0.0, 0.0)
-    assert pointers(project) == {"champion": version, "previous": project.champion}
+    assert pointers(project) == {"champion": version, "previous": project.champion}, "not the release that is the same"
+
+
+def test_a_rollback_holds_until_somebody_lifts_it(own_project):
+    """3 -> 2, and then a drop makes release 4, which learned what release 3 did: it must not go live by itself."""
+    project = own_project
+    add_release(project)
+    go(project)
+    rollback(project.task, project.registry, reason="it learned spam", cache=project.cache)
+    fourth = add_release(project)
+    decision = go(project)
+    assert refused_by(decision) == {"not held"}
+    assert "rolled back from release 2 to 1: it learned spam" in decision.markdown()
+    assert pointers(project)["champion"] == project.champion
+    assert hold_of(project.task, project.registry).reason.endswith("it learned spam")
+    assert release_hold(project.task, project.registry) is not None
+    assert release_hold(project.task, project.registry) is None
+    assert go(project).passed
+    assert pointers(project)["champion"] == fourth
+
+
+def test_a_hold_set_by_hand_refuses_all_but_force(own_project):
+    project = own_project
+    hold(project.task, project.registry, "an audit")
+    version = add_release(project)
+    assert refused_by(look(project)) == refused_by(go(project)) == {"not held"}
+    assert go(project, force="the auditor agrees").promoted_at
+    assert pointers(project)["champion"] == version
+    assert hold_of(project.task, project.registry) is not None, "force is for one release"
+
+
+def test_why_a_release_was_forced_is_kept_when_it_is_judged_again(own_project):
+    project = own_project
+    version = add_release(project, negated)
+    go(project, force="the old one leaks")
+    project.registry.point(project.task, {"champion": project.champion, "challenger": version})
+    go(project)
+    assert project.registry.release_tags(project.task, version)["gate.forced"] == "the old one leaks"
 
 
 def test_only_users_whose_heads_differ_are_affected_and_all_others_tie(own_project):
@@ -235,7 +283,7 @@ def test_what_was_rolled_back_comes_back_by_force_alone(own_project):
     go(project)
     rollback(project.task, project.registry, cache=project.cache)
     refused = go(project, version=version)  # as a schedule would try
-    assert refused_by(refused) == {"not rolled back"}
+    assert refused_by(refused) == {"not rolled back", "not held"}
     assert refused.figures is not None
     assert pointers(project) == {"champion": project.champion}
     assert go(project, version=version, force="it was the LLM, not the release").promoted_at

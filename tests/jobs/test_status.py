@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -90,7 +91,9 @@ def test_a_waiting_and_a_refused_challenger_and_the_way_back(live):
     registry, task = live.registry, live.task
     _, release = registry.release(task, "champion")
     run_id = registry.version(task, "release", live.champion).run_id
-    version = registry.register_release(task, release, run_id=run_id)
+    params = json.loads(json.dumps(dict(release.params)))
+    params["train_adapter"]["weight_decay"] *= 1.1  # another release, not the same parts again
+    version = registry.register_release(task, replace(release, params=params), run_id=run_id)
     registry.point(task, {"challenger": version})
     assert f"release {version}, waits" in status_of(live).text()
     registry.tag_release(task, version, {"gate.refused_by": "users worse"})
