@@ -11,7 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
+from hydra_ml.cli_data import RAW, data_app, ingest_app
 from hydra_ml.cli_operate import operate_app
+from hydra_ml.cli_options import PARAMS, ParamsOption
+from hydra_ml.cli_releases import releases_app
 from hydra_ml.errors import DISK_TROUBLE, HydraError
 
 app = typer.Typer(
@@ -20,15 +23,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Bring LaMP files into data/raw.", no_args_is_help=True)
 llm_app = typer.Typer(help="The black-box LLM.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(llm_app, name="llm")
-app.add_typer(operate_app)  # without a name: its verbs are ours
-
-RAW = Path("data/raw")
-ParamsOption = Annotated[Path, typer.Option("--params", help="the settings file")]
-PARAMS = Path("params.yaml")
+for verbs in (ingest_app, releases_app, operate_app):  # without a name: their verbs are ours
+    app.add_typer(verbs)
 
 
 @app.command()
@@ -89,37 +88,6 @@ def params(file: Annotated[Path, typer.Argument(help="settings file to check and
     from hydra_ml.io.params_file import load_params
 
     YAML(typ="rt").dump(load_params(file).model_dump(by_alias=True), sys.stdout)
-
-
-@data_app.command("sample")
-def data_sample(params: ParamsOption = PARAMS) -> None:
-    """Write the bundled sample of every task in params.yaml."""
-    from hydra_ml.io.raw_data import use_sample
-
-    print("\n".join(use_sample(RAW, params)))
-
-
-@data_app.command("add")
-def data_add(folder: Path, params: ParamsOption = PARAMS) -> None:
-    """Check LaMP files in FOLDER/LaMP_n/{train,dev,test} and make them the pipeline's data."""
-    from hydra_ml.io.raw_data import use_folder
-
-    print("\n".join(use_folder(folder, RAW, params)))
-
-
-@data_app.command("fetch")
-def data_fetch(
-    tasks: Annotated[list[str], typer.Argument(help="LaMP_1 ... LaMP_7, LaMP_2N; not LaMP_6, which is licensed")],
-    to: Annotated[Path, typer.Option(help="folder to download into; then `hydra-ml data add` it")] = Path(
-        "data/fetched"
-    ),
-    time_based: Annotated[bool, typer.Option(help="the time split, with user ids and dates")] = True,
-) -> None:
-    """Download official LaMP files; goes on where an earlier download stopped."""
-    from hydra_ml.io.lamp_download import fetch
-
-    fetch(tasks, to, time_based=time_based)
-    print(to)
 
 
 @llm_app.command("serve")

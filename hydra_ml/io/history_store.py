@@ -57,15 +57,16 @@ def n_records(folder: Path, name: str) -> int:
         return int(drop.metadata.num_rows)
 
 
-def append_drop(folder: Path, records: pd.DataFrame) -> str | None:
+def append_drop(folder: Path, records: pd.DataFrame, *, but: Sequence[Path] = ()) -> str | None:
     """Name of the drop that now holds those of the records (RECORD_COLUMNS) the folder lacked; None if it lacked none.
 
     Known is what has the same user and record id in any drop: appending the same records again changes nothing. The
-    drop is there whole or not at all.
+    drop is there whole or not at all. but: folders of drops whose records are not to come in either.
     """
     known = {
         key
-        for table in _rows_of(folder, set(records["user_id"]), ("user_id", "record_id"))
+        for place in (folder, *but)
+        for table in _rows_of(place, set(records["user_id"]), ("user_id", "record_id"))
         for key in zip(table["user_id"].to_pylist(), table["record_id"].to_pylist(), strict=True)
     }
     fresh = records.drop_duplicates(["user_id", "record_id"])

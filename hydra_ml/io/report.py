@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra_ml.arena import FLOORS, REFERENCE, Document, is_hydra, method_order
 from hydra_ml.io.tables import atomic_path
+from hydra_ml.io.terminal import aligned
 from hydra_ml.measures import MEASURES, higher_is_better
 
 if TYPE_CHECKING:
@@ -206,17 +207,6 @@ def _percent(estimate: Document) -> str:
     if estimate["ci_low"] is None:
         return f"{estimate['value']:.0%}"
     return f"{estimate['value']:.0%} [{estimate['ci_low']:.0%}, {estimate['ci_high']:.0%}]"
-
-
-def aligned(rows: Sequence[Sequence[str]], right: set[int]) -> str:
-    """Rows as lines with columns two spaces apart; the first row is underlined; `right`: columns set flush right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    ]
-    lines.insert(1, "-" * max(len(line.rstrip()) for line in lines))
-    return "\n".join(line.rstrip() for line in lines)
 
 
 # The plots.

@@ -100,6 +100,21 @@ class BatchReport:
     seconds: float  # of the run that finished the batch
     requests_per_s: float  # of that run, over the requests it had before it
 
+    def text(self) -> str:
+        """As a terminal prints it."""
+        served = ", ".join(f"{n:,} {kind}" for kind, n in self.personalization.items() if n) or "none"
+        lines = [
+            f"{self.scored:,} of {self.requests:,} requests answered by release {self.release} ({served} heads)",
+            f"  predictions   {self.predictions}",
+            f"  LLM           {self.llm_calls:,} calls, {self.llm_cached:,} answers kept from before",
+            f"  tokens        {self.tokens_in:,} in, {self.tokens_out:,} out",
+            f"  time          {self.seconds:.1f} s, {self.requests_per_s:.1f} requests/s",
+            "  why           hydra-ml why REQUEST_ID",
+        ]
+        if self.dead_letters:
+            lines.insert(1, f"  set aside     {self.dead_letters:,}, each with its reason: {self.dead_letters_file}")
+        return "\n".join(lines)
+
 
 def clear_texts(task: Task, *, data: Path) -> None:
     """Remove request texts that a kill left in the task's finished batches. `plan_batch` does so too, but is called

@@ -15,8 +15,8 @@ from hydra_ml.heads_compare import OURS, REFERENCE, Comparison, compare_heads, u
 from hydra_ml.io.frozen_queries import FrozenQueries
 from hydra_ml.io.model_versions import VersionFacts
 from hydra_ml.io.registry import ALIASES, Registry
-from hydra_ml.io.report import aligned
 from hydra_ml.io.tables import load_table
+from hydra_ml.io.terminal import aligned
 from hydra_ml.io.tracking import log_metrics, log_user_measures, measures_of, user_measures_of
 from hydra_ml.measures import MEASURES, higher_is_better, measure_values
 from hydra_ml.params import Params

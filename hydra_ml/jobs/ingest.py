@@ -33,6 +33,7 @@ from hydra_ml.io.tables import atomic_path, folder_digest, load_json, save_json
 from hydra_ml.jobs.ingest_report import Counts, IngestReport
 from hydra_ml.params import Params
 
+WITHDRAWN = "withdrawn"  # folder beside data/history of drops taken out of what is learned from: they stay out
 LOCK_WAIT_S = 600.0  # for another ingest to end
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def ingest_drop(path: Path, *, data: Path, params: Params) -> IngestReport:
     data: the project's data folder, beside its dvc.yaml. Raises DataError if the disk fails, another ingest does not
     end, or earlier drops are not here; VersionsError if DVC fails. The drop then waits where it was.
     """
-    with _alone(data / "incoming"), _told_of_disk(path):
+    with alone(data / "incoming"), _told_of_disk(path):
         if not path.exists():
             raise DataError(f"{path}: no such drop; another run may have taken it. See {data / 'incoming' / DONE}.")
         report = _take(path, data, params)
@@ -68,7 +69,7 @@ def publish(data: Path, params: Params) -> None:
 
     Raises VersionsError if the remote cannot be reached or git refuses; what is merged here stays.
     """
-    files = sorted([*(data / "raw").glob("LaMP_*.dvc"), *(data / "history").glob("LaMP_*.dvc")])
+    files = sorted(file for name in ("raw", "history", WITHDRAWN) for file in (data / name).glob("LaMP_*.dvc"))
     targets = [file.relative_to(data.parent) for file in files]
     if params.ingest.commit:
         git.commit(targets, "Data: what came in", data.parent)
@@ -166,7 +167,9 @@ def _merge(report: IngestReport, judged: Judged, data: Path) -> tuple[IngestRepo
     before = _first_found({task: drop_names(folder) for task, folder in folders.items()}, report, data)
     for task, records in judged.records.items():
         folder = folders[task]
-        name = append_drop(folder, records) or _appended_before(folder, before[task], records)
+        name = append_drop(folder, records, but=[data / WITHDRAWN / task]) or _appended_before(
+            folder, before[task], records
+        )
         accepted = n_records(folder, name) if name else 0
         if name:
             history[task] = name
@@ -252,7 +255,7 @@ def _put_aside(path: Path, data: Path, report: IngestReport) -> IngestReport:
 
 
 @contextmanager
-def _alone(incoming: Path) -> Iterator[None]:
+def alone(incoming: Path) -> Iterator[None]:
     """Wait for another ingest to end. Raises DataError if it does not."""
     incoming.mkdir(parents=True, exist_ok=True)
     lock = FileLock(incoming / ".lock")  # the system frees it when its process ends, however that happens

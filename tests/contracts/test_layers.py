@@ -33,7 +33,7 @@ LAYERS = [
     {"io"},
     {"stages"},
     {"jobs"},
-    {"cli", "cli_operate", "__main__"},
+    {"cli", "cli_data", "cli_operate", "cli_options", "cli_releases", "__main__"},
 ]
 # What only some places may import; "core" is everything below io.
 WORLD = {

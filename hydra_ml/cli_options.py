@@ -1,0 +1,40 @@
+"""What the verbs of `hydra-ml` share: options, the settings they name, and how an answer is printed.
+
+Text for people, JSON with --json for programs; nothing heavy is imported before a wrong option is told.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hydra_ml.errors import ParamsError
+
+if TYPE_CHECKING:
+    from hydra_ml.params import Params
+    from hydra_ml.tasks.task import Task
+
+DATA = Path("data")
+PARAMS = Path("params.yaml")
+ParamsOption = Annotated[Path, typer.Option("--params", help="the settings file")]
+TaskOption = Annotated[str | None, typer.Option("--task", help="a task of params.yaml; may be left out if it has one")]
+JsonOption = Annotated[bool, typer.Option("--json", help="as JSON, for programs")]
+
+
+def task_settings(params: Path, task: str | None) -> tuple[Params, Task]:
+    """The settings and the task meant. Raises ParamsError if none is named and params.yaml does not have just one."""
+    from hydra_ml.io.params_file import load_params
+    from hydra_ml.tasks import get_task
+
+    settings = load_params(params)
+    if task is None and len(settings.tasks) > 1:
+        raise ParamsError(f"{params} has the tasks {', '.join(settings.tasks)}. Say which with --task.")
+    return settings, get_task(task or settings.tasks[0])
+
+
+def answer(text: str, document: Any, as_json: bool) -> None:
+    """Print one of the two."""
+    print(json.dumps(document, indent=1, ensure_ascii=False, default=str) if as_json else text.rstrip("\n"))

@@ -1,0 +1,117 @@
+"""withdraw: takes a drop out of what is learned and answered from, and gives it back.
+
+The drop's file moves from data/history/<task> to data/withdrawn/<task> whole, with a note of why beside it. Both
+folders are DVC's, so other clones follow. Its records stay out when somebody delivers them again. Heads that learned it
+keep what they learned until the nightly flow makes new ones, or a release is rolled back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hydra_ml.errors import DataError
+from hydra_ml.io import versions
+from hydra_ml.io.history_store import drop_names, n_records
+from hydra_ml.io.incoming import DONE
+from hydra_ml.io.tables import load_json, save_json
+from hydra_ml.jobs.ingest import WITHDRAWN, alone
+from hydra_ml.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A drop of a task's history."""
+
+    name: str  # in data/history, a digest of what was new in it
+    file: str  # as it lay in data/incoming; "" where no report of that is left
+    records: int
+    withdrawn: str = ""  # why, if it is
+    withdrawn_at: str = ""  # ISO 8601, UTC
+
+
+def drops_of(task: Task, *, data: Path) -> list[Drop]:
+    """Every drop of the task, those in use first, by name."""
+    history, aside = _folders(task, data)
+    files = _files(task, data)
+    used = [Drop(name, files.get(name, ""), n_records(history, name)) for name in drop_names(history)]
+    gone = []
+    for name in drop_names(aside):
+        note = aside / f"{name}.json"
+        told = load_json(note) if note.exists() else {"reason": "(no note left)", "at": ""}
+        gone.append(Drop(name, files.get(name, ""), n_records(aside, name), told["reason"], told["at"]))
+    return used + gone
+
+
+def withdraw(drop: str, task: Task, *, data: Path, reason: str = "") -> Drop:
+    """Take a drop out, named by its name (or the start of it) or its file's. One that is out already stays out.
+
+    Raises DataError if there is no such drop, or several; VersionsError if DVC fails, and then the drop is out all the
+    same.
+    """
+    with alone(data / "incoming"):
+        found = _found(drop, drops_of(task, data=data))
+        if not found.withdrawn:
+            history, aside = _folders(task, data)
+            aside.mkdir(parents=True, exist_ok=True)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            save_json({"reason": reason or "(no reason given)", "at": now}, aside / f"{found.name}.json")
+            os.replace(history / f"{found.name}.parquet", aside / f"{found.name}.parquet")
+        _track(task, data)
+    return _found(found.name, drops_of(task, data=data))
+
+
+def give_back(drop: str, task: Task, *, data: Path) -> Drop:
+    """Put a withdrawn drop back; one that is in use stays so. Raises as `withdraw`."""
+    with alone(data / "incoming"):
+        found = _found(drop, drops_of(task, data=data))
+        if found.withdrawn:
+            history, aside = _folders(task, data)
+            history.mkdir(parents=True, exist_ok=True)
+            os.replace(aside / f"{found.name}.parquet", history / f"{found.name}.parquet")
+            (aside / f"{found.name}.json").unlink(missing_ok=True)
+        _track(task, data)
+    return _found(found.name, drops_of(task, data=data))
+
+
+def drops_text(drops: Sequence[Drop]) -> list[list[str]]:
+    """The drops as rows of a table, titles first."""
+    rows = [["drop", "file", "records", "withdrawn"]]
+    for drop in drops:
+        out = f"{drop.withdrawn_at[:16]} {drop.withdrawn}".strip() if drop.withdrawn else ""
+        rows.append([drop.name, drop.file or "-", f"{drop.records:,}", out])
+    return rows
+
+
+def documents(drops: Sequence[Drop]) -> list[dict[str, object]]:
+    """The drops as JSON stores them."""
+    return [asdict(drop) for drop in drops]
+
+
+def _folders(task: Task, data: Path) -> tuple[Path, Path]:
+    return data / "history" / task.folder, data / WITHDRAWN / task.folder
+
+
+def _track(task: Task, data: Path) -> None:
+    versions.track([folder.relative_to(data.parent) for folder in _folders(task, data) if folder.is_dir()], data.parent)
+
+
+def _files(task: Task, data: Path) -> dict[str, str]:
+    """The file each drop came in, by the drop's name, from the reports that ingest leaves."""
+    found: dict[str, str] = {}
+    for path in (data / "incoming" / DONE).glob("*.report*.json"):
+        report = load_json(path)
+        if name := report.get("history", {}).get(task.folder):
+            found[name] = str(report["drop"])
+    return found
+
+
+def _found(named: str, drops: Sequence[Drop]) -> Drop:
+    fits = [drop for drop in drops if named and (drop.name.startswith(named) or named == drop.file)]
+    if len(fits) == 1:
+        return fits[0]
+    have = ", ".join(f"{drop.name} ({drop.file or 'file unknown'})" for drop in (fits or drops)) or "none"
+    raise DataError(f"{named!r} names {len(fits)} drops; name one of: {have}. `hydra-ml data drops` lists them.")
