@@ -28,6 +28,7 @@ from flows.runs import (
 from flows.update_heads import update_heads_task
 from hydra_ml.io import raw_data, versions
 from hydra_ml.jobs import nightly as job
+from hydra_ml.jobs.doctor import Notice, check_disk, check_llm, check_settings
 from hydra_ml.params import TaskFolder
 from hydra_ml.tasks import get_task
 
@@ -44,7 +45,7 @@ def nightly(
     tasks: None for those of params.yaml. runner, workers, dask_address: who refits heads, see `update_heads`.
     """
     stamp = begin()
-    bring_data(list(settings().tasks if tasks is None else tasks))
+    begin_night(list(settings().tasks if tasks is None else tasks))
     return for_each_task(tasks, lambda task: nightly_task(task, stamp, runner, workers, dask_address))
 
 
@@ -65,9 +66,18 @@ def nightly_task(
     return live
 
 
-@task(name="bring_data", task_run_name="bring_data", timeout_seconds=HOUR, **TRY_AGAIN, **TASK_HOOKS)
-def bring_data(tasks: list[TaskFolder]) -> None:
-    """The bundled sample where no data was ever brought, so that a fresh clone's first night has something to do."""
+@task(name="begin_night", task_run_name="begin_night", timeout_seconds=HOUR, **TRY_AGAIN, **TASK_HOOKS)
+def begin_night(tasks: list[TaskFolder]) -> None:
+    """What is better found out now than after hours: settings, LLM and disk are as the night needs them.
+
+    Where no data was ever brought, the bundled sample is, so that a fresh clone's first night has something to do.
+    """
+    try:
+        get_run_logger().info("settings: %s", check_settings(PARAMS))
+    except Notice as notice:
+        get_run_logger().warning("%s", notice)
+    check_disk(DATA.parent)
+    check_llm(PARAMS, DATA.parent / ".cache")
     if raw_data.bring_data(DATA / "raw", PARAMS, tasks):
         get_run_logger().warning(
             "data/raw was empty: the bundled sample was put there. `hydra-ml data add` brings yours"

@@ -24,7 +24,8 @@ from pathlib import Path
 from flows.stack_place import Stack
 from hydra_ml.errors import HydraError
 from hydra_ml.io.orchestrator import POOL, read_workers
-from hydra_ml.io.own_stack import OwnStack, last_words, load_own_stack, new_secret, save_own_stack
+from hydra_ml.io.own_stack import OwnStack, last_words, load_own_stack, new_secret, port_is_free, save_own_stack
+from hydra_ml.jobs.doctor import check_disk, check_temporary_folder
 
 HEALTH_S = 180.0  # a fresh database's migrations take 10 s on an idle machine
 STALE_S = 60.0  # a worker sends a sign of life every 30 s
@@ -45,6 +46,8 @@ def up(stack: Stack) -> None:
     began, was_running = datetime.now(UTC), stack.supervisor() is not None
     watch = _Watch(stack)
     if not was_running:
+        check_disk(stack.root)
+        check_temporary_folder()
         for name, port in (("PREFECT_PORT", stack.prefect_port), ("MLFLOW_PORT", stack.mlflow_port)):
             _check_free(name, port)
         for folder in (".logs", ".prefect", ".tmp", ".mlflow/artifacts"):
@@ -133,15 +136,11 @@ def down(stack: Stack) -> bool:
 
 
 def _check_free(name: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just closed counts as free
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise StackError(
-                f"{name} {port} on 127.0.0.1 cannot be used ({error.strerror}). Stop what listens there, or take "
-                f"another port: make up {name}={port + 1}"
-            ) from None
+    if not port_is_free(port):
+        raise StackError(
+            f"{name} {port} on 127.0.0.1 is in use, or not this account's to use. Stop what listens there, or take "
+            f"another port: make up {name}={port + 1}"
+        )
 
 
 def _start(stack: Stack, environment: Mapping[str, str]) -> None:

@@ -19,15 +19,35 @@ operate_app = typer.Typer()
 
 
 @operate_app.command()
-def status(as_json: JsonOption = False, params: ParamsOption = PARAMS) -> None:
-    """What is live, since when and from what; what waits; what runs next, and what failed."""
+def status(
+    check: Annotated[bool, typer.Option("--check", help="exit code 1 if there is trouble, for monitors")] = False,
+    as_json: JsonOption = False,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Trouble first; then what is live, since when and from what; what waits; what runs next, and what failed."""
     from hydra_ml.io.params_file import load_params
 
     settings = load_params(params)
     from hydra_ml.jobs.status import collect_status
+    from hydra_ml.jobs.status_text import status_text
 
     found = collect_status(settings, data=DATA)
-    answer(found.text(), found.document(), as_json)
+    answer(status_text(found), found.document(), as_json)
+    if check and found.troubles():
+        raise typer.Exit(1)
+
+
+@operate_app.command()
+def doctor(as_json: JsonOption = False, params: ParamsOption = PARAMS) -> None:
+    """Look for what usually stands in the way, each thing with its remedy; exit code 1 if something does."""
+    from hydra_ml.jobs.doctor import examine
+
+    findings = examine(root=Path(), params_path=params)
+    width = max(len(finding.name) for finding in findings)
+    lines = [f"{finding.state:<5} {finding.name:<{width}}  {finding.text}" for finding in findings]
+    answer("\n".join(lines), [asdict(finding) for finding in findings], as_json)
+    if any(finding.state == "BAD" for finding in findings):
+        raise typer.Exit(1)
 
 
 @operate_app.command()

@@ -131,6 +131,11 @@ class BatchFolder:
             for path in self.path.glob(pattern):
                 path.unlink(missing_ok=True)
 
+    def discard(self) -> None:
+        """Remove a batch that nothing was scored of; batch.json first, so that a half-removed one counts as none."""
+        (self.path / "batch.json").unlink(missing_ok=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def _asked(self, shard: int) -> Path:
         return self.path / f"requests-{shard:05d}.parquet"
 

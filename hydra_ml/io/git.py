@@ -18,6 +18,16 @@ def in_repository(root: Path = Path()) -> bool:
     return True
 
 
+def changed_since_commit(path: Path) -> tuple[str, ...]:
+    """The lines that a file has now and had not in the last commit, without blanks; () if it is as it was.
+
+    Raises VersionsError without git or a commit.
+    """
+    told = _git(["diff", "--unified=0", "HEAD", "--", path.name], path.parent)
+    lines = [line[1:].strip() for line in told.splitlines() if line.startswith("+") and not line.startswith("+++")]
+    return tuple(line for line in lines if line)
+
+
 def git_commit(root: Path = Path()) -> str:
     """Full id of the commit checked out, with "+dirty" if tracked files differ from it; "" without git or a commit."""
     try:

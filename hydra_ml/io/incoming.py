@@ -43,6 +43,15 @@ def waiting_drops(incoming: Path, settle_s: float) -> list[Path]:
     return [path for path in found if is_settled(path, settle_s)]
 
 
+def look_into(incoming: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names in data/incoming that an ingest takes once they have settled, and names that none will ever take."""
+    found = sorted(incoming.iterdir()) if incoming.is_dir() else []
+    told = [path for path in found if not path.name.startswith(".") and path.name != DONE]
+    partial = {path.name for path in told if path.suffix == ".partial"}  # still being written
+    drops = tuple(path.name for path in told if is_drop(path) or path.name in partial)
+    return drops, tuple(path.name for path in told if path.name not in drops)
+
+
 def is_drop(path: Path) -> bool:
     """Whether the path is something `ingest` would take."""
     if path.name.startswith(".") or path.name == DONE:

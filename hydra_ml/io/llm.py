@@ -5,17 +5,19 @@ The key goes to the client and nowhere else. Which model a run means is `io.llm_
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from openai import AsyncOpenAI, DefaultAioHttpClient
+from openai import APIError, AsyncOpenAI, DefaultAioHttpClient
 
-from hydra_ml.errors import ParamsError
+from hydra_ml.errors import LLMError, ParamsError
 from hydra_ml.io.llm_environment import variable
 from hydra_ml.io.response_cache import ResponseCache
 from hydra_ml.llm.client import LLMClient
+from hydra_ml.llm.failures import read_failure
 from hydra_ml.llm.offline import MODEL_NAME
 from hydra_ml.llm.offline_embed import Encode
 from hydra_ml.params import LLM
@@ -63,6 +65,27 @@ def server_client(params: LLM) -> AsyncOpenAI:
             f"llm.model {params.model!r} cannot be asked:\n{lines}\nFor a run without any server set {_OFFLINE}."
         )
     return AsyncOpenAI(base_url=address, api_key=key, http_client=DefaultAioHttpClient())
+
+
+def known_models(params: LLM) -> set[str] | None:
+    """The models that the server in the environment lists; None if it answers but lists none.
+
+    Raises ParamsError as `server_client`, LLMError if it cannot be reached or refuses the key.
+    """
+
+    async def listed() -> set[str]:
+        """Their names."""
+        async with server_client(params) as client:
+            return {model.id async for model in client.models.list()}
+
+    try:
+        return asyncio.run(listed()) or None
+    except (APIError, ValueError) as error:
+        failure = read_failure(error, secret=variable("OPENAI_API_KEY"))
+        status = getattr(error, "status_code", None)
+        if status is not None and status not in (401, 402, 403) and status < 500:
+            return None
+        raise LLMError(f"the LLM at {shown(variable('OPENAI_BASE_URL'))} {failure.what}") from None
 
 
 _OFFLINE = f"llm.model to {MODEL_NAME!r} in params.yaml"

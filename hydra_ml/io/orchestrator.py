@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -38,6 +38,7 @@ class FlowRun:
     state: str  # as Prefect names it: "Scheduled", "Late", "Failed", "Crashed", ..
     at: str  # ISO 8601 UTC: when it is to start, or when it ended
     reason: str = ""  # first line of the failure's message
+    settled: bool = False  # a failure after which a run of the same deployment went well
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,10 @@ def read_schedule(url: str | None = None, *, n_failures: int = 5) -> Schedule:
     with _asking(url) as api:
         planned = _flow_runs(api, ["SCHEDULED"], "EXPECTED_START_TIME_ASC", PAGE)
         failed = _flow_runs(api, ["FAILED", "CRASHED"], "END_TIME_DESC", n_failures)
+        completed = _flow_runs(api, ["COMPLETED"], "END_TIME_DESC", PAGE)
         names = _deployment_names(api, [*planned, *failed])
         runs = [_flow_run(row, names, row["expected_start_time"]) for row in planned]
-        failures = [_flow_run(row, names, row["end_time"] or row["expected_start_time"]) for row in failed]
+        failures = [_failure(row, names, completed) for row in failed]
     first: dict[str, FlowRun] = {}
     for run in runs:
         first.setdefault(run.deployment, run)
@@ -129,7 +131,8 @@ def _csrf(client: httpx2.Client) -> dict[str, str]:
 
 
 def _flow_runs(client: httpx2.Client, states: list[str], sort: str, limit: int) -> list[dict[str, Any]]:
-    wanted = {"state": {"type": {"any_": states}}}
+    """Runs that no other run began: what is wrong with a task's sub-flow stands in its parent's words too."""
+    wanted = {"state": {"type": {"any_": states}}, "parent_task_run_id": {"is_null_": True}}
     return _rows(client, "/flow_runs/filter", {"flow_runs": wanted, "sort": sort, "limit": limit})
 
 
@@ -152,6 +155,12 @@ def _flow_run(row: dict[str, Any], names: dict[str, str], at: str) -> FlowRun:
     message = ((row.get("state") or {}).get("message") or "").strip()
     reason = _PREFECTS_OWN.sub("", message.partition("\n")[0])[:MAX_REASON]
     return FlowRun(names.get(row["deployment_id"] or "", ""), row["name"], row["state_name"] or "", at or "", reason)
+
+
+def _failure(row: dict[str, Any], names: dict[str, str], completed: list[dict[str, Any]]) -> FlowRun:
+    ended, of = row["end_time"] or row["expected_start_time"], row["deployment_id"]
+    later = any(other["deployment_id"] == of and other["end_time"] > ended for other in completed) if of else False
+    return replace(_flow_run(row, names, ended), settled=later)
 
 
 def _credentials(own: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import shlex
+import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -87,6 +88,17 @@ def save_own_stack(stack: OwnStack, root: Path) -> None:
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(asdict(stack), file)
     os.replace(partial, path)
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on the port of this machine's own address."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just closed counts as free
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def last_words(log: Path, lines: int = 5) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import threading
 import time
 from collections import Counter
@@ -36,6 +37,7 @@ from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 
 CACHE = Path(".cache")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def plan_batch(
     clear_texts(task, data=data)
     with FileLock(home / ".plan.lock"):
         version = "" if which == "champion" else registry.release(task, which)[0]
-        folder = begun_batch(home, digest, version)
+        folder = _kept(begun_batch(home, digest, version), registry.aliases(task).get(which, version))
         if folder is None:
             version, release = registry.release(task, which)
             made_of = json.dumps([digest, task.folder, version, release.document()], sort_keys=True)
@@ -169,6 +171,29 @@ def plan_batch(
         unfinished=tuple(i for i in range(len(sizes)) if not folder.has(i)),
         planned_at=time.time(),
     )
+
+
+def _kept(folder: BatchFolder | None, live: str) -> BatchFolder | None:
+    """The begun batch to go on with. One of another release than is asked for is of one piece if a shard is scored;
+    if none is, it is given up for a batch of the release that is live now."""
+    if folder is None or live in ("", folder.facts()["release"]):
+        return folder
+    n_shards = len(folder.facts()["shard_sizes"])
+    n_done = sum(folder.has(shard) for shard in range(n_shards))
+    if not n_done:
+        folder.discard()
+        return None
+    log.warning(
+        "%s goes on with release %s, which scored %d of its %d shards before release %s went live; to answer all of it "
+        "with that one: hydra-ml score --release %s",
+        folder.path.name,
+        folder.facts()["release"],
+        n_done,
+        n_shards,
+        live,
+        live,
+    )
+    return folder
 
 
 def score_shard(plan: BatchPlan, shard: int, llm: LLM | None = None) -> ShardReport:

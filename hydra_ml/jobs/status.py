@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 from hydra_ml.errors import HydraError
 from hydra_ml.io.history_store import drop_names
-from hydra_ml.io.orchestrator import FlowRun, read_schedule
+from hydra_ml.io.incoming import look_into
+from hydra_ml.io.orchestrator import POOL, FlowRun, read_schedule, read_workers
+from hydra_ml.io.own_stack import last_words
 from hydra_ml.io.registry import Registry
+from hydra_ml.jobs.hold import hold_of
 from hydra_ml.jobs.waiting_requests import set_aside, unreadable, waiting_requests
 from hydra_ml.params import Params
 from hydra_ml.release import PARTS
@@ -45,7 +49,29 @@ class TaskStatus:
     requests: tuple[str, ...] = ()  # files in data/requests that no finished batch has answered
     requests_unreadable: Mapping[str, str] = field(default_factory=dict)  # of those, what cannot be read, and why
     requests_set_aside: Mapping[str, int] = field(default_factory=dict)  # dead letters of the newest batches, by file
+    held: str = ""  # why no release goes live by itself, and since when; "" if any may
     problem: str = ""  # why something of this is missing
+
+    def troubles(self) -> tuple[str, ...]:
+        """What somebody should look at."""
+        found = [f"{name} cannot be read: {why}" for name, why in self.requests_unreadable.items()]
+        if self.problem:
+            found.append(self.problem)
+        elif self.release is None:
+            found.append("nothing is live: `prefect deployment run nightly/nightly` makes the first release")
+        if self.challenger_refused_by and not self.held:
+            refused = f"release {self.challenger} was refused by the gate ({self.challenger_refused_by})"
+            found.append(f"{refused}: `hydra-ml releases show challenger`")
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """Whether anything is there to do the work."""
+
+    online: bool
+    seen_at: str = ""  # ISO 8601 UTC, the newest sign of life; "": never
+    last_words: str = ""  # of the worker of this folder's stack, where none is online
 
 
 @dataclass(frozen=True)
@@ -55,32 +81,68 @@ class Status:
     tasks: tuple[TaskStatus, ...]
     next_runs: tuple[FlowRun, ...]
     failures: tuple[FlowRun, ...]
+    worker: WorkerStatus | None = None  # None: nothing is known of it
+    incoming: tuple[str, ...] = ()  # what lies in data/incoming for the next ingest
+    incoming_unknown: tuple[str, ...] = ()  # what lies there and no ingest takes
     problem: str = ""  # why nothing is known of runs
 
     def document(self) -> dict[str, Any]:
         """As JSON prints it."""
-        return asdict(self)
+        return {**asdict(self), "troubles": list(self.troubles())}
 
-    def text(self) -> str:
-        """As a terminal prints it."""
-        lines = [line for task in self.tasks for line in (*_task_lines(task), "")]
+    def troubles(self) -> tuple[str, ...]:
+        """What somebody should look at, a line each, with the next command."""
+        found = [f"{task.task}: {trouble}" for task in self.tasks for trouble in task.troubles()]
         if self.problem:
-            return "\n".join([*lines, f"Runs: {self.problem}"])
-        return "\n".join(
-            [*lines, *_run_lines("Next runs", self.next_runs), *_run_lines("Last failures", self.failures)]
-        )
+            found.append(f"runs: {self.problem}")
+        elif self.worker is not None and not self.worker.online:
+            found.append("no worker is online: `make up` starts one, `make logs` shows why it ended")
+        found += [
+            f"{run.deployment or run.name} failed at {run.at[:16]}: {run.reason or run.state}"
+            for run in self.failures
+            if not run.settled
+        ]
+        found += [f"data/incoming/{name} is nothing that ingest takes" for name in self.incoming_unknown]
+        late = [run for run in self.next_runs if run.state == "Late"]
+        return (*found, *(f"{run.deployment} is late: it was to start at {run.at[:16]}" for run in late))
 
 
 def collect_status(
     params: Params, *, data: Path, connect: Callable[[], Registry] = Registry, api_url: str | None = None
 ) -> Status:
     """The state of every task of params.yaml; `api_url` as for `read_schedule`. Raises nothing that is a HydraError."""
-    tasks = tuple(task_status(get_task(name), data=data, connect=connect) for name in params.tasks)
+    registry = _once(connect)
+    tasks = tuple(task_status(get_task(name), data=data, connect=registry) for name in params.tasks)
+    drops, unknown = look_into(data / "incoming")
+    status = Status(tasks, (), (), incoming=drops, incoming_unknown=unknown)
     try:
         schedule = read_schedule(api_url)
+        workers = read_workers(POOL, url=api_url)
     except HydraError as error:
-        return Status(tasks, (), (), str(error))
-    return Status(tasks, schedule.next_runs, schedule.failures)
+        return replace(status, problem=str(error))
+    online = any(worker.online for worker in workers)
+    seen = workers[0].seen_at.astimezone(UTC).isoformat(timespec="seconds") if workers else ""
+    said = "" if online else last_words(data.parent / ".logs" / "worker.log", 1)
+    worker = WorkerStatus(online, seen, said)
+    return replace(status, next_runs=schedule.next_runs, failures=schedule.failures, worker=worker)
+
+
+def _once(connect: Callable[[], Registry]) -> Callable[[], Registry]:
+    """The registry opened at the first call; a store out of reach is not waited for again by every task."""
+    known: list[Registry | HydraError] = []
+
+    def connected() -> Registry:
+        """The one registry. Raises what opening it raised."""
+        if not known:
+            try:
+                known.append(connect())
+            except HydraError as error:
+                known.append(error)
+        if isinstance(known[0], HydraError):
+            raise known[0]
+        return known[0]
+
+    return connected
 
 
 def task_status(task: Task, *, data: Path, connect: Callable[[], Registry] = Registry) -> TaskStatus:
@@ -91,6 +153,8 @@ def task_status(task: Task, *, data: Path, connect: Callable[[], Registry] = Reg
         found = replace(found, **_requests(task, data))
         registry = connect()
         aliases = registry.aliases(task)
+        held = hold_of(task, registry)
+        found = replace(found, held=f"since {held.since}: {held.reason}" if held else "")
         champion, challenger = aliases.get("champion"), aliases.get("challenger")
         refused = registry.release_tags(task, challenger).get("gate.refused_by", "") if challenger else ""
         found = replace(found, challenger=challenger, challenger_refused_by=refused, previous=aliases.get("previous"))
@@ -124,56 +188,3 @@ def _requests(task: Task, data: Path) -> dict[str, Any]:
         "requests_unreadable": {name: why for name, path in waiting.items() if (why := unreadable(path))},
         "requests_set_aside": dict(list(aside.items())[:NEWEST]),
     }
-
-
-def _task_lines(status: TaskStatus) -> list[str]:
-    name = get_task(status.task).name
-    rows: list[tuple[str, str]] = []
-    if status.problem:
-        rows.append(("live", f"cannot be told: {status.problem}"))
-    elif status.release is None:
-        rows.append(("live", "nothing: no release is champion. Run the nightly flow, or `hydra-ml promote`"))
-    else:
-        rows.append(("live", f"release {status.release} since {status.since or 'an unknown time (alias set by hand)'}"))
-        rows.append(("made", f"by {status.made_by}, {status.made_at}, git {status.git_commit or 'unknown'}"))
-        rows.append(("data", status.data_version))
-        rows.append(("parts", ", ".join(f"{part} {version}" for part, version in (status.components or {}).items())))
-        rows.append(("gate", _gate_line(status.gate or {})))
-    known = status.release is not None or not status.problem
-    learned = f"{status.drops_learned} learned, {len(status.drops_not_learned)} not yet"
-    rows.append(("drops", learned if known else f"{len(status.drops_not_learned)} in all"))
-    rows.append(
-        ("requests", f"{len(status.requests)} waiting{': ' if status.requests else ''}{', '.join(status.requests)}")
-    )
-    rows += [("unreadable", f"{name}: {why}") for name, why in status.requests_unreadable.items()]
-    rows += [("set aside", f"{n} requests, why stands in {name}") for name, n in status.requests_set_aside.items()]
-    if status.challenger:
-        refused = f"refused by the gate: {status.challenger_refused_by}" if status.challenger_refused_by else "waits"
-        rows.append(("challenger", f"release {status.challenger}, {refused}"))
-    if status.previous:
-        rows.append(("previous", f"release {status.previous}: `hydra-ml rollback` makes it live again"))
-    return [name, *(f"  {label:<11}{value}" for label, value in rows)]
-
-
-def _gate_line(gate: Mapping[str, str]) -> str:
-    if not gate:
-        return "it was never judged"
-    verdict = "passed" if gate.get("passed") == "true" else f"NOT passed, by force: {gate.get('forced', '')}"
-    if not gate.get("difference"):
-        return f"{verdict}, nothing to compare with"
-    return (
-        f"{verdict} against release {gate['against']}: {gate['measure']} {gate['difference']} "
-        f"(95 % sure above {gate['ci_low'] or 'unknown'}), {float(gate['users_worse']):.1%} of users worse, "
-        f"{gate['n']} queries"
-    )
-
-
-def _run_lines(title: str, runs: tuple[FlowRun, ...]) -> list[str]:
-    if not runs:
-        return [f"{title}: none"]
-    names = max(len(run.deployment or "-") for run in runs)
-    rows = [
-        f"  {run.at[:19]:<20} {run.deployment or '-':<{names}}  {run.name}  {run.state}  {run.reason}".rstrip()
-        for run in runs
-    ]
-    return [title, *rows]

@@ -38,6 +38,8 @@ def server() -> Iterator[str]:
         run("nightly", "nightly-next", Scheduled(scheduled_time=SOON + timedelta(hours=1)))
         run("update-heads", "update-heads-next", Scheduled(scheduled_time=SOON))
         run("update-heads", "update-heads-good", Completed())
+        run("ingest", "ingest-bad", Failed(message="the disk was full"))
+        run("ingest", "ingest-good", Completed())
         run("batch-score", "batch-score-bad", Failed(message=f"{PREFECTS}MLflow is out of reach\nTrace"))
         client.create_flow_run(work, name="by-hand", state=Failed(message=""))
         yield str(PREFECT_API_URL.value())
@@ -57,8 +59,10 @@ def test_the_last_failures_newest_first_with_the_first_line_of_the_reason(server
     assert [(run.deployment, run.name, run.reason) for run in failures] == [
         ("", "by-hand", ""),
         ("batch-score", "batch-score-bad", "MLflow is out of reach"),
+        ("ingest", "ingest-bad", "the disk was full"),
     ]
     assert all(datetime.fromisoformat(run.at).tzinfo is not None for run in failures)
+    assert [run.name for run in failures if run.settled] == ["ingest-bad"], "it went well since"
     assert [run.name for run in read_schedule(server, n_failures=1).failures] == ["by-hand"]
 
 

@@ -289,6 +289,22 @@ def test_a_begun_batch_keeps_its_release_and_a_new_one_takes_the_champion(own_pr
     assert run(own_project, path) == fresh  # done is done
 
 
+def test_a_begun_batch_without_a_scored_shard_follows_the_champion(own_project):
+    project = own_project
+    path = write(project.root / "ask.jsonl", stored_requests(project, 8))
+    options = {"data": project.data, "registry": project.registry, "cache": project.cache}
+    begun = plan_batch(path, project.task, project.params, **options)
+    _, release = project.registry.release(project.task, "champion")
+    run_id = project.registry.version(project.task, "release", project.champion).run_id
+    made = project.registry.register_release(
+        project.task, dataclasses.replace(release, made_at="2026-11-20T01:00:00+00:00"), run_id=run_id
+    )
+    project.registry.point(project.task, {"champion": made})
+    again = plan_batch(path, project.task, project.params, **options)
+    assert (begun.release, again.release) == (project.champion, made)
+    assert not Path(begun.folder).exists(), "its texts go with it"
+
+
 def test_a_budget_stops_the_batch_and_the_next_run_goes_on(own_project):
     forget_answers(own_project)
     path = write(own_project.root / "budget.jsonl", stored_requests(own_project, 24))

@@ -13,8 +13,10 @@ from hydra_ml.io.history_store import append_drop
 from hydra_ml.io.orchestrator import FlowRun
 from hydra_ml.io.registry import Registry
 from hydra_ml.jobs.batch_score import score_requests
+from hydra_ml.jobs.hold import hold
 from hydra_ml.jobs.promote import promote, rollback
-from hydra_ml.jobs.status import Status, TaskStatus, collect_status
+from hydra_ml.jobs.status import Status, TaskStatus, WorkerStatus, collect_status
+from hydra_ml.jobs.status_text import status_text
 from hydra_ml.records import RECORD_COLUMNS
 
 NOWHERE = "http://127.0.0.1:9/api"
@@ -22,6 +24,10 @@ NOWHERE = "http://127.0.0.1:9/api"
 
 def status_of(project) -> Status:
     return collect_status(project.params, data=project.data, connect=lambda: project.registry, api_url=NOWHERE)
+
+
+def text_of(project) -> str:
+    return status_text(status_of(project))
 
 
 def told_of(project) -> TaskStatus:
@@ -44,7 +50,7 @@ def test_what_is_live_since_when_and_from_what(live):
     assert found.since == live.registry.release_tags(live.task, live.champion)["promoted_at"]
     assert found.components == {part: ref.version for part, ref in release.components.items()}
     assert found.gate["passed"] == "true"
-    text = status_of(live).text()
+    text = text_of(live)
     for fact in (f"release {live.champion} since {found.since}", release.data_version, "nothing to compare with"):
         assert fact in text
 
@@ -52,7 +58,7 @@ def test_what_is_live_since_when_and_from_what(live):
 def test_a_task_without_a_release_says_so_and_does_not_stop_the_others(live):
     without = next(task for task in status_of(live).tasks if task.task == "LaMP_3")
     assert without == TaskStatus("LaMP_3")
-    assert "nothing: no release is champion" in status_of(live).text()
+    assert "nothing: no release is champion" in text_of(live)
 
 
 def test_drops_that_the_heads_have_not_learned_are_counted(live):
@@ -60,7 +66,7 @@ def test_drops_that_the_heads_have_not_learned_are_counted(live):
     name = append_drop(live.data / "history" / live.task.folder, pd.DataFrame([record]))
     found = told_of(live)
     assert (found.drops_learned, found.drops_not_learned) == (0, (name,))
-    assert "0 learned, 1 not yet" in status_of(live).text()
+    assert "0 learned, 1 not yet" in text_of(live)
 
 
 def test_request_files_without_predictions_are_named(live):
@@ -68,7 +74,7 @@ def test_request_files_without_predictions_are_named(live):
     path.parent.mkdir()
     path.write_text(json.dumps({"request_id": "r1", "user_id": "u", "task": "LaMP-2", "input": "?"}) + "\n")
     assert told_of(live).requests == ("requests/tonight.jsonl",)
-    assert "1 waiting: requests/tonight.jsonl" in status_of(live).text()
+    assert "1 waiting: requests/tonight.jsonl" in text_of(live)
 
 
 def test_what_cannot_be_read_and_what_was_set_aside_is_named(live):
@@ -82,7 +88,7 @@ def test_what_cannot_be_read_and_what_was_set_aside_is_named(live):
     options = {"data": live.data, "registry": live.registry, "cache": live.cache}
     report = score_requests(folder / "mixed.jsonl", live.task, live.params, **options)
     assert (report.scored, report.dead_letters) == (1, 2)
-    text = status_of(live).text()
+    text = text_of(live)
     assert "requests/LaMP_2/torn.parquet: " in text
     assert f"2 requests, why stands in {Path(report.dead_letters_file).relative_to(live.data)}" in text
 
@@ -95,13 +101,13 @@ def test_a_waiting_and_a_refused_challenger_and_the_way_back(live):
     params["train_adapter"]["weight_decay"] *= 1.1  # another release, not the same parts again
     version = registry.register_release(task, replace(release, params=params), run_id=run_id)
     registry.point(task, {"challenger": version})
-    assert f"release {version}, waits" in status_of(live).text()
+    assert f"release {version}, waits" in text_of(live)
     registry.tag_release(task, version, {"gate.refused_by": "users worse"})
-    assert f"release {version}, refused by the gate: users worse" in status_of(live).text()
+    assert f"release {version}, refused by the gate: users worse" in text_of(live)
 
     options = {"data": live.data, "registry": registry, "cache": live.cache}
     decision = promote(task, live.params, **options)
-    text = status_of(live).text()
+    text = text_of(live)
     assert f"passed against release {live.champion}: accuracy +0.0000 (95 % sure above +0.0000)" in text
     assert f"release {live.champion}: `hydra-ml rollback` makes it live again" in text
     rollback(task, registry, cache=live.cache)
@@ -112,14 +118,14 @@ def test_a_waiting_and_a_refused_challenger_and_the_way_back(live):
 def test_a_release_that_was_tampered_with_is_a_line_not_a_crash(live):
     live.registry.tag_release(live.task, live.champion, {"digest": "0" * 32})
     assert "not what was registered" in told_of(live).problem
-    assert "cannot be told: " in status_of(live).text()
+    assert "cannot be told: " in text_of(live)
 
 
 def test_without_a_prefect_server_the_rest_is_told(live):
     found = status_of(live)
     assert "no Prefect server answers there" in found.problem
     assert found.tasks[0].release == live.champion
-    assert "no Prefect server answers there" in found.text().splitlines()[-1]
+    assert "no Prefect server answers there" in status_text(found).splitlines()[-1]
 
 
 def test_it_is_json(live):
@@ -130,10 +136,10 @@ def test_it_is_json(live):
 def test_runs_are_a_table():
     later = FlowRun("nightly", "nightly-2026-11-21", "Scheduled", "2026-11-21T02:00:00+00:00")
     failed = FlowRun("", "by-hand", "Failed", "2026-11-20T10:00:00.123+00:00", "MLflow is out of reach")
-    lines = Status((), (later,), (failed,)).text().splitlines()
+    lines = status_text(Status((), (later,), (failed,))).splitlines()
     assert "  2026-11-21T02:00:00  nightly  nightly-2026-11-21  Scheduled" in lines
-    assert "  2026-11-20T10:00:00  -  by-hand  Failed  MLflow is out of reach" in lines
-    assert Status((), (), ()).text().splitlines()[-2:] == ["Next runs: none", "Last failures: none"]
+    assert lines[-2:] == ["  2026-11-20T10:00:00  -  by-hand  Failed", "    MLflow is out of reach"]
+    assert status_text(Status((), (), ())).splitlines()[-2:] == ["Next runs: none", "Last failures: none"]
 
 
 def test_without_mlflow_the_rest_is_told(live):
@@ -143,8 +149,39 @@ def test_without_mlflow_the_rest_is_told(live):
         return Registry("http://bob:p@ss@127.0.0.1:9", cache=live.cache)
 
     found = collect_status(live.params, data=live.data, connect=nobody_there, api_url="http://bob:p@ss@127.0.0.1:9/api")
-    text = found.text()
+    text = status_text(found)
     assert "cannot be told: MLflow at http://127.0.0.1:9" in text
     assert "1 in all" in text
     assert "no Prefect server answers" in text
     assert "ss@" not in text
+
+
+def test_trouble_comes_first_with_the_next_command():
+    failed = FlowRun("batch-score", "batch-1", "Failed", "2026-11-20T10:00:00+00:00", "a.jsonl: the LLM is away")
+    late = FlowRun("ingest", "ingest-1", "Late", "2026-11-20T10:15:00+00:00")
+    worker = WorkerStatus(False, "2026-11-20T09:00:00+00:00", "PermissionError: [Errno 13] /tmp/x")
+    status = Status((TaskStatus("LaMP_2"),), (late,), (failed,), worker, incoming_unknown=("notes.docx",))
+    lines = status_text(status).splitlines()
+    assert lines[0] == "Look at"
+    assert len(status.troubles()) == 5
+    assert any("no worker is online: `make up`" in line for line in lines[1:6])
+    assert any("PermissionError" in line for line in lines if line.startswith("Worker: NONE"))
+    assert lines[-2:] == [
+        "    a.jsonl: the LLM is away",
+        "    when it is mended: prefect deployment run batch_score/batch-score",
+    ]
+    assert status_text(Status((), (), (), WorkerStatus(True, "now"))).startswith("All is well.")
+
+
+def test_what_lies_in_incoming_is_told(live):
+    folder = live.data / "incoming"
+    folder.mkdir(exist_ok=True)
+    for name in ("a.jsonl", "b.parquet.partial", "c.docx", ".hidden"):
+        (folder / name).write_text("")
+    found = status_of(live)
+    assert (found.incoming, found.incoming_unknown) == (("a.jsonl", "b.parquet.partial"), ("c.docx",))
+
+
+def test_a_hold_is_shown(live):
+    hold(live.task, live.registry, "an audit")
+    assert "HELD       since" in text_of(live)
