@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
 
 from flows.policy import HOOKS, HOUR, MINUTE, TASK_HOOKS, TRY_AGAIN
 from flows.runs import (
@@ -18,17 +19,22 @@ from flows.runs import (
     Tasks,
     artifact_key,
     begin,
+    cause_of,
     for_each_task,
     named,
+    report_links,
     run_name,
     settings,
     show_table,
     task_run_named,
 )
 from flows.update_heads import update_heads_task
+from hydra_ml.errors import HydraError
 from hydra_ml.io import raw_data, versions
+from hydra_ml.io.registry import Registry
 from hydra_ml.jobs import nightly as job
 from hydra_ml.jobs.doctor import Notice, check_disk, check_llm, check_settings
+from hydra_ml.jobs.morning_report import TaskNight, morning_report, results_rows, save_report
 from hydra_ml.params import TaskFolder
 from hydra_ml.tasks import get_task
 
@@ -42,11 +48,27 @@ def nightly(
 ) -> dict[str, Any]:
     """A night's work for every task; returns by task whether the night's release is champion.
 
-    tasks: None for those of params.yaml. runner, workers, dask_address: who refits heads, see `update_heads`.
+    tasks: None for those of params.yaml. runner, workers, dask_address: who refits heads, see `update_heads`. Ends with
+    the morning report, an artifact of this run and a file in data/reports, whether or not all went well.
     """
     stamp = begin()
-    begin_night(list(settings().tasks if tasks is None else tasks))
-    return for_each_task(tasks, lambda task: nightly_task(task, stamp, runner, workers, dask_address))
+    chosen = list(dict.fromkeys(settings().tasks if tasks is None else tasks))
+    begin_night(chosen)
+    nights: dict[str, TaskNight] = {}
+
+    def one(task: TaskFolder) -> bool:
+        """One task's night, noted for the report."""
+        try:
+            live, nights[task] = nightly_task(task, stamp, runner, workers, dask_address)
+        except Exception as error:
+            nights[task] = TaskNight(task, failed=cause_of(error))
+            raise
+        return live
+
+    try:
+        return for_each_task(chosen, one)
+    finally:
+        show_report([nights.get(task, TaskNight(task, failed="it was not begun")) for task in chosen], stamp)
 
 
 @flow(name="nightly_task", flow_run_name=task_run_named("nightly"), **HOOKS)
@@ -56,14 +78,26 @@ def nightly_task(
     runner: Runner = "threads",
     workers: int = 2,
     dask_address: str | None = None,
-) -> bool:
-    """One task's night; whether its release is champion now."""
+) -> tuple[bool, TaskNight]:
+    """One task's night; whether its release is champion now, and what the morning report says of it."""
+    stages: dict[str, Any] = {}
     for stage in versions.stage_order(get_task(task)):
-        run_stage.with_options(name=stage, task_run_name=stage)(stage, task)
+        if summary := run_stage.with_options(name=stage, task_run_name=stage)(stage, task):
+            stages[stage] = summary
     candidate = register_chain(task, run_name("nightly", task, stamp))
     live = update_heads_task(task, stamp, candidate, runner, workers, dask_address)
     push_versions()
-    return live
+    return live, TaskNight(task, stages, candidate)
+
+
+def show_report(nights: list[TaskNight], stamp: str) -> None:
+    """The morning report as an artifact and a file. What keeps it from being made is logged, and stops nothing."""
+    try:
+        page = morning_report(nights, stamp, data=DATA, registry=Registry(), links=report_links())
+        save_report(page, stamp, DATA)
+        create_markdown_artifact(page, key="morning-report", description=f"The night of {stamp}")
+    except (HydraError, OSError) as error:
+        get_run_logger().warning("no morning report: %s", error)
 
 
 @task(name="begin_night", task_run_name="begin_night", timeout_seconds=HOUR, **TRY_AGAIN, **TASK_HOOKS)
@@ -85,13 +119,19 @@ def begin_night(tasks: list[TaskFolder]) -> None:
 
 
 @task(timeout_seconds=12 * HOUR, **TRY_AGAIN, **TASK_HOOKS)
-def run_stage(stage: str, task: TaskFolder) -> None:
-    """One stage through `dvc repro`; its lines go to the run's log, its figures become a table artifact."""
+def run_stage(stage: str, task: TaskFolder) -> dict[str, Any]:
+    """One stage through `dvc repro`; its lines go to the run's log, its figures become a table artifact and come back.
+
+    {} if it was up to date. What `evaluate` shows is every method's result.
+    """
     logger = get_run_logger()
     summary = versions.repro(stage, get_task(task), say=logger.info)
     if summary:
         rows = [{"figure": name, "value": value} for name, value in summary.items()]
+        if stage == "evaluate":
+            rows = results_rows(get_task(task), DATA)
         show_table(artifact_key(f"stage-{stage}", task), rows, f"{stage} of {task}")
+    return summary
 
 
 @task(name="register_chain", task_run_name="register_chain", timeout_seconds=HOUR, **TRY_AGAIN, **TASK_HOOKS)

@@ -39,7 +39,14 @@ def gate(task: TaskFolder, version: str, force: str = "") -> bool:
     """Judge, promote, show and tell; whether the release is champion now. The caller is the only writer."""
     decision = judge_and_promote(task, version, force)
     create_markdown_artifact(decision.markdown(), key=artifact_key("gate", task), description=f"Gate of {task}")
-    get_run_logger().info("%s", decision.headline())
+    say = get_run_logger().info if decision.passed or decision.promoted_at else get_run_logger().warning
+    say("%s", decision.headline())
+    if not decision.promoted_at:
+        emit_event(
+            "hydra_ml.release.refused",
+            resource={"prefect.resource.id": f"hydra_ml.release.{task}", "prefect.resource.name": task},
+            payload={"task": task, "version": decision.version, "refused_by": decision.tags()["gate.refused_by"]},
+        )
     if decision.promoted_at and decision.against != decision.version:  # not when it was champion already
         emit_event(
             "hydra_ml.release.promoted",

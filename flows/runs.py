@@ -223,6 +223,17 @@ def link_run(key: str, task: TaskFolder, run_id: str) -> None:
         create_link_artifact(without_secret(address).rstrip("/") + place, key=key, link_text=f"MLflow run {run_id}")
 
 
+def report_links() -> dict[str, str]:
+    """Where a person looks further: this run's page, and the releases and runs; {} where no server shows them."""
+    links = {}
+    if runtime.flow_run.ui_url:
+        links["this night's run"] = runtime.flow_run.ui_url
+    address = without_secret(os.environ.get("MLFLOW_TRACKING_URI", "")).rstrip("/")
+    if address.startswith("http"):
+        links |= {"releases": f"{address}/#/models", "runs": f"{address}/#/experiments"}
+    return links
+
+
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 4)

@@ -49,6 +49,9 @@ def annotate(
         "unparsed": int((~table["is_parsed"]).sum()),
         "failed": sum(bool(reply.error) for reply in replies),
         "cached": sum(reply.cached for reply in replies),
+        "calls": llm.usage.calls,
+        "paid_in": llm.usage.tokens_in,
+        "paid_out": llm.usage.tokens_out,
     }
 
 

@@ -58,6 +58,9 @@ def generate(
         "unparsed": int((~table["is_parsed"]).sum()),
         "failed": int((table["error"] != "").sum()),
         "cached": sum(reply.cached for reply in replies),
+        "calls": llm.usage.calls,
+        "paid_in": llm.usage.tokens_in,
+        "paid_out": llm.usage.tokens_out,
         "tokens_in": sum(reply.tokens_in for reply in replies),
         "tokens_out": sum(reply.tokens_out for reply in replies),
     }

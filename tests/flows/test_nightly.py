@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -41,7 +42,21 @@ def test_what_was_decided_is_an_artifact_and_an_event(night, product):
     )
     told = [event["payload"] for event in product.events("hydra_ml.release.promoted")]
     assert {"task": "LaMP_2", "version": "1", "before": None} in told
-    assert product.artifacts("stage-evaluate-lamp-2")
+    (results,) = product.artifacts("stage-evaluate-lamp-2")
+    methods = {row["method"]: row for row in json.loads(results["data"])}
+    assert 0 < methods["hydra"]["accuracy"] <= 1
+
+
+def test_the_morning_report_says_what_the_night_did(night, product):
+    (page,) = product.artifacts("morning-report")
+    text = page["data"]
+    assert "All tasks are done." in text
+    assert "release 1 passed the gate, the first one" in text
+    assert "live is release 1" in text
+    assert "| hydra |" in text
+    assert f"{product.stack.mlflow_url}/#/models" in text
+    (file,) = (product.root / "data/reports").glob("nightly-*.md")
+    assert file.read_text() == text
 
 
 def test_a_cron_deployment_gets_its_runs_within_15_s_and_one_fires(night):
