@@ -9,18 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hydra_ml.decision import Comparison, Decision, Reason, gate_figures
 from hydra_ml.errors import DataError
-from hydra_ml.gate import (
-    Comparison,
-    Decision,
-    Reason,
-    answers_alike,
-    compare_answers,
-    differing_users,
-    judge_comparison,
-    judge_fit,
-    judge_past,
-)
+from hydra_ml.gate import answers_alike, compare_answers, differing_users, judge_comparison, judge_fit, judge_past
 from hydra_ml.model.heads import Heads
 from hydra_ml.params import Params, Promote
 from hydra_ml.release import PARTS, ComponentRef, Release
@@ -165,7 +156,7 @@ def test_what_was_rolled_back_is_refused():
 def test_without_figures_no_earlier_ones_stay_in_the_tags():
     first = Decision("LaMP-2N", "5", None, (Reason("first", True, ""),), None, "2026-11-20T00:00:00+00:00")
     assert first.tags().keys() == decision(Reason("a", True, "")).tags().keys()
-    assert first.tags()["gate.difference"] == ""
+    assert first.tags()["gate.figures"] == ""
 
 
 def release(params: dict | None = None, **digests: str) -> Release:
@@ -208,10 +199,18 @@ def test_a_decision_is_its_rules():
 def test_tags_name_figures_and_force():
     forced = decision(Reason("b", False, ""), promoted_at="2026-11-21T00:00:00+00:00", forced="release night")
     tags = forced.tags()
-    assert {"gate.at", "gate.against", "gate.difference", "gate.ci_low", "gate.users_worse", "gate.n"} <= tags.keys()
+    figures = gate_figures(tags)
+    assert (figures["n"], figures["difference"], figures["measure"]) == (8, 0.0, "accuracy")
     assert (tags["gate.forced"], tags["promoted_at"]) == ("release night", "2026-11-21T00:00:00+00:00")
     assert "by force: release night" in forced.markdown()
     assert all(isinstance(value, str) for value in tags.values())
+
+
+def test_figures_that_an_earlier_version_noted_are_read():
+    noted = {"measure": "mae", "difference": "-0.0100", "ci_low": "", "users_worse": "0.1000", "n": "40", "at": "now"}
+    figures = gate_figures({f"gate.{name}": value for name, value in noted.items()})
+    assert figures == {"measure": "mae", "difference": -0.01, "ci_low": None, "users_worse": 0.1, "n": 40}
+    assert gate_figures({"gate.passed": "true"}) == {}
 
 
 def test_a_decision_is_json_with_the_verdict_in_it():

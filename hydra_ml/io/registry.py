@@ -186,11 +186,22 @@ class Registry:
                     _retried(self._client.delete_registered_model_alias, name, alias)
 
     def tag_release(self, task: Task, version: str, tags: Mapping[str, str]) -> None:
-        """Note something on a release version, such as a decision of the gate."""
+        """Note something on a release version, such as a decision of the gate; "" takes a note away."""
         name = model_name(task, "release")
         with speaking(self.uri, f"tag {name} version {version}"):
+            known = self.release_tags(task, version)
             for key, value in tags.items():
-                self._client.set_model_version_tag(name, version, key, value[:LONGEST_TAG])
+                if value:
+                    self._client.set_model_version_tag(name, version, key, value[:LONGEST_TAG])
+                elif key in known:
+                    self._client.delete_model_version_tag(name, version, key)
+
+    def describe_release(self, task: Task, version: str, told: str) -> None:
+        """What the version's page in MLflow says below what it is made of."""
+        name = model_name(task, "release")
+        made_of = description(task, self.release(task, version)[1])
+        with speaking(self.uri, f"describe {name} version {version}"):
+            self._client.update_model_version(name, version, f"{told}\n\n{made_of}")
 
     def release_tags(self, task: Task, version: str) -> dict[str, str]:
         """Everything noted on a release version."""

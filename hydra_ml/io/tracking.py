@@ -77,26 +77,25 @@ def start_run(
     job: str,
     params: Mapping[str, Any],
     tags: Mapping[str, str] | None = None,
-    lock: Path = Path("dvc.lock"),
+    lock: Path | None = None,
     uri: str | None = None,
 ) -> Iterator[str]:
     """The id of a new run of the task's experiment: FINISHED when the block ends well, FAILED otherwise.
 
-    params: the document of params.yaml, logged as dotted keys. Tags: job, task, git commit, LLM, and the DVC digest of
-    every data folder of the task's stages in `lock`, whole in the artifact dvc.lock.json. A run of the same job and
-    name that never ended belongs to a process that was killed: it is marked KILLED.
+    params: the document of params.yaml, logged as dotted keys. Tags: job, task, git commit, LLM. lock: DVC's lock file
+    of the stages that made what the run logs, if stages did; their digests become the artifact dvc.lock.json. A run of
+    the same job and name that never ended belongs to a process that was killed: it is marked KILLED.
     """
     uri = uri or tracking_uri()
     client, experiment = connect(uri), experiment_id(task, uri)
-    digests = lock_digests(task, lock)
+    digests = lock_digests(task, lock) if lock is not None else {}
     facts = {
         "job": job,
         "task": task.name,
         "llm": str(params.get("llm", {}).get("model", "")),
         "mlflow.source.name": f"hydra_ml/jobs/{job}.py",
         "mlflow.source.type": "JOB",
-        "mlflow.source.git.commit": git_commit(lock.parent),
-        **{f"dvc.{path}": digest for path, digest in digests.items() if path.startswith("data/")},
+        "mlflow.source.git.commit": git_commit(lock.parent if lock is not None else Path()),
         **(tags or {}),
     }
     with speaking(uri, f"start the run {name}"):
@@ -114,6 +113,20 @@ def start_run(
         raise
     with speaking(uri, f"end the run {name}"):
         client.set_terminated(run_id, "FINISHED")
+
+
+def describe_run(run_id: str, text: str, *, uri: str | None = None) -> None:
+    """What the run's page says first, in Markdown."""
+    uri = uri or tracking_uri()
+    with speaking(uri, f"describe the run {run_id}"):
+        connect(uri).set_tag(run_id, "mlflow.note.content", text)
+
+
+def log_document(run_id: str, document: Any, name: str, *, uri: str | None = None) -> None:
+    """Keep a document as JSON among the run's artifacts."""
+    uri = uri or tracking_uri()
+    with speaking(uri, f"keep {name}"):
+        connect(uri).log_dict(run_id, document, name)
 
 
 def flattened(document: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -165,8 +178,14 @@ def log_metrics(
     _log_metrics(run_id, given, uri)
 
 
-def log_curve(run_id: str, stage: str, document: Mapping[str, Any], *, uri: str | None = None) -> None:
-    """Log a training stage's curve.json: losses by epoch, and the heads' held-back loss by ridge, as tried."""
+def log_curve(
+    run_id: str, stage: str, document: Mapping[str, Any], fit: Mapping[str, Any], *, uri: str | None = None
+) -> None:
+    """Log a training stage's curve.json: losses by epoch, the heads' held-back loss by the ridges tried, and from `fit`
+    (of the heads' manifest) which ridge and epoch were chosen.
+
+    The ridge tried is the step, so that no last value of a list can be taken for the choice.
+    """
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
@@ -176,11 +195,17 @@ def log_curve(run_id: str, stage: str, document: Mapping[str, Any], *, uri: str 
         for name, value in point.items()
         if name != "epoch" and value is not None
     ]
+    tried = document["ridge_losses"]
+    whole = len({round(entry["ridge"]) for entry in tried}) == len(tried)  # else the place in the list is the step
     points += [
-        Metric(f"{stage}/{name}", float(entry[key]), now, step)
-        for step, entry in enumerate(document["ridge_losses"])
-        for name, key in (("ridge", "ridge"), ("ridge_held_back_loss", "held_back_loss"))
-        if entry[key] is not None
+        Metric(f"{stage}/held_back_loss_by_ridge", float(entry["held_back_loss"]), now, at)
+        for at, entry in ((round(entry["ridge"]) if whole else place, entry) for place, entry in enumerate(tried))
+        if entry["held_back_loss"] is not None
+    ]
+    points += [
+        Metric(f"{stage}/chosen_{name}", float(fit[name]), now, 0)
+        for name in ("ridge", "epochs")
+        if fit.get(name) is not None
     ]
     _log_metrics(run_id, points, uri)
 

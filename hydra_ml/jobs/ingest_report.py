@@ -50,6 +50,7 @@ class IngestReport:
             lines += [f"| {reason} | {count:,} |" for reason, count in self.reasons.items()]
         facts = {
             "digest": self.digest,
+            **{f"drop in the history of {task}": name for task, name in self.history.items()},
             "users with new records": f"{self.n_users:,}",
             **{f"version of {folder}": version for folder, version in self.data_version.items()},
             "quarantine": self.quarantine,

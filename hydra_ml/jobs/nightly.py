@@ -15,6 +15,7 @@ from hydra_ml.io.git import git_commit
 from hydra_ml.io.registry import Registry
 from hydra_ml.io.tables import load_json, load_table
 from hydra_ml.io.tracking import (
+    describe_run,
     lock_digests,
     log_curve,
     log_dataset,
@@ -23,6 +24,7 @@ from hydra_ml.io.tracking import (
     log_user_measures,
     start_run,
 )
+from hydra_ml.jobs.morning_report import results_rows
 from hydra_ml.params import Params
 from hydra_ml.release import PARTS, ComponentRef, Release
 from hydra_ml.tasks.task import Task
@@ -72,6 +74,16 @@ def register_chain(
     return made
 
 
+def _description(task: Task, data: Path, params: Params, version: str) -> str:
+    """What the run's page says first: the results, and where the rest is."""
+    rows = results_rows(task, data)
+    table = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    table += ["| " + " | ".join(map(str, row.values())) + " |" for row in rows]
+    about = f"All of {task.name} trained and evaluated anew with {params.llm.model}, on data {version}."
+    rest = "Plots, every figure and the validation report are among the artifacts; the release is among the models."
+    return "\n".join([about, "", *table, "", rest])
+
+
 def validation_passed(report: Path) -> bool:
     """Whether no expectation of a validate stage's report.json failed. Raises ArtifactError if one did."""
     failed = [str(finding["check"]["name"]) for finding in load_json(report) if finding["failed"]]
@@ -98,7 +110,10 @@ def _log_chain(
         digest = digests.get(source, version if stage == "raw" else "")
         log_dataset(run_id, f"{task.folder}.{stage}", digest=digest, source=source, context=context, uri=uri)
     for stage in COMPONENTS.values():
-        log_curve(run_id, stage, load_json(data / stage / task.folder / "curve.json"), uri=uri)
+        made = data / stage / task.folder
+        log_curve(
+            run_id, stage, load_json(made / "curve.json"), load_json(made / "heads/manifest.json")["fit"], uri=uri
+        )
     results = data / "evaluate" / task.folder
     metrics = load_json(results / "metrics.json")
     log_measures(run_id, metrics, uri=uri)
@@ -109,4 +124,5 @@ def _log_chain(
     predictions = load_table(results / "predictions.parquet")
     users = user_measures(predictions, task, bands=params.evaluate.bands)
     by_cohort = log_user_measures(run_id, users, uri=uri)
+    describe_run(run_id, _description(task, data, params, version), uri=uri)
     return {f"hydra/{name}": metrics["hydra"][name]["value"] for name in task.measures} | by_cohort

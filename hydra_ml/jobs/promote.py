@@ -15,10 +15,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from hydra_ml.decision import Decision, Reason
 from hydra_ml.errors import ArtifactError, BudgetExceeded, HydraError, LLMError, ParamsError
 from hydra_ml.gate import (
-    Decision,
-    Reason,
     answers_alike,
     compare_answers,
     judge_comparison,
@@ -163,6 +162,7 @@ def _carry_out(decision: Decision, task: Task, registry: Registry, aliases: dict
     if decision.passed or (force and fits):
         decision = replace(decision, promoted_at=_now(), forced="" if decision.passed else force)
     registry.tag_release(task, version, decision.tags())
+    registry.describe_release(task, version, decision.markdown().removeprefix("# "))
     if decision.promoted_at:
         if champion is not None and not _same_parts(task, registry, champion, version):
             registry.point(task, {"previous": champion})  # the way back from equal parts would lead nowhere

@@ -12,6 +12,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+from hydra_ml.decision import gate_figures
 from hydra_ml.errors import HydraError
 from hydra_ml.io.history_store import drop_names
 from hydra_ml.io.incoming import look_into
@@ -40,7 +41,7 @@ class TaskStatus:
     data_version: str = ""
     git_commit: str = ""
     components: Mapping[str, str] | None = None  # part: registered version
-    gate: Mapping[str, str] | None = None  # tags gate.*, without the prefix
+    gate: Mapping[str, Any] | None = None  # passed, against, refused_by, forced and the figures; {}: never judged
     challenger: str | None = None
     challenger_refused_by: str = ""  # names of the rules that refused it; "": not judged yet
     previous: str | None = None
@@ -173,10 +174,18 @@ def task_status(task: Task, *, data: Path, connect: Callable[[], Registry] = Reg
         data_version=release.data_version,
         git_commit=release.git_commit,
         components={part: release.components[part].version for part in PARTS},
-        gate={name.removeprefix("gate."): value for name, value in tags.items() if name.startswith("gate.")},
+        gate=_gate(tags),
         drops_learned=len(set(drops) & set(release.history)),
         drops_not_learned=tuple(name for name in drops if name not in release.history),
     )
+
+
+def _gate(tags: Mapping[str, str]) -> dict[str, Any]:
+    """What the tags of a release say of its judgement."""
+    if "gate.passed" not in tags:
+        return {}
+    told = {name: tags.get(f"gate.{name}", "") for name in ("passed", "at", "against", "refused_by", "forced")}
+    return {**told, **gate_figures(tags)}
 
 
 def _requests(task: Task, data: Path) -> dict[str, Any]:

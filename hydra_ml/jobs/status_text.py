@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from hydra_ml.io.orchestrator import FlowRun
 from hydra_ml.jobs.status import Status, TaskStatus, WorkerStatus
@@ -53,15 +54,16 @@ def _task_lines(status: TaskStatus) -> list[str]:
     return [name, *(f"  {label:<11}{value}" for label, value in rows)]
 
 
-def _gate_line(gate: Mapping[str, str]) -> str:
+def _gate_line(gate: Mapping[str, Any]) -> str:
     if not gate:
         return "it was never judged"
+    low = gate.get("ci_low")
     verdict = "passed" if gate.get("passed") == "true" else f"NOT passed, by force: {gate.get('forced', '')}"
-    if not gate.get("difference"):
+    if "difference" not in gate:
         return f"{verdict}, nothing to compare with"
     return (
-        f"{verdict} against release {gate['against']}: {gate['measure']} {gate['difference']} "
-        f"(95 % sure above {gate['ci_low'] or 'unknown'}), {float(gate['users_worse']):.1%} of users worse, "
+        f"{verdict} against release {gate['against']}: {gate['measure']} {gate['difference']:+.4f} "
+        f"(95 % sure above {'unknown' if low is None else f'{low:+.4f}'}), {gate['users_worse']:.1%} of users worse, "
         f"{gate['n']} queries"
     )
 

@@ -32,7 +32,7 @@ from hydra_ml.io.history_store import changed_users, drop_names
 from hydra_ml.io.registry import Registry
 from hydra_ml.io.releases import release_params
 from hydra_ml.io.tables import file_digest, load_json, load_table, save_json, save_table
-from hydra_ml.io.tracking import log_file, log_metrics, start_run
+from hydra_ml.io.tracking import describe_run, log_document, log_file, log_metrics, start_run
 from hydra_ml.jobs.update_report import (
     COMPONENTS,
     ShardReport,
@@ -42,6 +42,7 @@ from hydra_ml.jobs.update_report import (
     users_table,
 )
 from hydra_ml.jobs.update_workspace import Sources, chain_to, run_stage, write_prepared
+from hydra_ml.jobs.withdraw import drops_of
 from hydra_ml.model.heads import Heads, no_heads
 from hydra_ml.params import Params, parse_params
 from hydra_ml.records import content_digest
@@ -249,8 +250,12 @@ def _finish(plan: UpdatePlan, registry: Registry, reports: Sequence[ShardReport]
         )
     started = time.monotonic()
     _, release = registry.release(task, plan.release)
-    tags = {"based_on": plan.release, "drops": ",".join(plan.drops)}
+    drops = {drop.name: drop for drop in drops_of(task, data=Path(plan.data))}
+    learned_now = [asdict(drops[name]) for name in plan.drops if name in drops]
+    tags = {"based_on": plan.release, "drops": ", ".join(str(drop["file"] or drop["name"]) for drop in learned_now)}
     with start_run(task, run_name, job=JOB, params=release.params, tags=tags, uri=plan.uri) as run_id:
+        lineage = {"based_on": plan.release, "drops": learned_now, "already_learned": list(release.history)}
+        log_document(run_id, lineage, "lineage.json", uri=plan.uri)
         table = users_table(plan)
         save_table(table, workspace / "users.parquet")
         log_file(run_id, workspace / "users.parquet", folder="update", uri=plan.uri)
@@ -272,7 +277,8 @@ def _finish(plan: UpdatePlan, registry: Registry, reports: Sequence[ShardReport]
         registry.point(task, {"challenger": version})
         seconds = round(time.monotonic() - started + sum(report.seconds for report in reports), 3)
         _log_figures(plan, run_id, figures, seconds)
-    report = UpdateReport(plan.task, plan.release, version, run_id, plan.drops, plan.n_users, figures, seconds)
+        report = UpdateReport(plan.task, plan.release, version, run_id, plan.drops, plan.n_users, figures, seconds)
+        describe_run(run_id, report.markdown(), uri=plan.uri)
     save_json(asdict(report), workspace / "done.json")
     _tidy(workspace)
     return report

@@ -29,7 +29,7 @@ LAYERS = [
         "training_rows",
     },
     {"labels", "prompts", "support", "reranker", "adapter", "training", "methods", "arena", "release"},
-    {"scoring", "gate", "heads_compare"},
+    {"scoring", "decision", "gate", "heads_compare"},
     {"io"},
     {"stages"},
     {"jobs"},
