@@ -28,14 +28,14 @@ setup: .venv/.ready  ## make .venv from requirements.lock
 run: setup  ## the whole pipeline on the bundled sample, or on DATA=<folder of LaMP files>
 	$(BIN)/hydra-ml run $(if $(DATA),--data "$(DATA)")
 
-up: setup  ## Prefect, MLflow and a worker on this machine, deployments applied; ports: PREFECT_PORT=4200 MLFLOW_PORT=5000
+up: setup  ## Prefect, MLflow and a worker on this machine, deployments applied; ports: PREFECT_PORT=4200 MLFLOW_PORT=5000 DOCS_PORT=8808
 	@$(BIN)/python -m flows.stack up
 
 restart: setup  ## stop and start again: a worker keeps the OPENAI_* values it was started with
 	@$(BIN)/python -m flows.stack restart
 
 logs:  ## what the servers and the worker say, as they say it
-	@tail -n 20 -F .logs/worker.log .logs/prefect.log .logs/mlflow.log
+	@tail -n 20 -F .logs/worker.log .logs/prefect.log .logs/mlflow.log .logs/docs.log
 
 down:  ## stop what `make up` started
 	@$(BIN)/python -m flows.stack down

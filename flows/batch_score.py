@@ -37,7 +37,7 @@ from hydra_ml.params import TaskFolder
 from hydra_ml.tasks import get_task
 
 
-@flow(name="batch_score", flow_run_name=named("batch-score", hourly=True), timeout_seconds=6 * HOUR, **HOOKS)
+@flow(name="batch_score", flow_run_name=named("batch-score"), timeout_seconds=6 * HOUR, **HOOKS)
 def batch_score(
     tasks: Tasks = None,
     requests: Path | None = None,
@@ -51,7 +51,7 @@ def batch_score(
     runner: who works on the shards of users. workers: threads, or processes of a local Dask cluster. dask_address: a
     running Dask scheduler instead of a local cluster.
     """
-    stamp = begin(hourly=True)
+    stamp = begin()
     here = task_runner(runner, workers, dask_address)
     one = batch_score_task.with_options(task_runner=here)
     return for_each_task(tasks, lambda task: one(task, stamp, requests))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from urllib.parse import quote
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
@@ -14,17 +15,18 @@ from prefect.events import emit_event
 
 from flows.policy import HOOKS, HOUR, MINUTE, TASK_HOOKS, TRY_AGAIN
 from flows.runs import DATA, FlowFailed, begin, named, settings
+from hydra_ml.io.own_stack import load_own_stack
 from hydra_ml.jobs import ingest as job
-from hydra_ml.jobs.ingest_report import IngestReport
+from hydra_ml.jobs.ingest_report import IngestReport, plain_name
 
 
-@flow(name="ingest", flow_run_name=named("ingest", hourly=True), timeout_seconds=2 * HOUR, **HOOKS)
+@flow(name="ingest", flow_run_name=named("ingest"), timeout_seconds=2 * HOUR, **HOOKS)
 def ingest() -> dict[str, int]:
     """Take in all that waits; returns the new records by task.
 
     Raises FlowFailed at the end if a drop was refused (it is in data/quarantine) or failed (it waits for the next run).
     """
-    begin(hourly=True)
+    begin()
     taken, failed = [], {}
     for path in job.find_drops(DATA / "incoming", settings().ingest.settle_s):
         try:
@@ -49,11 +51,21 @@ def ingest() -> dict[str, int]:
 def take_drop(path: Path) -> IngestReport:
     """One drop's report, which becomes an artifact with a link to the Data Docs."""
     report = job.ingest_drop(path, data=DATA, params=settings())
-    key = f"drop-{report.digest[:16]}"
-    create_markdown_artifact(report.markdown(), key=key, description=f"Drop {report.drop}")
+    key = f"{plain_name(report.drop)}-{report.digest[:6]}"
+    pages = "".join(f"- [{Path(page).parts[-4]}]({docs_address(Path(page))})\n" for page in report.docs_pages)
+    told = report.markdown() + (f"\nData Docs of this drop, failures first:\n\n{pages}" if pages else "")
+    create_markdown_artifact(told, key=key, description=f"{report.drop}: {'refused' if report.refused else 'taken in'}")
     if report.docs:
-        create_link_artifact(Path(report.docs).resolve().as_uri(), key=f"{key}-docs", link_text="Data Docs")
+        create_link_artifact(docs_address(Path(report.docs)), key=f"{key}-docs", link_text=f"Data Docs: {report.drop}")
     return report
+
+
+def docs_address(page: Path) -> str:
+    """Where a browser finds a page of the Data Docs: the server beside the UIs, else the file itself."""
+    own = load_own_stack()
+    if own is None or not own.docs_port:
+        return page.resolve().as_uri()
+    return f"{own.docs_url}/{quote(page.resolve().relative_to((DATA / 'docs').resolve()).as_posix())}"
 
 
 @task(name="publish", task_run_name="publish", timeout_seconds=30 * MINUTE, **TRY_AGAIN, **TASK_HOOKS)

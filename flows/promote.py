@@ -17,14 +17,14 @@ from hydra_ml.params import TaskFolder
 from hydra_ml.tasks import get_task
 
 
-@flow(name="promote", flow_run_name=named("promote", hourly=True), timeout_seconds=4 * HOUR, **HOOKS)
+@flow(name="promote", flow_run_name=named("promote"), timeout_seconds=4 * HOUR, **HOOKS)
 def promote(tasks: Tasks = None, version: str = "challenger", force: str = "") -> dict[str, Any]:
     """Judge and promote a release of every task.
 
     tasks: None for those of params.yaml. version: a release version or alias.
     force: why it is to be promoted though a rule fails; kept as a tag. Empty: the gate decides.
     """
-    stamp = begin(hourly=True)
+    stamp = begin()
     return for_each_task(tasks, lambda task: promote_task(task, stamp, version, force))
 
 

@@ -57,18 +57,19 @@ class FlowFailed(HydraError, RuntimeError):
 # ------------------------------------------------------------------------------------------------------------ names
 
 
-def stamp_of(when: datetime, hourly: bool) -> str:
-    """The part of a run's name that says which schedule it stands for: a date, or date and time of day; UTC."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H-%M" if hourly else "%Y-%m-%d")
+def stamp_of(when: datetime) -> str:
+    """The part of a run's name that says which schedule it stands for, date and time of day in UTC: two runs of a day
+    have two names."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H-%M")
 
 
-def named(job: str, *, hourly: bool = False) -> Callable[[], str]:
-    """A `flow_run_name` for a parent flow: `nightly-2026-11-20`, by the scheduled time and not by a late start."""
-    return lambda: f"{job}-{stamp_of(runtime.flow_run.scheduled_start_time, hourly)}"
+def named(job: str) -> Callable[[], str]:
+    """A `flow_run_name` for a parent flow, by the scheduled time and not by a late start: `ingest-2026-11-20T02-00`."""
+    return lambda: f"{job}-{stamp_of(runtime.flow_run.scheduled_start_time)}"
 
 
 def task_run_named(job: str) -> Callable[[], str]:
-    """A `flow_run_name` for a task's sub-flow (parameters `task`, `stamp`): `nightly-LaMP-2N-2026-11-20`."""
+    """A `flow_run_name` for a task's sub-flow (parameters `task`, `stamp`): `nightly-LaMP-2N-2026-11-20T02-00`."""
     return lambda: run_name(job, runtime.flow_run.parameters["task"], runtime.flow_run.parameters["stamp"])
 
 
@@ -85,7 +86,7 @@ def settings() -> Params:
 # -------------------------------------------------------------------------------------------------- missed schedules
 
 
-def begin(*, hourly: bool = False) -> str:
+def begin() -> str:
     """What every parent flow does first: drop the runs this one stands in for; returns the stamp of the newest of them.
 
     While no worker is up, a schedule's runs pile up and would all run when it returns, each doing what the first has
@@ -94,7 +95,7 @@ def begin(*, hourly: bool = False) -> str:
     due: list[datetime] = [runtime.flow_run.scheduled_start_time]
     if runtime.deployment.id is not None:
         due += _drop_missed(UUID(runtime.deployment.id), UUID(runtime.flow_run.id))
-    return stamp_of(max(due), hourly)
+    return stamp_of(max(due))
 
 
 def _drop_missed(deployment_id: UUID, own_id: UUID) -> list[datetime]:

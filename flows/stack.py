@@ -24,9 +24,10 @@ from pathlib import Path
 from flows.stack_place import Stack
 from hydra_ml.errors import HydraError
 from hydra_ml.io.orchestrator import POOL, read_workers
-from hydra_ml.io.own_stack import OwnStack, last_words, load_own_stack, new_secret, port_is_free, save_own_stack
+from hydra_ml.io.own_stack import last_words, load_own_stack, new_secret, port_is_free, save_own_stack
 from hydra_ml.jobs.doctor import check_disk, check_temporary_folder
 
+PORTS = {"PREFECT_PORT": 4200, "MLFLOW_PORT": 5000, "DOCS_PORT": 8808}
 HEALTH_S = 180.0  # a fresh database's migrations take 10 s on an idle machine
 STALE_S = 60.0  # a worker sends a sign of life every 30 s
 STOP_S = 90.0  # a worker gives its runs 30 s to end
@@ -48,13 +49,18 @@ def up(stack: Stack) -> None:
     if not was_running:
         check_disk(stack.root)
         check_temporary_folder()
-        for name, port in (("PREFECT_PORT", stack.prefect_port), ("MLFLOW_PORT", stack.mlflow_port)):
-            _check_free(name, port)
-        for folder in (".logs", ".prefect", ".tmp", ".mlflow/artifacts"):
+        for name in PORTS:
+            _check_free(name, getattr(stack, name.lower()))
+        for folder in (".logs", ".prefect", ".tmp", ".mlflow/artifacts", "data/docs"):
             (stack.root / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
         save_own_stack(stack.kept, stack.root)
         _start(stack, environment)
-    for program, url in (("mlflow", f"{stack.mlflow_url}/health"), ("prefect", f"{stack.prefect_url}/api/health")):
+    health = {
+        "mlflow": f"{stack.mlflow_url}/health",
+        "prefect": f"{stack.prefect_url}/api/health",
+        "docs": stack.kept.docs_url,
+    }
+    for program, url in health.items():
         watch.until(partial(_answers, url, within=2.0), program, f"does not answer at {url}")
     apply(environment, stack.root)
     since = began - timedelta(seconds=STALE_S) if was_running else began
@@ -182,23 +188,21 @@ async def _prepare_server(api: str, auth: str | None) -> None:
                 await client.update_automation(found[0].id, wanted)
 
 
-def find_stack(root: Path, prefect_port: str | None, mlflow_port: str | None) -> Stack:
-    """The stack of this folder on the ports asked for; None: those it had last, else Prefect's and MLflow's own.
+def find_stack(root: Path, asked: Mapping[str, str]) -> Stack:
+    """The stack of this folder on the ports asked for (by names of PORTS), else those it had last, else PORTS' own.
 
     Raises StackError for a port that is none, or another than a running stack's.
     """
     known = load_own_stack(root)
-    last = known or OwnStack(4200, 5000, new_secret())
-    stack = Stack(
-        root,
-        _port("PREFECT_PORT", prefect_port) or last.prefect_port,
-        _port("MLFLOW_PORT", mlflow_port) or last.mlflow_port,
-        last.auth,
-    )
+    ports = {
+        name.lower(): _port(name, asked.get(name)) or getattr(known, name.lower(), 0) or own
+        for name, own in PORTS.items()
+    }
+    stack = Stack(root, auth=known.auth if known else new_secret(), **ports)
     if known and stack.supervisor() is not None:
-        for name in ("prefect_port", "mlflow_port"):
+        for name in ports:
             port, runs = getattr(stack, name), getattr(known, name)
-            if port != runs:
+            if runs and port != runs:
                 raise StackError(
                     f"{name.upper()} is {port}, but this folder's stack runs with {runs}. Leave it out, or stop that "
                     "one first: make down"
@@ -215,14 +219,12 @@ def _port(name: str, given: str | None) -> int | None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """`python -m flows.stack VERB`, in the project's folder; ports from PREFECT_PORT and MLFLOW_PORT.
+    """`python -m flows.stack VERB`, in the project's folder; ports from the variables of PORTS.
 
     apply and work are for stacks that something else runs (docker/compose.yaml): they need PREFECT_API_URL alone.
     """
     parser = argparse.ArgumentParser(prog="python -m flows.stack", description=__doc__)
     parser.add_argument("verb", choices=["up", "restart", "down", "apply", "work"])
-    parser.add_argument("--prefect-port", default=os.environ.get("PREFECT_PORT"))
-    parser.add_argument("--mlflow-port", default=os.environ.get("MLFLOW_PORT"))
     options = parser.parse_args(argv)
     try:
         if options.verb == "work":
@@ -230,11 +232,11 @@ def main(argv: list[str] | None = None) -> int:
         elif options.verb == "apply":
             apply(os.environ, Path.cwd())
         elif options.verb == "down":
-            print("Stopped." if down(find_stack(Path.cwd(), None, None)) else "Nothing was running.")
+            print("Stopped." if down(find_stack(Path.cwd(), {})) else "Nothing was running.")
         else:
             if options.verb == "restart":
-                down(find_stack(Path.cwd(), None, None))
-            bring_up(find_stack(Path.cwd(), options.prefect_port, options.mlflow_port))
+                down(find_stack(Path.cwd(), {}))
+            bring_up(find_stack(Path.cwd(), os.environ))
     except HydraError as error:
         print(f"flows.stack {options.verb}: {error}", file=sys.stderr)
         return error.exit_code
@@ -256,6 +258,7 @@ def bring_up(stack: Stack) -> None:
 _ADDRESSES = """\
 Prefect  {stack.prefect_url}/dashboard   flows, schedules, runs; it asks once for what `hydra-ml env` names AUTH_STRING
 MLflow   {stack.mlflow_url}/#/experiments   runs; models and releases: {stack.mlflow_url}/#/models
+Data     {stack.kept.docs_url}   what came in, row checks
 Logs     {logs}   (make logs)
 Shell    eval "$(hydra-ml env)"   so that prefect and mlflow commands find them
 A run    prefect deployment run nightly/nightly --watch

@@ -23,17 +23,18 @@ SILENT = {
 
 @dataclass(frozen=True)
 class Stack:
-    """Where one machine's stack lives: the project's folder, the two ports, and the secret of Prefect's API."""
+    """Where one machine's stack lives: the project's folder, its ports, and the secret of Prefect's API."""
 
     root: Path
     prefect_port: int
     mlflow_port: int
     auth: str = field(default_factory=new_secret, repr=False)
+    docs_port: int = 8808
 
     @property
     def kept(self) -> OwnStack:
         """What is kept of it for the commands of this folder."""
-        known = OwnStack(self.prefect_port, self.mlflow_port, self.auth)
+        known = OwnStack(self.prefect_port, self.mlflow_port, self.auth, self.docs_port)
         return replace(known, llm=known.llm_mark(os.environ))
 
     @property
@@ -52,6 +53,7 @@ class Stack:
             "PYTHONPATH": os.pathsep.join(filter(None, [str(self.root), given.get("PYTHONPATH")])),  # for flows/
             "HYDRA_MLFLOW_STORE": given.get("HYDRA_MLFLOW_STORE", f"sqlite:///{self.root}/.mlflow/mlflow.db"),
             "MLFLOW_PORT": str(self.mlflow_port),
+            "DOCS_PORT": str(self.docs_port),
             "PREFECT_PORT": str(self.prefect_port),
             "PREFECT_HOME": str(self.root / ".prefect"),
             "PREFECT_SERVER_API_PORT": str(self.prefect_port),  # the UI asks this port, whatever --port says

@@ -35,7 +35,7 @@ from hydra_ml.params import TaskFolder
 from hydra_ml.tasks import get_task
 
 
-@flow(name="update_heads", flow_run_name=named("update-heads", hourly=True), timeout_seconds=6 * HOUR, **HOOKS)
+@flow(name="update_heads", flow_run_name=named("update-heads"), timeout_seconds=6 * HOUR, **HOOKS)
 def update_heads(
     tasks: Tasks = None,
     runner: Runner = "threads",
@@ -47,7 +47,7 @@ def update_heads(
     tasks: None for those of params.yaml. runner: who works on the shards of users. workers: threads, or processes of a
     local Dask cluster. dask_address: a running Dask scheduler, instead of a local cluster.
     """
-    stamp = begin(hourly=True)
+    stamp = begin()
     return for_each_task(tasks, lambda task: update_heads_task(task, stamp, "champion", runner, workers, dask_address))
 
 

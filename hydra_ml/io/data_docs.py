@@ -1,13 +1,18 @@
 """Great Expectations' Data Docs of what came in: one site below a folder, a page for each validation, newest first.
 
-Pages hold counts, never values. They are made to open without a network: what they would load from elsewhere is taken
-out and a small style sheet put in.
+Pages hold counts, never values. They open without a network: what Great Expectations would fetch from elsewhere lies in
+the site itself (`docs_assets`), and what is only decoration is taken out.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+from glob import escape as escape_glob
+from html import escape
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +20,28 @@ from hydra_ml.io.expectations import new_context
 from hydra_ml.io.tables import atomic_path
 
 KEPT = 300  # validations; older ones leave the site
+ASSETS = "assets"  # folder of the site with style sheets and scripts
 _STORE = ".validations"  # beside the pages: what they are rendered from
 _SITE = "ingest"
-_ELSEWHERE = re.compile(
-    r"<link\b[^>]*\bhref=[\"']https?://[^>]*>"
-    r"|<script\b[^>]*\bsrc=[\"']https?://[^>]*>\s*</script>"
+# What pages ask of other addresses, and the file of `docs_assets` that is given instead; None: decoration, left out.
+_INSTEAD = {
+    r"bootstrap-table(-filter-control)?(\.min)?\.(css|js)$": r"bootstrap-table\1.min.\3",
+    r"bootstrap-datepicker(\.min)?\.(css|js)$": r"bootstrap-datepicker.min.\2",
+    r"bootstrap(\.min)?\.css$": "bootstrap.min.css",
+    r"bootstrap(\.min)?\.js$": "bootstrap.bundle.min.js",  # with popper in it
+    r"jquery-[\d.]+\.min\.js$": "jquery.min.js",
+    r"font-awesome/.*\.css$": "icons.css",
+}
+_FETCHED = re.compile(
+    r"<link\b[^>]*\bhref=[\"'](?P<style>https?://[^\"']*)[\"'][^>]*>"
+    r"|<script\b[^>]*\bsrc=[\"'](?P<script>https?://[^\"']*)[\"'][^>]*>\s*</script>"
     r"|<img\b[^>]*\bsrc=[\"']https?://[^>]*>"
     r"|@import url\([\"']?https?://[^)]*\);?"
     r"|background(?:-image)?:\s*url\([\"']?https?://[^)]*\)[^;}]*;?",
     re.IGNORECASE,
 )
-_STYLE = """<style id="offline">
-body{font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:72rem;padding:1rem;color:#222}
-table{border-collapse:collapse;width:100%}td,th{border:1px solid #ddd;padding:.35rem .6rem;text-align:left}
-.container,.container-fluid{width:100%}.row{display:flex;flex-wrap:wrap;gap:1rem}
-.col-12,.col-lg-10,.col-md-10{flex:1 1 100%}
-.breadcrumb,.list-unstyled,.nav{list-style:none;padding:0}.breadcrumb li{display:inline;margin-right:.5rem}
-.collapse{display:block}.modal,.navbar-toggler,.ge-walkthrough{display:none}.card{border:1px solid #ddd;padding:1rem}
-.badge{border-radius:.3rem;padding:.1rem .4rem}.badge-danger,.text-danger{color:#b00020}.text-success{color:#0a7d2c}
-.mt-3,.mb-3{margin:1rem 0}a{color:#0b57d0}pre,code{white-space:pre-wrap}
-</style>"""
+_ELEMENT = {"style": '<link rel="stylesheet" href="{}">', "script": '<script src="{}"></script>'}
+_MARK = '<meta name="offline" content="hydra_ml">'
 
 
 class DataDocs:
@@ -56,9 +63,15 @@ class DataDocs:
         fresh = [key for key in results[:KEPT] if key.to_tuple()[:-1] not in rendered]  # suite, run's name and time
         suites = self.context.expectations_store.list_keys()
         self.context.build_data_docs(site_names=[_SITE], resource_identifiers=[*fresh, *suites])
+        _put_assets(self.folder / ASSETS)
         for page in self.folder.rglob("*.html"):
-            _make_local(page)
+            _make_local(page, os.path.relpath(self.folder / ASSETS, page.parent))
         return self.folder / "index.html"
+
+    def pages(self, run_name: str) -> list[Path]:
+        """The pages of one run's validations, those with failures first."""
+        found = sorted(self.folder.glob(f"validations/*/{escape_glob(run_name)}/*/*.html"))
+        return sorted(found, key=lambda page: "fa-times text-danger" not in page.read_text("utf-8"))
 
 
 def _drop_if_cut_off(stored: Path) -> None:
@@ -98,11 +111,40 @@ def _config(folder: Path) -> Any:
     )
 
 
-def _make_local(page: Path) -> None:
-    """Take out of the page what a browser would fetch from elsewhere, and put the style sheet in, once."""
+def _put_assets(folder: Path) -> None:
+    """Copy the style sheets and scripts that lack into the site."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with as_file(files("hydra_ml.io").joinpath("docs_assets")) as bundled:
+        for source in bundled.iterdir():
+            if not (folder / source.name).exists():
+                with atomic_path(folder / source.name) as partial:
+                    shutil.copyfile(source, partial)
+
+
+def _make_local(page: Path, assets: str) -> None:
+    """Have the page take from the site what it would fetch from elsewhere, once. assets: where that lies, seen from
+    the page."""
     text = page.read_text("utf-8")
-    if 'id="offline"' in text:
+    if _MARK in text:
         return
-    text = _ELSEWHERE.sub("", text).replace("</head>", f"{_STYLE}</head>", 1)
+
+    def local(found: re.Match[str]) -> str:
+        """The same element with the site's own file; nothing where that is decoration."""
+        for pattern, name in _INSTEAD.items():
+            for kind in ("style", "script"):
+                if at := re.search(pattern, found[kind] or ""):
+                    file = f"{assets}/{at.expand(name)}"
+                    return (
+                        f'<link rel="stylesheet" href="{file}">'
+                        if kind == "style"
+                        else f'<script src="{file}"></script>'
+                    )
+        return ""
+
+    text = _FETCHED.sub(local, text).replace("</head>", f"{_MARK}</head>", 1)
+    if (
+        "validations" in page.parts[:-4]
+    ):  # suite, run's name, time, batch: Great Expectations knows no asset's name here
+        text = text.replace("Data asset: None", f"Data asset: {escape(page.parts[-3])}", 1)
     with atomic_path(page) as partial:
         partial.write_text(text, "utf-8")

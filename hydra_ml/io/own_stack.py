@@ -30,6 +30,7 @@ class OwnStack:
     prefect_port: int
     mlflow_port: int
     auth: str  # "user:password" for Prefect's API and UI
+    docs_port: int = 0  # of the Data Docs; 0: no server shows them
     llm: str = ""  # `llm_mark` of the environment the worker was started in
 
     @property
@@ -39,6 +40,10 @@ class OwnStack:
     @property
     def mlflow_url(self) -> str:
         return f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def docs_url(self) -> str:
+        return f"http://127.0.0.1:{self.docs_port}"
 
     def addresses(self) -> dict[str, str]:
         """What a command needs in its environment to speak to the servers."""

@@ -155,7 +155,7 @@ def check_ports(root: Path) -> str:
     """The ports of `make up`: this folder's stack holds them, or they are free. Raises ParamsError."""
     own = load_own_stack(root)
     ports = {"PREFECT_PORT": own.prefect_port, "MLFLOW_PORT": own.mlflow_port} if own else {}
-    ports = ports or {"PREFECT_PORT": 4200, "MLFLOW_PORT": 5000}
+    ports = ports or {"PREFECT_PORT": 4200, "MLFLOW_PORT": 5000, "DOCS_PORT": 8808}
     taken = [f"{name} {port}" for name, port in ports.items() if not port_is_free(port)]
     told = ", ".join(f"{name} {port}" for name, port in ports.items())
     if taken and own is None:

@@ -30,7 +30,7 @@ from hydra_ml.io.history_store import append_drop, changed_users, drop_names, n_
 from hydra_ml.io.incoming import DONE, Row, drop_digest, drop_state, move_drop, read_rows, waiting_drops
 from hydra_ml.io.lamp_download import add, n_questions
 from hydra_ml.io.tables import atomic_path, folder_digest, load_json, save_json
-from hydra_ml.jobs.ingest_report import Counts, IngestReport
+from hydra_ml.jobs.ingest_report import Counts, IngestReport, plain_name
 from hydra_ml.params import Params
 
 WITHDRAWN = "withdrawn"  # folder beside data/history of drops taken out of what is learned from: they stay out
@@ -141,11 +141,13 @@ def _take_records(
     docs = DataDocs(data / "docs")
     longest = min(params.ingest.max_text_chars, params.validate_.max_text_chars)  # else `validate` would stop at it
     today = datetime.now(UTC).date()
-    judged = judge_rows(rows, max_text_chars=longest, today=today, context=docs.context, run_name=report.digest)
+    name = f"{plain_name(report.drop)}-{report.digest[:6]}"
+    judged = judge_rows(rows, max_text_chars=longest, today=today, context=docs.context, run_name=name)
     quarantined = Counter(judged.tasks[position] for position in judged.reasons)
     tasks = {task: Counts(quarantined=quarantined[task]) for task in sorted({*judged.tasks})}
     reasons = Counter(reason for of_row in judged.reasons.values() for reason in of_row)
     report = replace(report, tasks=tasks, reasons=dict(reasons.most_common()), docs=str(docs.publish()))
+    report = replace(report, docs_pages=tuple(map(str, docs.pages(name))))
     if judged.reasons:
         report = replace(report, quarantine=str(_quarantine(rows, judged, data, report.digest)))
     bad_share = len(judged.reasons) / len(rows)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+
+def plain_name(drop: str) -> str:
+    """A drop's name in letters, digits and dashes alone, lower case and short: fit for a folder or a key."""
+    return re.sub(r"[^a-z0-9]+", "-", drop.lower()).strip("-")[:60] or "drop"
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class IngestReport:
     quarantine: str = ""  # folder of the rows, or the drop, put aside
     details: str = ""  # JSON file: this report and the ids of the users changed
     docs: str = ""  # index.html of the Data Docs; "" where nothing was validated row by row
+    docs_pages: tuple[str, ...] = ()  # this drop's own pages there, those with failures first
     not_published: str = ""  # why data is merged here but neither pushed nor committed; `publish` makes up for it
 
     def markdown(self) -> str:

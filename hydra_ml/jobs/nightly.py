@@ -112,7 +112,11 @@ def _log_chain(
     for stage in COMPONENTS.values():
         made = data / stage / task.folder
         log_curve(
-            run_id, stage, load_json(made / "curve.json"), load_json(made / "heads/manifest.json")["fit"], uri=uri
+            run_id,
+            stage,
+            load_json(made / "curve.json"),
+            load_json(made / "heads/manifest.json").get("fit", {}),
+            uri=uri,
         )
     results = data / "evaluate" / task.folder
     metrics = load_json(results / "metrics.json")

@@ -220,7 +220,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(root: Path) -> Iterator[Running]:
-    stack = Stack(root, free_port(), free_port())
+    stack = Stack(root, free_port(), free_port(), docs_port=free_port())
     try:
         up(stack)
         yield Running(stack)

@@ -23,9 +23,9 @@ def test_a_night_ends_with_a_champion(night, registry, chain):
 
 def test_runs_are_named_for_their_task_and_scheduled_date(night, product, registry):
     (one,) = product.subflows(night.run["id"])
-    today = datetime.fromisoformat(night.run["expected_start_time"]).astimezone(UTC).date().isoformat()
-    assert night.run["name"] == f"nightly-{today}"
-    assert one["name"] == f"nightly-LaMP-2-{today}"
+    due = datetime.fromisoformat(night.run["expected_start_time"]).astimezone(UTC)
+    assert night.run["name"] == f"nightly-{due:%Y-%m-%dT%H-%M}"
+    assert one["name"] == f"nightly-LaMP-2-{due:%Y-%m-%dT%H-%M}"
 
 
 def test_stages_run_as_tasks_of_their_names_in_the_order_that_dvc_gives(night, product, chain):

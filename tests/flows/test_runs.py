@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from prefect import flow, task
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.policy import TRY_AGAIN, worth_another_try
@@ -30,15 +31,19 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture
 def server(product):
     """This process talks to the product's Prefect server."""
-    with temporary_settings({PREFECT_API_URL: f"{product.stack.prefect_url}/api"}):
+    with temporary_settings(asking(product)):
         yield product
+
+
+def asking(product) -> dict[Any, str]:
+    """The settings of a process that may ask the product's Prefect server."""
+    return {PREFECT_API_URL: f"{product.stack.prefect_url}/api", PREFECT_API_AUTH_STRING: product.stack.auth}
 
 
 def test_names_say_job_task_and_scheduled_time_in_utc():
     late = datetime(2026, 11, 20, 23, 30, tzinfo=timezone(-timedelta(hours=2)))
-    assert run_name("nightly", "LaMP_2N", stamp_of(late, hourly=False)) == "nightly-LaMP-2N-2026-11-21"
-    assert run_name("batch-score", "LaMP_2", stamp_of(late, hourly=True)) == "batch-score-LaMP-2-2026-11-21T01-30"
-    assert stamp_of(datetime(2026, 11, 20, 2, tzinfo=UTC), hourly=False) == "2026-11-20"
+    assert run_name("batch-score", "LaMP_2", stamp_of(late)) == "batch-score-LaMP-2-2026-11-21T01-30"
+    assert stamp_of(datetime(2026, 11, 20, 2, tzinfo=UTC)) == "2026-11-20T02-00"
     assert artifact_key("stage-train_reranker", "LaMP_2N") == "stage-train-reranker-lamp-2n"
 
 
@@ -117,7 +122,7 @@ def test_writers_of_one_task_take_turns(server):
 
     def write():
         nonlocal inside, most, done
-        with temporary_settings({PREFECT_API_URL: f"{server.stack.prefect_url}/api"}), one_writer("test", "LaMP_2"):
+        with temporary_settings(asking(server)), one_writer("test", "LaMP_2"):
             inside += 1
             most = max(most, inside)
             time.sleep(0.3)

@@ -42,7 +42,7 @@ def test_a_taken_port_is_named_with_its_remedy(tmp_path):
 
 def test_supervisord_that_cannot_start_says_why(tmp_path):
     with pytest.raises(StackError, match="supervisord did not start"):
-        up(Stack(tmp_path, 0, 0))
+        up(Stack(tmp_path, 0, 0, docs_port=0))
 
 
 def test_down_when_nothing_runs_is_no_error(tmp_path, monkeypatch, capsys):
@@ -77,17 +77,17 @@ def test_a_port_that_is_none_is_one_message(tmp_path, monkeypatch, capsys, value
 
 
 def test_ports_and_secret_are_remembered(tmp_path):
-    first = find_stack(tmp_path, "4301", None)
+    first = find_stack(tmp_path, {"PREFECT_PORT": "4301"})
     assert (first.prefect_port, first.mlflow_port) == (4301, 5000)
     save_own_stack(first.kept, tmp_path)
     assert (tmp_path / KEPT).stat().st_mode & 0o777 == 0o600
-    again = find_stack(tmp_path, None, "5301")
+    again = find_stack(tmp_path, {"MLFLOW_PORT": "5301"})
     assert (again.prefect_port, again.mlflow_port, again.auth) == (4301, 5301, first.auth)
 
 
 def test_other_ports_than_those_of_the_running_stack_are_refused_at_once(product):
     with pytest.raises(StackError, match=f"PREFECT_PORT is 4999, but .* runs with {product.stack.prefect_port}"):
-        find_stack(product.root, "4999", None)
+        find_stack(product.root, {"PREFECT_PORT": "4999"})
 
 
 def test_a_program_that_ends_again_and_again_is_told_with_its_last_words(tmp_path):
@@ -98,7 +98,7 @@ def test_a_program_that_ends_again_and_again_is_told_with_its_last_words(tmp_pat
         if not line.startswith("    --")
     ]
     (tmp_path / "supervisord.conf").write_text("\n".join(lines))
-    stack = Stack(tmp_path, free_port(), free_port())
+    stack = Stack(tmp_path, free_port(), free_port(), docs_port=free_port())
     began = time.monotonic()
     try:
         with pytest.raises(StackError, match=r"(?s)mlflow ended . times .*the database is broken.*make restart"):

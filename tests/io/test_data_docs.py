@@ -38,11 +38,18 @@ def test_the_site_grows_and_mends_itself(tmp_path: Path, monkeypatch: pytest.Mon
 
     whole = "".join(page.read_text() for page in tmp_path.rglob("*.html"))
     assert "must belong to this set" in whole
-    everything = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    everything = b"".join(
+        file.read_bytes() for file in tmp_path.rglob("*") if file.is_file() and "assets" not in file.parts
+    )
     assert b"secret" not in everything
     fetched = re.findall(r"<(?:script|link|img)\b[^>]*(?:src|href)=[\"']https?:[^>]*", whole)
     assert fetched == []
     assert "url(http" not in whole
+    local = re.findall(r"<(?:script|link)\b[^>]*(?:src|href)=[\"']([^\"']*assets/[^\"']*)", old.read_text())
+    assert {Path(at).name for at in local} >= {"bootstrap.min.css", "bootstrap-table.min.js", "jquery.min.js"}
+    assert all((old.parent / at).resolve().is_file() for at in local), "scripts that fill the tables lie in the site"
+    assert "Data asset: first" in old.read_text()
+    assert [page.parts[-3] for page in DataDocs(tmp_path).pages("first")] == ["first"]
 
     stored = next(tmp_path.glob(".validations/**/first/**/*.json"))
     stored.write_bytes(stored.read_bytes()[:50])  # as a kill or a full disk would leave it
