@@ -24,8 +24,9 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from benchmarks.compare import Row, Side, Spread, compare, share_of_limit
-from hydra_ml.io.head_bank import HeadBank, save_heads, shard_of_user, update_bank
+from hydra_ml.io.head_bank import HeadBank, save_heads, update_bank
 from hydra_ml.model.heads import Heads
+from hydra_ml.records import shard_of_user
 
 WIDTH = 64  # a residual head is WIDTH + 1 numbers
 N_FILES, N_MODELS = 1000, 10  # users the peers really hold; speeds per user do not depend on how many there are

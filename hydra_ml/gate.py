@@ -109,7 +109,7 @@ def judge_llms(champion: Release, challenger: Release, *, cannot_ask: str = "") 
 
     cannot_ask: why the champion's LLM could not be asked; then there is nothing to compare with.
     """
-    before, after = llm_of(champion), llm_of(challenger)
+    before, after = champion.llm, challenger.llm
     if before == after:
         return []
     if cannot_ask:
@@ -124,11 +124,6 @@ def judge_llms(champion: Release, challenger: Release, *, cannot_ask: str = "") 
         "difference may be the LLM's as well as the heads'"
     )
     return [Reason("llm", True, told)]
-
-
-def llm_of(release: Release) -> str:
-    """The model that a release answers with."""
-    return str(release.params.get("llm", {}).get("model", ""))
 
 
 def judge_hold(reason: str, since: str) -> list[Reason]:
@@ -184,7 +179,7 @@ def differing_users(some: Heads, others: Heads) -> set[str]:
 
 
 def _settings(release: Release) -> list[Any]:
-    return [release.params.get(name) for name in ANSWERING] + [llm_of(release)]
+    return [release.params.get(name) for name in ANSWERING] + [release.llm]
 
 
 def _answers(column: pd.Series) -> Sequence[str | None]:

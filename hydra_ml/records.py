@@ -69,3 +69,19 @@ def content_digest(text: str) -> str:
 def normalized(text: str) -> str:
     """The text with case folded and white space collapsed: two texts equal under it count as the same text."""
     return " ".join(text.casefold().split())
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question of one user, to be answered now."""
+
+    request_id: str
+    user_id: str
+    input: str
+    line: int  # in its file, from 1; of Parquet: its row
+    history: tuple[Record, ...] | None  # the user's records as sent; None: those we keep
+
+
+def shard_of_user(user_id: str, n_shards: int) -> int:
+    """The shard a user lives in, the same on every machine and run."""
+    return int.from_bytes(hashlib.blake2b(user_id.encode("utf-8"), digest_size=8).digest(), "big") % n_shards

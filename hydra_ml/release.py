@@ -44,6 +44,11 @@ class Release:
     made_at: str  # ISO 8601, UTC
     validated: bool  # whether Great Expectations passed on the data it was made from
 
+    @property
+    def llm(self) -> str:
+        """The model that it answers with."""
+        return str(self.params.get("llm", {}).get("model", ""))
+
     def document(self) -> dict[str, Any]:
         """As JSON stores it."""
         components = {part: {"version": ref.version, "digest": ref.digest} for part, ref in self.components.items()}

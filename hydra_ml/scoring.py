@@ -21,7 +21,7 @@ from hydra_ml.methods import ADAPTER_ARMS, ScorePairs, scored_candidates
 from hydra_ml.model.encoder import Encode
 from hydra_ml.params import Params
 from hydra_ml.prompts import answer_table, build_asks, build_prompts, record_book, top_records
-from hydra_ml.records import RECORD_COLUMNS, Record
+from hydra_ml.records import RECORD_COLUMNS, Record, Request
 from hydra_ml.reranker import rank_by_score, retrieval_evidence
 from hydra_ml.retrieval import candidate_table, rank_user
 from hydra_ml.support import history_support
@@ -49,17 +49,6 @@ ARMS = ADAPTER_ARMS["hydra"][0]  # the prompts whose answers are pooled: "hydra"
 UNREADABLE = "the LLM gave no answer that the task can read"
 
 AskAll = Callable[[Sequence[Ask]], list[Reply]]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One question of one user, to be answered now."""
-
-    request_id: str
-    user_id: str
-    input: str
-    line: int  # in its file, from 1; of Parquet: its row
-    history: tuple[Record, ...] | None  # the user's records as sent; None: those we keep
 
 
 @dataclass(frozen=True)

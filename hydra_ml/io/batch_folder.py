@@ -22,7 +22,6 @@ import pandas as pd
 import pyarrow as pa
 
 from hydra_ml.errors import ArtifactError, DataError
-from hydra_ml.io.head_bank import shard_of_user
 from hydra_ml.io.predictions import (
     DeadLetter,
     joined_predictions,
@@ -31,8 +30,7 @@ from hydra_ml.io.predictions import (
     save_predictions,
 )
 from hydra_ml.io.tables import load_json, load_table, save_json, save_table
-from hydra_ml.records import Record
-from hydra_ml.scoring import Request
+from hydra_ml.records import Record, Request, shard_of_user
 
 COLUMNS = ["request_id", "user_id", "input", "line", "history"]
 

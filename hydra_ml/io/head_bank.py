@@ -26,6 +26,7 @@ from safetensors.numpy import load, save
 from hydra_ml.errors import ArtifactError, DataError
 from hydra_ml.io.tables import atomic_path, load_json, save_json
 from hydra_ml.model.heads import Heads, n_parameters
+from hydra_ml.records import shard_of_user
 
 SCHEMA_VERSION = 2
 USERS_PER_SHARD = 1024  # 266 kB at h = 64: what an update of one user rewrites
@@ -171,11 +172,6 @@ class HeadBank:
                 "through the registry."
             )
         return self._folder_of(entry.version)
-
-
-def shard_of_user(user_id: str, n_shards: int) -> int:
-    """The shard a user lives in, the same on every machine and run."""
-    return int.from_bytes(hashlib.blake2b(user_id.encode("utf-8"), digest_size=8).digest(), "big") % n_shards
 
 
 def _by_shard(user_ids: Collection[str], n_shards: int) -> dict[int, list[int]]:

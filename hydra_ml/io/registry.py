@@ -11,10 +11,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra_ml.errors import ArtifactError, without_secret
-from hydra_ml.io.head_bank import HeadBank
 from hydra_ml.io.mlflow_store import as_default, connect, speaking, tracking_uri
 from hydra_ml.io.model_versions import MANIFEST, REMEDY, ModelVersions, VersionFacts
 from hydra_ml.io.release_package import RELEASE_FILE, description, save_release_model
@@ -22,6 +21,9 @@ from hydra_ml.io.tables import file_digest, load_json
 from hydra_ml.io.tracking import experiment_id, flattened, log_metrics
 from hydra_ml.release import PARTS, ComponentRef, Release, model_name
 from hydra_ml.tasks.task import Task
+
+if TYPE_CHECKING:
+    from hydra_ml.io.head_bank import HeadBank
 
 ALIASES = ("champion", "challenger", "previous")
 TRIES = 5  # of an alias: the first concurrent moves of one can collide in MLflow's database
@@ -82,7 +84,7 @@ class Registry:
             "made_by": release.made_by,
             "made_at": release.made_at,
             "validated": str(release.validated).lower(),
-            "llm": str(release.params.get("llm", {}).get("model", "")),
+            "llm": release.llm,
             **{part: ref.version for part, ref in release.components.items()},
         }
         with tempfile.TemporaryDirectory() as scratch:
@@ -272,6 +274,8 @@ class Registry:
 
     def open_bank(self, task: Task, ref: ComponentRef, *, base_digest: str) -> HeadBank:
         """The heads version, lazily, with shards of earlier versions found where they are. Raises as HeadBank does."""
+        from hydra_ml.io.head_bank import HeadBank  # torch with it, which most that ask the registry do not need
+
         name = model_name(task, ref.part)
         return HeadBank(
             self.fetch(task, ref),

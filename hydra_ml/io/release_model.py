@@ -19,7 +19,7 @@ from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.tasks.task import Task
 
 if TYPE_CHECKING:
-    from hydra_ml.scoring import Request
+    from hydra_ml.records import Request
 
 DATA, CACHE = Path("data"), Path(".cache")
 

@@ -21,8 +21,7 @@ from hydra_ml.io.history_store import read_users, records_of
 from hydra_ml.io.lamp_checks import Problems, checked_date, checked_item
 from hydra_ml.io.parquet_rows import UNREADABLE, parquet_rows
 from hydra_ml.io.predictions import DeadLetter
-from hydra_ml.records import RECORD_COLUMNS, Record, content_digest, normalized
-from hydra_ml.scoring import Request
+from hydra_ml.records import RECORD_COLUMNS, Record, Request, content_digest, normalized
 from hydra_ml.tasks import TASKS, get_task
 from hydra_ml.tasks.task import Task
 

@@ -20,7 +20,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from hydra_ml.errors import ArtifactError, without_secret
-from hydra_ml.heads_compare import cohort_measures
 from hydra_ml.io.git import git_commit
 from hydra_ml.io.mlflow_store import connect, speaking, sqlite_file, tracking_uri
 from hydra_ml.io.tables import load_table, save_table
@@ -260,6 +259,8 @@ def log_file(run_id: str, path: Path, *, folder: str | None = None, uri: str | N
 def log_user_measures(run_id: str, users: pd.DataFrame, *, uri: str | None = None) -> dict[str, float]:
     """Log a table of `heads_compare.user_measures`: PER_USER, the same for MLflow's table viewer, and the measures by
     cohort as metrics, which come back."""
+    from hydra_ml.heads_compare import cohort_measures  # statistics with it
+
     uri = uri or tracking_uri()
     client, measures = connect(uri), cohort_measures(users)
     with speaking(uri, "keep the measures by user"), tempfile.TemporaryDirectory() as scratch:

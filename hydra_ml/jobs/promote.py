@@ -25,7 +25,6 @@ from hydra_ml.gate import (
     judge_hold,
     judge_llms,
     judge_past,
-    llm_of,
 )
 from hydra_ml.io.frozen_queries import FrozenQueries
 from hydra_ml.io.registry import Registry
@@ -72,7 +71,7 @@ def judge(
         return Decision(task.name, version, against, tuple(reasons), None, now)
     champion = registry.release(task, against)[1]
     frozen = FrozenQueries(data, task, registry, cache, params.llm)
-    if llm_of(champion) != llm_of(challenger):
+    if champion.llm != challenger.llm:
         try:
             frozen.answers((against, champion))
         except BudgetExceeded:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra_ml.gate import llm_of
 from hydra_ml.io.registry import Registry
 from hydra_ml.io.tracking import measures_of
 from hydra_ml.jobs.hold import hold_of
@@ -77,7 +76,7 @@ def show_release(task: Task, registry: Registry, which: str) -> tuple[str, dict[
     rows = [
         ("is", ", ".join(facts.aliases) or "none of champion, challenger, previous"),
         ("made", f"by {facts.made_by}, {facts.made_at}, git {release.git_commit or 'unknown'}"),
-        ("LLM", llm_of(release)),
+        ("LLM", release.llm),
         ("data", release.data_version),
         ("drops", ", ".join(release.history) or "none learned after its data"),
         *((part, f"version {ref.version}, {ref.digest}") for part, ref in release.components.items()),

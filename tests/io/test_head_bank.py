@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from hydra_ml.errors import ArtifactError, DataError
-from hydra_ml.io.head_bank import HeadBank, save_heads, shard_of_user, update_bank
+from hydra_ml.io.head_bank import HeadBank, save_heads, update_bank
 from hydra_ml.model.heads import Heads
+from hydra_ml.records import shard_of_user
 
 
 def heads_of(names, seed=0):

@@ -17,7 +17,7 @@ import pytest
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io import head_bank
 from hydra_ml.io.components import Component
-from hydra_ml.io.head_bank import HeadBank, save_heads, shard_of_user
+from hydra_ml.io.head_bank import HeadBank, save_heads
 from hydra_ml.io.pair_reader import PairReader
 from hydra_ml.io.registry import Registry
 from hydra_ml.io.tables import load_json, load_table, save_json
@@ -25,6 +25,7 @@ from hydra_ml.jobs import update_heads
 from hydra_ml.jobs.nightly import register_chain
 from hydra_ml.jobs.update_heads import _shard_params, _tidy, finish_update, update_shard
 from hydra_ml.params import LLM, Params
+from hydra_ml.records import shard_of_user
 from hydra_ml.release import PARTS
 from tests.jobs.update_world import TASK, World, heads_bytes, run_all, start_elsewhere, unusual_tag, usual_tag
 
