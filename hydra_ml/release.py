@@ -5,11 +5,12 @@ Knows nothing of where versions are kept (`io.registry`) or how they answer (`sc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from hydra_ml.errors import ArtifactError
+from hydra_ml.records import content_digest
 from hydra_ml.tasks.task import Task
 
 SCHEMA_VERSION = 1
@@ -19,6 +20,17 @@ PARTS = ("reranker.base", "reranker.heads", "adapter.base", "adapter.heads")
 def model_name(task: Task, part: str) -> str:
     """The registered model of a part of PARTS, or of "release": "lamp-2n.reranker.base"."""
     return f"{task.name.lower()}.{part}"
+
+
+def data_version(raw: str, drops: Collection[str]) -> str:
+    """The name of all data a release is made from: the digest of its files, then how many drops and which.
+
+    raw: such a name, or the digest alone; drops: names of all drops in the task's history now.
+    """
+    files = raw.partition("+")[0]
+    if not drops:
+        return files
+    return f"{files}+{len(drops)}-{content_digest(' '.join(sorted(drops)))[:8]}"
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ class Release:
 
     task: str  # folder, "LaMP_2N"
     components: Mapping[str, ComponentRef]  # by part, all of PARTS
-    data_version: str  # DVC's digest of data/raw/<task>
+    data_version: str  # DVC's digest of data/raw/<task>, and which drops came after it: `data_version`
     history: tuple[str, ...]  # drops of data/history/<task> whose records the heads have learned
     params: Mapping[str, Any]  # the params.yaml it was made with, whole
     git_commit: str  # "" outside a repository

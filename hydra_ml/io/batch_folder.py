@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from hydra_ml.errors import ArtifactError, DataError
 from hydra_ml.io.predictions import (
+    TASK,
     DeadLetter,
     joined_predictions,
     load_dead_letters,
@@ -120,7 +121,8 @@ class BatchFolder:
     def finish(self, predictions: pa.Table, letters: Sequence[DeadLetter], report: Mapping[str, Any]) -> None:
         """Write the batch's results, the report last."""
         save_dead_letters(letters, self.dead_letters)
-        save_predictions(predictions, self.predictions)
+        tasks = pa.array([self.facts()["task"]] * len(predictions), pa.string())
+        save_predictions(predictions.append_column(TASK, tasks), self.predictions)
         save_json(report, self.path / "report.json")
 
     def clear(self) -> None:

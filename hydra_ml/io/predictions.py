@@ -49,6 +49,7 @@ PREDICTIONS = pa.schema(
         ("error", pa.string()),
     ]
 )
+TASK = "task"  # a column of finished predictions beside these: the task's folder
 
 
 @dataclass(frozen=True, slots=True)

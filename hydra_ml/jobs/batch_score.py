@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,7 @@ class BatchReport:
     tokens_out: int
     seconds: float  # of the run that finished the batch
     requests_per_s: float  # of that run, over the requests it had before it
+    scored_at: str = ""  # ISO 8601, UTC: when the batch was finished; "" in reports of earlier versions
 
     def text(self) -> str:
         """As a terminal prints it."""
@@ -315,5 +317,6 @@ def _finish(plan: BatchPlan, folder: BatchFolder) -> None:
         tokens_out=sum(scored["tokens_out"].to_pylist()),
         seconds=round(seconds, 2),
         requests_per_s=round(sum(plan.shard_sizes[i] for i in plan.unfinished) / seconds, 2),
+        scored_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     folder.finish(scored, letters, {"batch": asdict(report), "shards": shards})

@@ -26,7 +26,7 @@ from hydra_ml.io.tracking import (
 )
 from hydra_ml.jobs.morning_report import results_rows
 from hydra_ml.params import Params
-from hydra_ml.release import PARTS, ComponentRef, Release
+from hydra_ml.release import PARTS, ComponentRef, Release, data_version
 from hydra_ml.tasks.task import Task
 
 COMPONENTS = {"reranker": "train_reranker", "adapter": "train_adapter"}  # component: the stage that makes it
@@ -48,7 +48,8 @@ def register_chain(
     validated = validation_passed(data / "validate" / task.folder / "report.json")
     document = params.model_dump(mode="json", by_alias=True)
     digests = lock_digests(task, data.parent / "dvc.lock")
-    version = data_version(task, data, digests)
+    drops = load_json(data / "prepare" / task.folder / "manifest.json").get("history", [])
+    version = data_version(raw_version(task, data, digests), drops)
     tags = {"data_version": version}
     with start_run(
         task, run_name, job=job, params=document, tags=tags, lock=data.parent / "dvc.lock", uri=registry.uri
@@ -95,7 +96,7 @@ def validation_passed(report: Path) -> bool:
     return True
 
 
-def data_version(task: Task, data: Path, digests: Mapping[str, str]) -> str:
+def raw_version(task: Task, data: Path, digests: Mapping[str, str]) -> str:
     """DVC's digest of data/raw/<task>; the content digest that `prepare` noted where DVC did not run the chain."""
     noted = load_json(data / "prepare" / task.folder / "manifest.json")["data_version"]
     return digests.get(f"data/raw/{task.folder}", str(noted))

@@ -39,6 +39,7 @@ from hydra_ml.jobs.update_report import (
     UpdatePlan,
     UpdateReport,
     component_figures,
+    left_out_of,
     users_table,
 )
 from hydra_ml.jobs.update_workspace import Sources, chain_to, run_stage, write_prepared
@@ -46,7 +47,7 @@ from hydra_ml.jobs.withdraw import drops_of
 from hydra_ml.model.heads import Heads, no_heads
 from hydra_ml.params import Params, parse_params
 from hydra_ml.records import content_digest
-from hydra_ml.release import PARTS, ComponentRef, Release
+from hydra_ml.release import PARTS, ComponentRef, Release, data_version
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 
@@ -268,6 +269,7 @@ def _finish(plan: UpdatePlan, registry: Registry, reports: Sequence[ShardReport]
         made = replace(
             release,
             components=components,
+            data_version=data_version(release.data_version, drop_names(Path(plan.data) / "history" / task.folder)),
             history=learned,
             git_commit=git_commit(),
             made_by=JOB,
@@ -277,7 +279,10 @@ def _finish(plan: UpdatePlan, registry: Registry, reports: Sequence[ShardReport]
         registry.point(task, {"challenger": version})
         seconds = round(time.monotonic() - started + sum(report.seconds for report in reports), 3)
         _log_figures(plan, run_id, figures, seconds)
-        report = UpdateReport(plan.task, plan.release, version, run_id, plan.drops, plan.n_users, figures, seconds)
+        left_out = left_out_of(plan)
+        report = UpdateReport(
+            plan.task, plan.release, version, run_id, plan.drops, plan.n_users, figures, seconds, left_out
+        )
         describe_run(run_id, report.markdown(), uri=plan.uri)
     save_json(asdict(report), workspace / "done.json")
     _tidy(workspace)

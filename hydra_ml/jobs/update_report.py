@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +63,7 @@ class UpdateReport:
     n_users: int
     components: Mapping[str, Mapping[str, float | None]]  # reranker, adapter -> figures
     seconds: float
+    left_out: Mapping[str, int] = field(default_factory=dict)  # why a record was not learned from -> records
 
     def markdown(self) -> str:
         """The report as a page: counts only."""
@@ -82,11 +84,22 @@ class UpdateReport:
             cells = [component, *(f"{count:,.0f}" for count in counts if count is not None)]
             cells += ["-" if value is None else f"{value:.4f}" for value in loss]
             lines.append(f"| {' | '.join([*cells, str(figures['shards_written'])])} |")
+        if self.left_out:
+            lines += ["", "| not learned from | records |", "|---|---:|"]
+            lines += [f"| {reason} | {count:,} |" for reason, count in self.left_out.items()]
         lines += [
             "",
             "Losses: of judged users, on their newest new queries, which no head that is compared was fitted on.",
         ]
         return "\n".join([*lines, f"Each user: MLflow run {self.run_id}, artifact update/users.parquet.", ""])
+
+
+def left_out_of(plan: UpdatePlan) -> dict[str, int]:
+    """Why records of the update's users were not learned from, over all shards, the most frequent reason first."""
+    total: Counter[str] = Counter()
+    for shard in range(plan.n_shards):
+        total.update(load_json(plan.shard_folder(shard) / "report.json").get("left_out", {}))
+    return dict(total.most_common())
 
 
 def users_table(plan: UpdatePlan) -> pd.DataFrame:
