@@ -86,10 +86,11 @@ def why(
         typer.Option(help="a file in data/predictions/<task>; default: the newest that answers the request"),
     ] = None,
 ) -> None:
-    """What was predicted for a request, and from which records and candidates."""
+    """What was predicted for a request, from which records and candidates, and what other releases said of it."""
     from hydra_ml.jobs.why import why_text
 
-    print(why_text(predictions or _predictions_of(request_id), request_id, DATA))
+    files = [predictions] if predictions else _predictions_of(request_id)
+    print(why_text(files[0], request_id, DATA, files[1:]))
 
 
 @operate_app.command("update-heads")
@@ -111,19 +112,20 @@ def update_heads(
     answer(plain(report.markdown()), asdict(report), as_json)
 
 
-def _predictions_of(request_id: str) -> Path:
-    """The newest predictions that answer the request, else of a batch that refused it. Raises DataError without any."""
+def _predictions_of(request_id: str) -> list[Path]:
+    """The predictions that answer the request, newest first, else those of a batch that refused it. Raises DataError
+    without any."""
     from hydra_ml.io.predictions import load_dead_letters
     from hydra_ml.io.tables import load_table
 
     files = sorted((DATA / "predictions").glob("*/*.parquet"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in files:
-        if (load_table(path, ["request_id"])["request_id"] == request_id).any():
-            return path
+    answering = [path for path in files if (load_table(path, ["request_id"])["request_id"] == request_id).any()]
+    if answering:
+        return answering
     for path in files:
         letters = load_dead_letters(path.with_suffix("") / "dead_letters.jsonl")
         if any(letter.request_id == request_id for letter in letters):
-            return path
+            return [path]
     raise DataError(
         f"{DATA / 'predictions'}: none of {len(files)} batches had a request {request_id!r}. Answer it first, with "
         "`hydra-ml score` or the batch_score flow."

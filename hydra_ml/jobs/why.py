@@ -14,6 +14,7 @@ import pandas as pd
 from hydra_ml.errors import DataError, ParamsError
 from hydra_ml.io.predictions import load_dead_letters, load_predictions
 from hydra_ml.io.requests import stored_records
+from hydra_ml.io.tables import load_json
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 
@@ -25,11 +26,12 @@ SERVED = {
 }
 
 
-def why_text(predictions: Path, request_id: str, data: Path) -> str:
+def why_text(predictions: Path, request_id: str, data: Path, others: Sequence[Path] = ()) -> str:
     """Prediction, generic prediction, the records shown to the LLM, and every candidate's votes and scores.
 
-    predictions: what batch scoring wrote, data/predictions/<task>/<name>.parquet. Raises DataError if it is no such
-    file, or holds no prediction for the request; if the request was refused, with the reason.
+    predictions: what batch scoring wrote, data/predictions/<task>/<name>.parquet. others: further such files that
+    answer the request, told side by side: what an earlier release said of it. Raises DataError if it is no such file,
+    or holds no prediction for the request; if the request was refused, with the reason.
     """
     task = _task_of(predictions)
     table = load_predictions(predictions)
@@ -38,7 +40,7 @@ def why_text(predictions: Path, request_id: str, data: Path) -> str:
         raise DataError(_not_there(predictions, request_id, table["request_id"].tolist()))
     row = {str(name): value for name, value in found.iloc[0].items()}
     lines = [
-        f"request     {request_id} of user {row['user_id']}, {task.name}, release {row['release']}",
+        f"request     {request_id} of user {row['user_id']}, {task.name}, release {row['release']}{_when(predictions)}",
         f"prediction  {row['prediction']}",
         f"generic     {_generic(row)}",
         f"served      {SERVED[row['personalization']]}; {row['n_history']} records of history",
@@ -47,10 +49,31 @@ def why_text(predictions: Path, request_id: str, data: Path) -> str:
         "",
         *_record_lines(row, stored_records(data, task, [row["user_id"]])),
         "",
+        *_beside(row, request_id, others),
         "candidates (score: log-odds that this user prefers it; personal counts, shared is what everybody would get)",
         *_candidate_lines(row["candidates"], row["prediction"]),
     ]
     return "\n".join(lines)
+
+
+def _when(predictions: Path) -> str:
+    """When the batch was finished, if its report is there and says so."""
+    report = predictions.with_suffix("") / "report.json"
+    at = load_json(report)["batch"].get("scored_at", "") if report.exists() else ""
+    return f", {at}" if at else ""
+
+
+def _beside(row: Mapping[str, Any], request_id: str, others: Sequence[Path]) -> list[str]:
+    """This answer and what other batches said of the same request, a line each."""
+    rows = [(row["release"], row["prediction"], row["personalization"], "")]
+    for path in others:
+        table = load_predictions(path)
+        for _, other in table[table["request_id"] == request_id].iterrows():
+            rows.append((other["release"], other["prediction"], other["personalization"], _when(path)))
+    if len(rows) == 1:
+        return []
+    lines = [f"  release {release}: {said}  ({served}{at})" for release, said, served, at in rows]
+    return ["answers to this request", *lines, ""]
 
 
 def _task_of(predictions: Path) -> Task:

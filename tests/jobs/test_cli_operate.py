@@ -101,6 +101,15 @@ def test_score_then_why(own_project, hydra_ml):
     code, out, _ = hydra_ml("why", "r1")
     assert code == 0
     assert f"release {own_project.champion}" in out
+    assert "answers to this request" not in out
+    version = next_release(own_project)
+    hydra_ml("score", "ask.jsonl", "--task", "LaMP-2", "--release", version)
+    _, out, _ = hydra_ml("why", "r1")
+    told = out[out.index("answers to this request") :].splitlines()
+    assert [line.split(":")[0].strip() for line in told[1:3]] == [
+        f"release {version}",
+        f"release {own_project.champion}",
+    ]
     refused = {**asked, "input": ""}  # later, under the same id
     (own_project.root / "again.jsonl").write_text(json.dumps(refused) + "\n")
     code, out, _ = hydra_ml("score", "again.jsonl", "--task", "LaMP-2", "--json")
@@ -112,7 +121,7 @@ def test_score_then_why(own_project, hydra_ml):
     assert "was not answered" in err
     code, _, err = hydra_ml("why", "r3")
     assert code == 1
-    assert "none of 2 batches had a request 'r3'" in err
+    assert "none of 3 batches had a request 'r3'" in err
 
 
 def test_nothing_to_learn_and_nothing_to_take_in_say_so(own_project, hydra_ml):
