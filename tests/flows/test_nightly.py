@@ -59,6 +59,6 @@ def test_the_morning_report_says_what_the_night_did(night, product):
     assert file.read_text() == text
 
 
-def test_a_cron_deployment_gets_its_runs_within_15_s_and_one_fires(night):
-    assert night.scheduled_after < 15
+def test_a_cron_deployment_gets_its_runs_soon_and_one_fires(night):
+    assert night.scheduled_after < 60  # 3 to 10 s on a quiet machine
     assert night.ingests  # completed ones that nobody but the schedule asked for

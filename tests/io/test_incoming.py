@@ -12,6 +12,8 @@ import pytest
 from hydra_ml.errors import DataError
 from hydra_ml.io.incoming import Row, drop_digest, drop_state, move_drop, read_rows, waiting_drops
 
+HOUR_S, DAY_S = 3600.0, 86400.0  # no delay of a test reaches either
+
 
 def names(incoming: Path, settle_s: float = 0) -> list[str]:
     return [path.name for path in waiting_drops(incoming, settle_s)]
@@ -32,15 +34,15 @@ def test_what_still_grows_is_left_alone(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
         for each in (path, *path.parents[: len(Path(place).parts) - 1]):
-            os.utime(each, (time.time() - 60,) * 2)
+            os.utime(each, (time.time() - DAY_S,) * 2)
     os.utime(tmp_path / "young.jsonl")
     (tmp_path / "LaMP_3/train/train_questions.json.partial").write_text("[")
-    os.utime(tmp_path / "LaMP_3/train", (time.time() - 60,) * 2)
-    assert names(tmp_path, settle_s=10) == ["LaMP_2", "old.jsonl"]
+    os.utime(tmp_path / "LaMP_3/train", (time.time() - DAY_S,) * 2)
+    assert names(tmp_path, settle_s=HOUR_S) == ["LaMP_2", "old.jsonl"]
     assert names(tmp_path, settle_s=0) == ["LaMP_2", "old.jsonl", "young.jsonl"]  # a partial file is never whole
-    ahead = time.time() + 3600  # written by a clock that is ahead, or ours was set back
+    ahead = time.time() + DAY_S  # written by a clock that is ahead, or ours was set back
     os.utime(tmp_path / "young.jsonl", (ahead, ahead))
-    assert "young.jsonl" in names(tmp_path, settle_s=10)
+    assert "young.jsonl" in names(tmp_path, settle_s=HOUR_S)
 
 
 @pytest.mark.parametrize("name", ["drop.jsonl", "LaMP_2/train/train_questions.json"])

@@ -49,8 +49,8 @@ def test_a_file_waits_for_the_tasks_it_is_meant_for(tmp_path):
 def test_a_file_that_may_still_grow_is_left_out(tmp_path):
     for name in ("old", "young"):
         write(tmp_path / f"requests/LaMP_2/{name}.jsonl", "LaMP-2")
-    os.utime(tmp_path / "requests/LaMP_2/old.jsonl", (time.time() - 60,) * 2)
-    assert names("LaMP_2", tmp_path, settle_s=30) == ["old.jsonl"]
+    os.utime(tmp_path / "requests/LaMP_2/old.jsonl", (time.time() - 86400,) * 2)
+    assert names("LaMP_2", tmp_path, settle_s=3600) == ["old.jsonl"]
     assert names("LaMP_2", tmp_path) == ["old.jsonl", "young.jsonl"]
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,6 @@ def test_every_option_is_required(missing: str, params_file: str, capsys: pytest
 
 @pytest.mark.parametrize("stage", ["prepare", "validate", "retrieve"])
 def test_help_of_our_stages_is_told_without_heavy_imports(stage: str) -> None:
-    started = time.monotonic()
     shown = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", f"hydra_ml.stages.{stage}", "--help"], capture_output=True, text=True
     )
@@ -107,4 +105,3 @@ def test_help_of_our_stages_is_told_without_heavy_imports(stage: str) -> None:
     assert "--out PATH" in shown.stdout
     loaded = {line.rsplit("|", 1)[-1].strip() for line in shown.stderr.splitlines()}
     assert not loaded & {"torch", "transformers", "great_expectations"}
-    assert time.monotonic() - started < 10
