@@ -87,11 +87,10 @@ class Decision:
         return f"{self.task}: release {self.version} {verdict} {against}{done}"
 
     def markdown(self) -> str:
-        """The outcome, every rule and the figures, as Markdown tables."""
-        lines = [f"# {self.headline()}", "", "| rule | holds | found |", "|---|---|---|"]
-        lines += [
-            f"| {r.name} | {'yes' if r.passed else '**NO**'} | {r.text.replace('|', '/')} |" for r in self.reasons
-        ]
+        """The outcome, every rule with what was found, those that do not hold first, and the figures, in Markdown."""
+        lines = [f"# {self.headline()}", ""]
+        lines += [f"- **NO: {r.name}**: {r.text}" for r in self.reasons if not r.passed]
+        lines += [f"- yes: {r.name}: {r.text}" for r in self.reasons if r.passed]
         if (figures := self.figures) is not None:
             lines += ["", f"| | champion {self.against} | challenger {self.version} |", "|---|---:|---:|"]
             title = MEASURES[figures.measure].title
