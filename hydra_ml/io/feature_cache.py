@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hydra_ml.errors import ArtifactError
+from hydra_ml.io.sqlite_file import open_shared
 from hydra_ml.records import content_digest
 
 if TYPE_CHECKING:
@@ -38,13 +39,9 @@ class CachedEncoder:
         self.dim = dim
         self.progress = progress  # label of the progress bar; "" shows none
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             # The offline model encodes in a worker thread while its owner waits: one caller at a time, any thread.
-            self._db = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
-            self._db.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a new file; an old one keeps its own
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db = open_shared(path, page_bytes=PAGE_BYTES, check_same_thread=False)
             # Rows in the order they came, keys in an index beside them: a table ordered by digest (WITHOUT ROWID) is
             # written all over and spills each vector to a page of its own: 4 times slower to read, 6 times to write.
             self._db.execute("CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, vector BLOB NOT NULL)")

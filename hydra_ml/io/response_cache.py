@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from hydra_ml.errors import ArtifactError
+from hydra_ml.io.sqlite_file import open_shared
 from hydra_ml.llm.chat import Answer
 
 VERSION = 1
@@ -32,11 +33,8 @@ class ResponseCache:
     def __init__(self, path: Path) -> None:
         """Opens or makes the file. Raises ArtifactError if it is damaged or no response cache of this version."""
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost the last answers, never the file
+            self._db = open_shared(path, isolation_level=None)
             self._db.executescript(_TABLES)
             found = self._db.execute("SELECT number FROM version").fetchone()[0]
         except sqlite3.Error as error:

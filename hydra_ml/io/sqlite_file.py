@@ -1,0 +1,26 @@
+"""Opening a SQLite file that several processes make and fill."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from filelock import FileLock
+
+WAIT_S = 60  # for another process to end its write
+
+
+def open_shared(path: Path, *, page_bytes: int = 4096, **options: object) -> sqlite3.Connection:
+    """A connection to the file, made with its folder where it is not there, that waits for other writers.
+
+    The switch to the write-ahead log does not wait as other statements do: of two processes that open a new file at
+    once, one is told "database is locked". So files are opened one by one. Raises sqlite3.Error, OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(path.name + ".lock")):
+        db = sqlite3.connect(path, timeout=WAIT_S, **options)  # type: ignore[call-overload]
+        db.execute(f"PRAGMA page_size={page_bytes}")  # of a new file; an old one keeps its own
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost the last rows, never the file
+    assert isinstance(db, sqlite3.Connection)
+    return db
