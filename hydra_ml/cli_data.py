@@ -15,7 +15,7 @@ from hydra_ml.cli_options import (
     ParamsOption,
     TaskOption,
     answer,
-    task_settings,
+    tasks_meant,
 )
 
 data_app = typer.Typer(help="What is learned from: LaMP files, and drops of records.", no_args_is_help=True)
@@ -58,12 +58,13 @@ def data_fetch(
 @data_app.command("drops")
 def data_drops(task: TaskOption = None, as_json: JsonOption = False, params: ParamsOption = PARAMS) -> None:
     """The drops of records that came in for a task, and which were withdrawn."""
-    _, found = task_settings(params, task)
+    tasks = tasks_meant(params, task)
     from hydra_ml.io.terminal import aligned
     from hydra_ml.jobs.withdraw import documents, drops_of, drops_text
 
-    drops = drops_of(found, data=DATA)
-    text = aligned(drops_text(drops), right={2}) if drops else f"{found.name}: no drop was ever taken in."
+    drops = [drop for found in tasks for drop in drops_of(found, data=DATA)]
+    nothing = f"{', '.join(found.name for found in tasks)}: no drop was ever taken in."
+    text = aligned(drops_text(drops), right={3}) if drops else nothing
     answer(text, documents(drops), as_json)
 
 
@@ -75,12 +76,12 @@ def data_withdraw(
     params: ParamsOption = PARAMS,
 ) -> None:
     """Take a drop out of what is learned and answered from; its records stay out if they are delivered again."""
-    _, found = task_settings(params, task)
+    tasks = tasks_meant(params, task)
     from hydra_ml.jobs.withdraw import withdraw
 
-    out = withdraw(drop, found, data=DATA, reason=reason)
+    out = withdraw(drop, tasks, data=DATA, reason=reason)
     print(
-        f"{found.name}: drop {out.name} ({out.records:,} records) is withdrawn: {out.withdrawn}. Heads that learned it "
+        f"{out.task}: drop {out.name} ({out.records:,} records) is withdrawn: {out.withdrawn}. Heads that learned it "
         "keep what they learned until the next nightly, or `hydra-ml rollback`."
     )
 
@@ -88,11 +89,11 @@ def data_withdraw(
 @data_app.command("give-back")
 def data_give_back(drop: DropArgument, task: TaskOption = None, params: ParamsOption = PARAMS) -> None:
     """Put a withdrawn drop back; the next update learns it."""
-    _, found = task_settings(params, task)
+    tasks = tasks_meant(params, task)
     from hydra_ml.jobs.withdraw import give_back
 
-    back = give_back(drop, found, data=DATA)
-    print(f"{found.name}: drop {back.name} ({back.records:,} records) is learned from again.")
+    back = give_back(drop, tasks, data=DATA)
+    print(f"{back.task}: drop {back.name} ({back.records:,} records) is learned from again.")
 
 
 @ingest_app.command()

@@ -63,7 +63,9 @@ def env() -> None:
 
 @operate_app.command()
 def score(
-    requests: Annotated[Path, typer.Argument(help="JSONL or Parquet: request_id, user_id, task, input, history")],
+    requests: Annotated[
+        Path, typer.Argument(exists=True, help="JSONL or Parquet: request_id, user_id, input, history")
+    ],
     task: TaskOption = None,
     release: Annotated[str, typer.Option(help="the release that answers, a version or alias")] = "champion",
     as_json: JsonOption = False,

@@ -35,6 +35,14 @@ def task_settings(params: Path, task: str | None) -> tuple[Params, Task]:
     return settings, get_task(task or settings.tasks[0])
 
 
+def tasks_meant(params: Path, task: str | None) -> list[Task]:
+    """The task named, or without a name every task of params.yaml."""
+    from hydra_ml.io.params_file import load_params
+    from hydra_ml.tasks import get_task
+
+    return [get_task(name) for name in ([task] if task else load_params(params).tasks)]
+
+
 def answer(text: str, document: Any, as_json: bool) -> None:
     """Print one of the two."""
     print(json.dumps(document, indent=1, ensure_ascii=False, default=str) if as_json else text.rstrip("\n"))

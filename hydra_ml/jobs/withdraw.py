@@ -26,6 +26,7 @@ from hydra_ml.tasks.task import Task
 class Drop:
     """A drop of a task's history."""
 
+    task: str  # as LaMP calls it
     name: str  # in data/history, a digest of what was new in it
     file: str  # as it lay in data/incoming; "" where no report of that is left
     records: int
@@ -37,23 +38,24 @@ def drops_of(task: Task, *, data: Path) -> list[Drop]:
     """Every drop of the task, those in use first, by name."""
     history, aside = _folders(task, data)
     files = _files(task, data)
-    used = [Drop(name, files.get(name, ""), n_records(history, name)) for name in drop_names(history)]
+    used = [Drop(task.name, name, files.get(name, ""), n_records(history, name)) for name in drop_names(history)]
     gone = []
     for name in drop_names(aside):
         note = aside / f"{name}.json"
         told = load_json(note) if note.exists() else {"reason": "(no note left)", "at": ""}
-        gone.append(Drop(name, files.get(name, ""), n_records(aside, name), told["reason"], told["at"]))
+        gone.append(Drop(task.name, name, files.get(name, ""), n_records(aside, name), told["reason"], told["at"]))
     return used + gone
 
 
-def withdraw(drop: str, task: Task, *, data: Path, reason: str = "") -> Drop:
-    """Take a drop out, named by its name (or the start of it) or its file's. One that is out already stays out.
+def withdraw(drop: str, tasks: Sequence[Task], *, data: Path, reason: str = "") -> Drop:
+    """Take a drop of one of the tasks out, named by its name (or the start of it) or its file's. One that is out
+    already stays out.
 
     Raises DataError if there is no such drop, or several; VersionsError if DVC fails, and then the drop is out all the
     same.
     """
     with alone(data / "incoming"):
-        found = _found(drop, drops_of(task, data=data))
+        found, task = _found(drop, tasks, data)
         if not found.withdrawn:
             history, aside = _folders(task, data)
             aside.mkdir(parents=True, exist_ok=True)
@@ -61,28 +63,28 @@ def withdraw(drop: str, task: Task, *, data: Path, reason: str = "") -> Drop:
             save_json({"reason": reason or "(no reason given)", "at": now}, aside / f"{found.name}.json")
             os.replace(history / f"{found.name}.parquet", aside / f"{found.name}.parquet")
         _track(task, data)
-    return _found(found.name, drops_of(task, data=data))
+    return _found(found.name, [task], data)[0]
 
 
-def give_back(drop: str, task: Task, *, data: Path) -> Drop:
+def give_back(drop: str, tasks: Sequence[Task], *, data: Path) -> Drop:
     """Put a withdrawn drop back; one that is in use stays so. Raises as `withdraw`."""
     with alone(data / "incoming"):
-        found = _found(drop, drops_of(task, data=data))
+        found, task = _found(drop, tasks, data)
         if found.withdrawn:
             history, aside = _folders(task, data)
             history.mkdir(parents=True, exist_ok=True)
             os.replace(aside / f"{found.name}.parquet", history / f"{found.name}.parquet")
             (aside / f"{found.name}.json").unlink(missing_ok=True)
         _track(task, data)
-    return _found(found.name, drops_of(task, data=data))
+    return _found(found.name, [task], data)[0]
 
 
 def drops_text(drops: Sequence[Drop]) -> list[list[str]]:
     """The drops as rows of a table, titles first."""
-    rows = [["drop", "file", "records", "withdrawn"]]
+    rows = [["task", "drop", "file", "records", "withdrawn"]]
     for drop in drops:
         out = f"{drop.withdrawn_at[:16]} {drop.withdrawn}".strip() if drop.withdrawn else ""
-        rows.append([drop.name, drop.file or "-", f"{drop.records:,}", out])
+        rows.append([drop.task, drop.name, drop.file or "-", f"{drop.records:,}", out])
     return rows
 
 
@@ -109,9 +111,12 @@ def _files(task: Task, data: Path) -> dict[str, str]:
     return found
 
 
-def _found(named: str, drops: Sequence[Drop]) -> Drop:
+def _found(named: str, tasks: Sequence[Task], data: Path) -> tuple[Drop, Task]:
+    drops = [drop for task in tasks for drop in drops_of(task, data=data)]
     fits = [drop for drop in drops if named and (drop.name.startswith(named) or named == drop.file)]
     if len(fits) == 1:
-        return fits[0]
-    have = ", ".join(f"{drop.name} ({drop.file or 'file unknown'})" for drop in (fits or drops)) or "none"
+        return fits[0], next(task for task in tasks if task.name == fits[0].task)
+    have = (
+        ", ".join(f"{drop.name} of {drop.task} ({drop.file or 'file unknown'})" for drop in (fits or drops)) or "none"
+    )
     raise DataError(f"{named!r} names {len(fits)} drops; name one of: {have}. `hydra-ml data drops` lists them.")

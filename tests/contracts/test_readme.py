@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from flows.stack import PORTS
 from hydra_ml.arena import METHODS
 from hydra_ml.cli import app
 
@@ -40,6 +41,12 @@ def test_every_make_target_shown_exists(target):
 )
 def test_every_place_named_is_there(place):
     assert (ROOT / place).exists()
+
+
+def test_the_port_shown_for_a_served_release_is_free_beside_the_stack():
+    shown = {int(port) for port in re.findall(r"models serve .* -p (\d+)", README)}
+    assert shown
+    assert not shown & set(PORTS.values())
 
 
 def test_what_is_fetched_is_run_from_where_it_was_put_and_not_taken_for_a_drop():

@@ -37,9 +37,9 @@ def test_what_is_withdrawn_is_not_read_is_versioned_and_does_not_come_in_again(v
     take(versioned, "good.jsonl", "a good film")
     spam = take(versioned, "spam.jsonl", "buy this")
     before = versions.content_version(data / "history/LaMP_2", versioned)
-    out = withdraw("spam.jsonl", MOVIES, data=data, reason="spam")
+    out = withdraw("spam.jsonl", [get_task("LaMP_3"), MOVIES], data=data, reason="spam")
     assert (out.name, out.withdrawn, out.records) == (spam, "spam", 1)
-    assert withdraw(spam[:6], MOVIES, data=data).withdrawn == "spam", "again changes nothing"
+    assert withdraw(spam[:6], [MOVIES], data=data).withdrawn == "spam", "again changes nothing"
     assert films(versioned) == {"a good film"}
     assert versions.content_version(data / "history/LaMP_2", versioned) != before
     assert (data / "withdrawn/LaMP_2.dvc").exists()
@@ -48,16 +48,16 @@ def test_what_is_withdrawn_is_not_read_is_versioned_and_does_not_come_in_again(v
     assert films(versioned) == {"a good film", "another film"}
     assert [drop.file for drop in drops_of(MOVIES, data=data) if drop.withdrawn] == ["spam.jsonl"]
 
-    assert give_back(spam, MOVIES, data=data).withdrawn == ""
-    assert give_back(spam, MOVIES, data=data).withdrawn == ""
+    assert give_back(spam, [MOVIES], data=data).withdrawn == ""
+    assert give_back(spam, [MOVIES], data=data).withdrawn == ""
     assert films(versioned) == {"a good film", "another film", "buy this"}
     assert not list((data / "withdrawn/LaMP_2").iterdir())
 
 
 def test_a_drop_that_is_none_or_several_is_told_with_those_there_are(versioned):
     names = [take(versioned, f"{i}.jsonl", f"film {i}") for i in range(2)]
-    with pytest.raises(DataError, match=rf"'nothing' names 0 drops; name one of: .*{names[0]} \(0.jsonl\)"):
-        withdraw("nothing", MOVIES, data=versioned / "data")
+    with pytest.raises(DataError, match=rf"'nothing' names 0 drops; name one of: .*{names[0]} of LaMP-2 \(0.jsonl\)"):
+        withdraw("nothing", [MOVIES], data=versioned / "data")
     with pytest.raises(DataError, match="'' names 0 drops"):
-        withdraw("", MOVIES, data=versioned / "data")
+        withdraw("", [MOVIES], data=versioned / "data")
     assert len(drop_names(versioned / "data/history/LaMP_2")) == 2
