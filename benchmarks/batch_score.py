@@ -24,14 +24,13 @@ import torch
 from rank_bm25 import BM25Okapi
 
 from benchmarks.compare import Row, Side, compare
-from hydra_ml import adapter, methods, reranker, scoring
-from hydra_ml.io.components import Component, torch_threads
+from hydra_ml.answering import adapter, reranker
+from hydra_ml.answering import score_requests as scoring
+from hydra_ml.evaluation import methods
 from hydra_ml.io.encoders import find_encoder, open_encoder
 from hydra_ml.io.feature_cache import CachedEncoder
 from hydra_ml.io.head_bank import HeadBank, save_heads
-from hydra_ml.io.model_files import save_base
-from hydra_ml.io.pair_reader import PairReader
-from hydra_ml.io.releases import OpenRelease
+from hydra_ml.io.weights import save_base
 from hydra_ml.llm.chat import Ask, Reply
 from hydra_ml.model.encoder import TextEncoder
 from hydra_ml.model.fit_base import SharedPart
@@ -40,6 +39,9 @@ from hydra_ml.params import Params, Retrieve
 from hydra_ml.records import RECORD_COLUMNS, Record
 from hydra_ml.release import Release
 from hydra_ml.sample import generate
+from hydra_ml.serving.component import Component, torch_threads
+from hydra_ml.serving.open_release import OpenRelease
+from hydra_ml.serving.pair_reader import PairReader
 from hydra_ml.tasks import get_task
 
 TASK = get_task("LaMP_2")

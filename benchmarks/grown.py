@@ -36,7 +36,7 @@ def save_params(path: Path, changes: dict[str, dict[str, Any]]) -> Path:
 
 def write_sample(raw: Path, n_users: int) -> None:
     """The bundled sample's files, with so many users."""
-    from hydra_ml.io.lamp_files import Question, write_split
+    from hydra_ml.io.lamp.files import Question, write_split
     from hydra_ml.sample import generate
     from hydra_ml.tasks import get_task
 
@@ -76,15 +76,15 @@ def small_chain(root: Path) -> Path:
 
 def grow(small: Path, root: Path, n_users: int) -> list[str]:
     """A project whose users have 8 to 20 prepared records each, heads for all, and a champion; gives the user ids."""
-    from hydra_ml.history import Evaluated
-    from hydra_ml.io.guard import save_guard
     from hydra_ml.io.history_store import ROW_GROUP
+    from hydra_ml.io.mlflow.registry import Registry
     from hydra_ml.io.params_file import load_params
-    from hydra_ml.io.registry import Registry
     from hydra_ml.io.tables import save_table
     from hydra_ml.jobs.nightly import register_chain
+    from hydra_ml.learning.guard import save_guard
+    from hydra_ml.learning.history import Evaluated
+    from hydra_ml.learning.reference_pairs import References
     from hydra_ml.records import RECORD_COLUMNS
-    from hydra_ml.reference_pairs import References
     from hydra_ml.tasks import get_task
 
     shutil.rmtree(root, ignore_errors=True)
@@ -162,7 +162,7 @@ def write_requests(root: Path, users: Sequence[str], n: int) -> Path:
 
 def write_files(root: Path, n_users: int, n_records: int) -> None:
     """LaMP files of so many users with so many records each, one train and two test questions; vectors of all texts."""
-    from hydra_ml.io.lamp_files import Question, write_split
+    from hydra_ml.io.lamp.files import Question, write_split
     from hydra_ml.sample import generate
     from hydra_ml.tasks import get_task
 
@@ -212,8 +212,8 @@ def answer_for_annotate(root: Path) -> None:
     """annotations.parquet as `annotate` would write it, right or wrong by chance."""
     from hydra_ml.io.params_file import load_params
     from hydra_ml.io.tables import save_table
+    from hydra_ml.learning.draws import draw_per_user
     from hydra_ml.tasks import get_task
-    from hydra_ml.training_rows import draw_per_user
 
     params, data = load_params(root / "params.yaml"), root / "data"
     queries = pd.read_parquet(data / "prepare" / TASK / "queries.parquet")

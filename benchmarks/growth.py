@@ -34,7 +34,14 @@ from benchmarks.growth_report import plot, slopes, table
 
 FORK = multiprocessing.get_context("fork")
 tqdm.monitor_interval = 0  # no thread may run where this process is forked
-LIBRARIES = ("great_expectations", "matplotlib.pyplot", "sklearn.metrics", "torch", "transformers", "hydra_ml.scoring")
+LIBRARIES = (
+    "great_expectations",
+    "matplotlib.pyplot",
+    "sklearn.metrics",
+    "torch",
+    "transformers",
+    "hydra_ml.answering.score_requests",
+)
 Figures = dict[str, float]  # phase -> seconds; "all" is their sum
 FEW = 10  # users whose heads are updated
 REQUESTS = 200
@@ -57,8 +64,8 @@ def make_bank(root: Path, n_users: int) -> None:
 
 def score_batch(root: Path) -> Figures:
     """Score the requests with the champion."""
+    from hydra_ml.io.mlflow.registry import Registry
     from hydra_ml.io.params_file import load_params
-    from hydra_ml.io.registry import Registry
     from hydra_ml.jobs.batch_score import finish_batch, plan_batch, score_shard
     from hydra_ml.tasks import get_task
 
@@ -86,8 +93,8 @@ def make_drop(root: Path, n_users: int) -> None:
 
 def update_few(root: Path) -> Figures:
     """One update of the heads, from the plan to the new release."""
+    from hydra_ml.io.mlflow.registry import Registry
     from hydra_ml.io.params_file import load_params
-    from hydra_ml.io.registry import Registry
     from hydra_ml.jobs.update_heads import finish_update, plan_update, update_shard
     from hydra_ml.tasks import get_task
 

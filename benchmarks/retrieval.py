@@ -17,7 +17,7 @@ from rank_bm25 import BM25Okapi
 
 from benchmarks import machine
 from benchmarks.compare import Row, Side, Spread, compare, share_of_limit
-from hydra_ml.retrieval import Bm25Index, rank_bm25, top_records
+from hydra_ml.answering.retrieval import Bm25Index, rank_bm25, top_records
 
 N_BEST = 20
 N_WORDS, MEAN_WORDS = 30_000, 60  # vocabulary, drawn by Zipf's law; mean length of a text

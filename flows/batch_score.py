@@ -29,7 +29,7 @@ from flows.runs import (
     task_run_named,
     task_runner,
 )
-from hydra_ml.io.registry import Registry
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.jobs import batch_score as job
 from hydra_ml.jobs.batch_score import BatchPlan, BatchReport, ShardReport
 from hydra_ml.jobs.waiting_requests import waiting_requests

@@ -77,7 +77,7 @@ def publish() -> None:
 def tell(folder: str) -> None:
     """The event that starts update_heads for a task."""
     emit_event(
-        "hydra_ml.history.updated",
-        resource={"prefect.resource.id": f"hydra_ml.history.{folder}", "prefect.resource.name": folder},
+        "hydra_ml.learning.history.updated",
+        resource={"prefect.resource.id": f"hydra_ml.learning.history.{folder}", "prefect.resource.name": folder},
         payload={"task": folder},
     )

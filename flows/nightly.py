@@ -30,8 +30,9 @@ from flows.runs import (
 )
 from flows.update_heads import update_heads_task
 from hydra_ml.errors import HydraError
-from hydra_ml.io import raw_data, versions
-from hydra_ml.io.registry import Registry
+from hydra_ml.io import dvc as versions
+from hydra_ml.io.lamp import raw_data
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.jobs import nightly as job
 from hydra_ml.jobs.doctor import Notice, check_disk, check_llm, check_settings
 from hydra_ml.jobs.morning_report import TaskNight, morning_report, results_rows, save_report

@@ -10,8 +10,8 @@ from prefect.events import emit_event
 
 from flows.policy import HOOKS, HOUR, TASK_HOOKS, TRY_AGAIN
 from flows.runs import DATA, Tasks, artifact_key, begin, for_each_task, named, one_writer, settings, task_run_named
-from hydra_ml.decision import Decision
-from hydra_ml.io.registry import Registry
+from hydra_ml.evaluation.decision import Decision
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.jobs import promote as job
 from hydra_ml.params import TaskFolder
 from hydra_ml.tasks import get_task

@@ -37,8 +37,8 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
 from hydra_ml.errors import HydraError, without_secret
+from hydra_ml.io.mlflow.tracking import experiment_id
 from hydra_ml.io.params_file import load_params
-from hydra_ml.io.tracking import experiment_id
 from hydra_ml.params import Params, TaskFolder
 from hydra_ml.tasks import get_task
 

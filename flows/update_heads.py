@@ -28,7 +28,7 @@ from flows.runs import (
     task_run_named,
     task_runner,
 )
-from hydra_ml.io.registry import Registry
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.jobs import update_heads as job
 from hydra_ml.jobs.update_report import ShardReport, UpdatePlan, UpdateReport
 from hydra_ml.params import TaskFolder

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from hydra_ml.io.lamp_files import Question, write_split
+from hydra_ml.io.lamp.files import Question, write_split
 from hydra_ml.params import Params
 from hydra_ml.sample import generate
 from hydra_ml.tasks import get_task

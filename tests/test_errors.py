@@ -5,7 +5,7 @@ import traceback
 import pytest
 
 from hydra_ml.errors import ArtifactError, without_secret
-from hydra_ml.io.mlflow_store import speaking
+from hydra_ml.io.mlflow.store import speaking
 
 
 @pytest.mark.parametrize(

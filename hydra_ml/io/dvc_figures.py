@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hydra_ml.arena import FLOORS, REFERENCE, Document
+from hydra_ml.evaluation.arena import FLOORS, REFERENCE, Document
 from hydra_ml.io.tables import atomic_path, save_json
 from hydra_ml.measures import higher_is_better
 

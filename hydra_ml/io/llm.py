@@ -18,8 +18,8 @@ from hydra_ml.io.llm_environment import variable
 from hydra_ml.io.response_cache import ResponseCache
 from hydra_ml.llm.client import LLMClient
 from hydra_ml.llm.failures import read_failure
-from hydra_ml.llm.offline import MODEL_NAME
-from hydra_ml.llm.offline_embed import Encode
+from hydra_ml.offline.embed import Encode
+from hydra_ml.offline.model import MODEL_NAME
 from hydra_ml.params import LLM
 
 
@@ -40,7 +40,7 @@ def offline_client(encode: Encode | None) -> AsyncOpenAI:
     """The openai client, wired to the offline model without a socket."""
     from httpx2 import ASGITransport, AsyncClient
 
-    from hydra_ml.llm.offline_app import build_offline_app
+    from hydra_ml.offline.app import build_offline_app
 
     if encode is None:
         raise ParamsError(f"llm.model: {MODEL_NAME!r} reads with a text encoder, but none was handed in.")
@@ -100,6 +100,6 @@ def serve(host: str, port: int, encode: Encode) -> None:
     """Serve the offline model on a socket until interrupted: for tests, demonstrations, and other programs."""
     import uvicorn
 
-    from hydra_ml.llm.offline_app import build_offline_app
+    from hydra_ml.offline.app import build_offline_app
 
     uvicorn.run(build_offline_app(encode), host=host, port=port, log_level="warning")

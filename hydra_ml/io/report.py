@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra_ml.arena import FLOORS, REFERENCE, Document, is_hydra, method_order
+from hydra_ml.evaluation.arena import FLOORS, REFERENCE, Document, is_hydra, method_order
 from hydra_ml.io.tables import atomic_path
 from hydra_ml.io.terminal import aligned
 from hydra_ml.measures import MEASURES, higher_is_better

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydra_ml.errors import ArtifactError, DataError, ParamsError
-from hydra_ml.history import read_record
 from hydra_ml.io.history_store import read_users, records_of
-from hydra_ml.io.lamp_checks import Problems, checked_date, checked_item
+from hydra_ml.io.lamp.checks import Problems, checked_date, checked_item
 from hydra_ml.io.parquet_rows import UNREADABLE, parquet_rows
 from hydra_ml.io.predictions import DeadLetter
+from hydra_ml.learning.history import read_record
 from hydra_ml.records import RECORD_COLUMNS, Record, Request, content_digest, normalized
 from hydra_ml.tasks import TASKS, get_task
 from hydra_ml.tasks.task import Task

@@ -27,13 +27,13 @@ from typing import Any
 from filelock import FileLock
 from tqdm import tqdm
 
+from hydra_ml.answering.score_requests import PERSONALIZATIONS, give_profiles
 from hydra_ml.errors import BudgetExceeded
 from hydra_ml.io.batch_folder import BatchFolder, begun_batch, clear_finished, content_of
-from hydra_ml.io.registry import Registry
-from hydra_ml.io.releases import OpenRelease, open_release
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.requests import read_requests, stored_records
 from hydra_ml.params import LLM, Params
-from hydra_ml.scoring import PERSONALIZATIONS, give_profiles
+from hydra_ml.serving.open_release import OpenRelease, open_release
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 

@@ -168,7 +168,7 @@ def check_ports(root: Path) -> str:
 def check_registry() -> str:
     """Whether MLflow's store can be read. Raises StoreError."""
     from hydra_ml.errors import without_secret
-    from hydra_ml.io.mlflow_store import connect, tracking_uri
+    from hydra_ml.io.mlflow.store import connect, tracking_uri
 
     connect(tracking_uri())
     return without_secret(tracking_uri())

@@ -11,16 +11,16 @@ from pathlib import Path
 import pandas as pd
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.heads_compare import OURS, REFERENCE, Comparison, compare_heads, user_measures
-from hydra_ml.io.frozen_queries import FrozenQueries
-from hydra_ml.io.model_versions import VersionFacts
-from hydra_ml.io.registry import ALIASES, Registry
+from hydra_ml.evaluation.compare_users import OURS, REFERENCE, Comparison, compare_heads, user_measures
+from hydra_ml.io.mlflow.model_versions import VersionFacts
+from hydra_ml.io.mlflow.registry import ALIASES, Registry
+from hydra_ml.io.mlflow.tracking import log_metrics, log_user_measures, measures_of, user_measures_of
 from hydra_ml.io.tables import load_table
 from hydra_ml.io.terminal import aligned
-from hydra_ml.io.tracking import log_metrics, log_user_measures, measures_of, user_measures_of
 from hydra_ml.measures import MEASURES, higher_is_better, measure_values
 from hydra_ml.params import Params
 from hydra_ml.release import model_name
+from hydra_ml.serving.frozen_queries import FrozenQueries
 from hydra_ml.stages.evaluate import facts_of
 from hydra_ml.tasks.task import Task
 

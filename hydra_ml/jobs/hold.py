@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.io.registry import Registry
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.release import model_name
 from hydra_ml.tasks.task import Task
 

@@ -23,12 +23,13 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from hydra_ml.errors import DataError, VersionsError
-from hydra_ml.io import git, versions
-from hydra_ml.io.data_docs import DataDocs
-from hydra_ml.io.drop_checks import Judged, judge_rows
+from hydra_ml.io import dvc as versions
+from hydra_ml.io import git
+from hydra_ml.io.gx.data_docs import DataDocs
+from hydra_ml.io.gx.drop_checks import Judged, judge_rows
 from hydra_ml.io.history_store import append_drop, changed_users, drop_names, n_records, opened_drop
 from hydra_ml.io.incoming import DONE, Row, drop_digest, drop_state, move_drop, read_rows, waiting_drops
-from hydra_ml.io.lamp_download import add, n_questions
+from hydra_ml.io.lamp.download import add, n_questions
 from hydra_ml.io.tables import atomic_path, folder_digest, load_json, save_json
 from hydra_ml.jobs.ingest_report import Counts, IngestReport, plain_name
 from hydra_ml.params import Params

@@ -14,9 +14,9 @@ from typing import Any
 
 from hydra_ml.errors import ArtifactError, HydraError
 from hydra_ml.io.incoming import DONE
-from hydra_ml.io.registry import Registry
+from hydra_ml.io.mlflow.registry import Registry
+from hydra_ml.io.mlflow.tracking import measures_of
 from hydra_ml.io.tables import atomic_path, load_json
-from hydra_ml.io.tracking import measures_of
 from hydra_ml.jobs.hold import hold_of
 from hydra_ml.measures import MEASURES
 from hydra_ml.tasks import get_task

@@ -10,11 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.heads_compare import user_measures
+from hydra_ml.evaluation.compare_users import user_measures
 from hydra_ml.io.git import git_commit
-from hydra_ml.io.registry import Registry
-from hydra_ml.io.tables import load_json, load_table
-from hydra_ml.io.tracking import (
+from hydra_ml.io.mlflow.registry import Registry
+from hydra_ml.io.mlflow.tracking import (
     describe_run,
     lock_digests,
     log_curve,
@@ -24,6 +23,7 @@ from hydra_ml.io.tracking import (
     log_user_measures,
     start_run,
 )
+from hydra_ml.io.tables import load_json, load_table
 from hydra_ml.jobs.morning_report import results_rows
 from hydra_ml.params import Params
 from hydra_ml.release import PARTS, ComponentRef, Release, data_version

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from hydra_ml.decision import Decision, Reason
 from hydra_ml.errors import ArtifactError, BudgetExceeded, HydraError, LLMError, ParamsError
-from hydra_ml.gate import (
+from hydra_ml.evaluation.decision import Decision, Reason
+from hydra_ml.evaluation.gate import (
     answers_alike,
     compare_answers,
     judge_comparison,
@@ -26,13 +26,13 @@ from hydra_ml.gate import (
     judge_llms,
     judge_past,
 )
-from hydra_ml.io.frozen_queries import FrozenQueries
-from hydra_ml.io.registry import Registry
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.tables import file_digest, load_json
 from hydra_ml.jobs.heads_compare import measure_users
 from hydra_ml.jobs.hold import hold, hold_of
 from hydra_ml.params import Params
 from hydra_ml.release import PARTS, Release
+from hydra_ml.serving.frozen_queries import FrozenQueries
 from hydra_ml.tasks.task import Task
 
 CACHE = Path(".cache")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra_ml.io.registry import Registry
-from hydra_ml.io.tracking import measures_of
+from hydra_ml.io.mlflow.registry import Registry
+from hydra_ml.io.mlflow.tracking import measures_of
 from hydra_ml.jobs.hold import hold_of
 from hydra_ml.release import PARTS, Release
 from hydra_ml.tasks.task import Task

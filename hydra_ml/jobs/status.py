@@ -12,13 +12,13 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from hydra_ml.decision import gate_figures
 from hydra_ml.errors import HydraError
+from hydra_ml.evaluation.decision import gate_figures
 from hydra_ml.io.history_store import drop_names
 from hydra_ml.io.incoming import look_into
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.orchestrator import POOL, FlowRun, read_schedule, read_workers
 from hydra_ml.io.own_stack import last_words
-from hydra_ml.io.registry import Registry
 from hydra_ml.jobs.hold import hold_of
 from hydra_ml.jobs.waiting_requests import set_aside, unreadable, waiting_requests
 from hydra_ml.params import Params

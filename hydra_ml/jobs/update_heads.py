@@ -29,10 +29,9 @@ from hydra_ml.errors import ArtifactError
 from hydra_ml.io.git import git_commit
 from hydra_ml.io.head_bank import HeadBank, save_heads, update_bank
 from hydra_ml.io.history_store import changed_users, drop_names
-from hydra_ml.io.registry import Registry
-from hydra_ml.io.releases import release_params
+from hydra_ml.io.mlflow.registry import Registry
+from hydra_ml.io.mlflow.tracking import describe_run, log_document, log_file, log_metrics, start_run
 from hydra_ml.io.tables import file_digest, load_json, load_table, save_json, save_table
-from hydra_ml.io.tracking import describe_run, log_document, log_file, log_metrics, start_run
 from hydra_ml.jobs.update_report import (
     COMPONENTS,
     ShardReport,
@@ -48,6 +47,7 @@ from hydra_ml.model.heads import Heads, no_heads
 from hydra_ml.params import Params, parse_params
 from hydra_ml.records import content_digest
 from hydra_ml.release import PARTS, ComponentRef, Release, data_version
+from hydra_ml.serving.open_release import release_params
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 

@@ -21,16 +21,16 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.history import held_out
-from hydra_ml.io.guard import Guard, load_guard
 from hydra_ml.io.history_store import drop_names, opened_drop, read_users, records_of
 from hydra_ml.io.tables import save_json, save_table
+from hydra_ml.learning.draws import draw_per_user
+from hydra_ml.learning.guard import Guard, load_guard
+from hydra_ml.learning.history import held_out
+from hydra_ml.learning.pseudo_queries import PreparedQuery, PreparedUser, asked_texts, pseudo_queries, queries_used
 from hydra_ml.params import Params
-from hydra_ml.pseudo_queries import PreparedQuery, PreparedUser, asked_texts, pseudo_queries, queries_used
 from hydra_ml.records import QUERY_COLUMNS, RECORD_COLUMNS, Query, Record, normalized
 from hydra_ml.stages.prepare import query_table, record_table
 from hydra_ml.tasks.task import Task
-from hydra_ml.training_rows import draw_per_user
 
 
 @dataclass(frozen=True)

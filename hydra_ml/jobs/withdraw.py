@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hydra_ml.errors import DataError
-from hydra_ml.io import versions
+from hydra_ml.io import dvc as versions
 from hydra_ml.io.history_store import drop_names, n_records
 from hydra_ml.io.incoming import DONE
 from hydra_ml.io.tables import load_json, save_json

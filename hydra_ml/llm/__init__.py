@@ -1,4 +1,4 @@
-"""The black-box LLM: what is asked of it, the client that asks, and the offline model embedded in the product.
+"""The black-box LLM as its client sees it: what is asked, the budget, retries and failures.
 
 Core code: the address, the key and the answer cache are handed in by `io.llm`.
 """

@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra_ml.answering.prompts import build_prompts, parse_answers, record_book
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.llm import open_llm
 from hydra_ml.io.tables import load_table, save_table
+from hydra_ml.learning.draws import draw_per_user
 from hydra_ml.llm.chat import Ask
 from hydra_ml.params import Params
-from hydra_ml.prompts import build_prompts, parse_answers, record_book
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
-from hydra_ml.training_rows import draw_per_user
 
 
 def annotate(

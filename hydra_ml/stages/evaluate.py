@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hydra_ml.arena import compare
-from hydra_ml.io.components import Component
+from hydra_ml.answering.history_support import history_support
+from hydra_ml.evaluation.arena import compare
+from hydra_ml.evaluation.methods import adapter_predictions, floor_predictions, greedy_predictions
 from hydra_ml.io.dvc_figures import save_dvc_figures
-from hydra_ml.io.pair_reader import PairReader
 from hydra_ml.io.report import results_table, save_plots
 from hydra_ml.io.tables import load_json, load_table, save_json, save_table
-from hydra_ml.methods import adapter_predictions, floor_predictions, greedy_predictions
 from hydra_ml.params import Params
+from hydra_ml.serving.component import Component
+from hydra_ml.serving.pair_reader import PairReader
 from hydra_ml.stages.command import stage_command
-from hydra_ml.support import history_support
 from hydra_ml.tasks.task import Task
 
 

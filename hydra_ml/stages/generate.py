@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
+from hydra_ml.answering.prompts import answer_table, build_asks, build_prompts, record_book, top_records
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.llm import open_llm
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.params import Params
-from hydra_ml.prompts import answer_table, build_asks, build_prompts, record_book, top_records
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
 

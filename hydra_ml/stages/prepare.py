@@ -14,13 +14,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from hydra_ml.errors import DataError
-from hydra_ml.history import choose_cohorts
-from hydra_ml.io.guard import save_guard
 from hydra_ml.io.history_store import ROW_GROUP, changed_users, drop_names, records_of
-from hydra_ml.io.lamp_files import Question, is_dated, outputs_path, read_split
+from hydra_ml.io.lamp.files import Question, is_dated, outputs_path, read_split
 from hydra_ml.io.tables import folder_digest, save_json, save_table
+from hydra_ml.learning.guard import save_guard
+from hydra_ml.learning.history import choose_cohorts
+from hydra_ml.learning.pseudo_queries import Asked, Preparation, PreparedUser
 from hydra_ml.params import Params
-from hydra_ml.pseudo_queries import Asked, Preparation, PreparedUser
 from hydra_ml.records import QUERY_COLUMNS, RECORD_COLUMNS, Record, content_digest
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task

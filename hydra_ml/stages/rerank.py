@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from hydra_ml.io.components import Component
-from hydra_ml.io.pair_reader import PairReader
+from hydra_ml.answering.reranker import rank_by_score, retrieval_evidence
 from hydra_ml.io.tables import load_table, save_table
+from hydra_ml.learning.draws import draw_per_user
 from hydra_ml.params import Params
-from hydra_ml.reranker import rank_by_score, retrieval_evidence
+from hydra_ml.serving.component import Component
+from hydra_ml.serving.pair_reader import PairReader
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
-from hydra_ml.training_rows import draw_per_user
 
 
 def rerank(

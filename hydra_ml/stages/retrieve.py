@@ -10,10 +10,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from hydra_ml.answering.retrieval import candidate_table, rank_user
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.params import Params
-from hydra_ml.retrieval import candidate_table, rank_user
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
 

@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra_ml.adapter import answer_texts, candidate_evidence, distinct_candidates, training_candidates
-from hydra_ml.io.components import save_component, train_and_report
-from hydra_ml.io.pair_reader import PairReader
-from hydra_ml.io.refits import refit_and_save
+from hydra_ml.answering.adapter import answer_texts, candidate_evidence, distinct_candidates, training_candidates
+from hydra_ml.answering.fit_component import ComponentRows
+from hydra_ml.answering.history_support import history_support
 from hydra_ml.io.tables import load_table
 from hydra_ml.params import Params
+from hydra_ml.serving.component import save_component, train_and_report
+from hydra_ml.serving.pair_reader import PairReader
+from hydra_ml.serving.refit import refit_and_save
 from hydra_ml.stages.command import stage_command
-from hydra_ml.support import history_support
 from hydra_ml.tasks.task import Task
-from hydra_ml.training import ComponentRows
 
 
 def train_adapter(

@@ -14,8 +14,7 @@ from typing import Any
 import pandas as pd
 
 from hydra_ml.errors import DataError
-from hydra_ml.history import question_asks, strictly_earlier
-from hydra_ml.io.expectations import (
+from hydra_ml.io.gx.expectations import (
     QUERY_CONTRACTS,
     Finding,
     column_checks,
@@ -24,6 +23,7 @@ from hydra_ml.io.expectations import (
     run_checks,
 )
 from hydra_ml.io.tables import atomic_path, load_json, load_table, save_json
+from hydra_ml.learning.history import question_asks, strictly_earlier
 from hydra_ml.params import Params
 from hydra_ml.records import QUERY_COLUMNS, RECORD_COLUMNS, normalized
 from hydra_ml.stages.command import stage_command

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from hydra_ml.io import versions
-from hydra_ml.io.lamp_files import Question, write_split
+from hydra_ml.io import dvc as versions
+from hydra_ml.io.lamp.files import Question, write_split
 from hydra_ml.jobs.ingest import ingest_drop
 from hydra_ml.params import Ingest, Params, parse_params
 from hydra_ml.sample import generate

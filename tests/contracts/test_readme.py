@@ -9,8 +9,8 @@ import pytest
 from typer.main import get_command
 
 from flows.stack import PORTS
-from hydra_ml.arena import METHODS
-from hydra_ml.cli import app
+from hydra_ml.cli.main import app
+from hydra_ml.evaluation.arena import METHODS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -24,8 +24,8 @@ from ruamel.yaml import YAML
 
 from flows.stack import down, up
 from flows.stack_place import Stack
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.predictions import load_predictions
-from hydra_ml.io.registry import Registry
 from hydra_ml.tasks import get_task
 
 ROOT = Path(__file__).parents[2]

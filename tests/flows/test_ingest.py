@@ -34,7 +34,7 @@ def test_new_records_lead_to_new_heads_by_themselves(product, night, registry, c
     run = product.finish(product.start("ingest/ingest"))
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
     assert not drop.exists()
-    (told,) = product.events("hydra_ml.history.updated")
+    (told,) = product.events("hydra_ml.learning.history.updated")
     assert told["payload"] == {"task": "LaMP_2"}
     (quarantined,) = (product.root / "data/quarantine").glob("*/LaMP_2.jsonl")
     assert len(quarantined.read_text().splitlines()) == 1

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hydra_ml.io.versions import stage_order
+from hydra_ml.io.dvc import stage_order
 from hydra_ml.tasks import get_task
 
 pytestmark = pytest.mark.timeout(600)

@@ -10,7 +10,7 @@ from hydra_ml.errors import LLMError, ParamsError
 from hydra_ml.io.llm import open_llm, shown
 from hydra_ml.io.llm_environment import OFFLINE, check_named_model, model_from_environment
 from hydra_ml.llm.chat import Ask
-from hydra_ml.llm.offline import MODEL_NAME
+from hydra_ml.offline.model import MODEL_NAME
 from hydra_ml.params import LLM
 
 ASKS = [

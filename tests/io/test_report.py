@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hydra_ml.arena import METHODS, PREDICTION_COLUMNS, compare
+from hydra_ml.evaluation.arena import METHODS, PREDICTION_COLUMNS, compare
 from hydra_ml.io.report import results_table, save_plots
 from hydra_ml.tasks import get_task
 

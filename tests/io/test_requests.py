@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from hydra_ml.errors import ArtifactError, DataError
-from hydra_ml.history import read_record
 from hydra_ml.io.history_store import append_drop
 from hydra_ml.io.requests import Unfit, read_history, read_request, read_requests, stored_records
 from hydra_ml.io.tables import save_table
+from hydra_ml.learning.history import read_record
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.tasks import get_task
 

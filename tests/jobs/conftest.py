@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.params_file import load_params
-from hydra_ml.io.registry import Registry
 from hydra_ml.jobs.nightly import register_chain
 from hydra_ml.params import Params
 from hydra_ml.tasks import get_task

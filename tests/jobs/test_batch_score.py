@@ -18,11 +18,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from hydra_ml.answering.score_requests import PREDICTION_COLUMNS
 from hydra_ml.errors import ArtifactError, BudgetExceeded, DataError
 from hydra_ml.io.predictions import PREDICTIONS, load_dead_letters, load_predictions
 from hydra_ml.jobs.batch_score import BatchPlan, BatchReport, finish_batch, plan_batch, score_requests, score_shard
 from hydra_ml.params import LLM, BatchScore
-from hydra_ml.scoring import PREDICTION_COLUMNS
 from hydra_ml.tasks import get_task
 
 ROOT = Path(__file__).parents[2]
@@ -200,7 +200,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from hydra_ml.io.params_file import load_params
-from hydra_ml.io.registry import Registry
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.jobs.batch_score import plan_batch, score_requests, score_shard
 from hydra_ml.params import BatchScore
 from hydra_ml.tasks import get_task

@@ -17,7 +17,7 @@ from hydra_ml.errors import LLMError
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.jobs.batch_score import score_requests
 from hydra_ml.jobs.promote import promote
-from hydra_ml.llm.offline_app import build_offline_app
+from hydra_ml.offline.app import build_offline_app
 
 
 def under_another_name(app: Any) -> Any:

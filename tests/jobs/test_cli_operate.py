@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from hydra_ml.cli import main
+from hydra_ml.cli.main import main
 from hydra_ml.io.tables import load_json, load_table, save_json
 
 

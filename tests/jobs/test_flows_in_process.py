@@ -87,7 +87,7 @@ def test_nightly_pushes_if_params_say_so(versioned: Path, monkeypatch: pytest.Mo
     without_remote(versioned)
     (versioned / "data/raw/LaMP_2").mkdir(parents=True)
     (versioned / "data/raw/LaMP_2/file").write_text("something to push")
-    from hydra_ml.io.versions import track
+    from hydra_ml.io.dvc import track
 
     track([Path("data/raw/LaMP_2")])
     with pytest.raises(VersionsError, match="dvc push failed"):

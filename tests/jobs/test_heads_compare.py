@@ -9,8 +9,8 @@ import pytest
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.head_bank import update_bank
+from hydra_ml.io.mlflow.tracking import measures_of, start_run, user_measures_of
 from hydra_ml.io.tables import load_json, load_table, save_json
-from hydra_ml.io.tracking import measures_of, start_run, user_measures_of
 from hydra_ml.jobs.heads_compare import compare_text, list_text, measure_users
 from hydra_ml.jobs.nightly import register_chain
 from hydra_ml.model.heads import Heads

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.io.mlflow_store import connect
+from hydra_ml.io.mlflow.store import connect
+from hydra_ml.io.mlflow.tracking import measures_of, user_measures_of
 from hydra_ml.io.tables import load_json, load_table, save_json
-from hydra_ml.io.tracking import measures_of, user_measures_of
 from hydra_ml.jobs.nightly import register_chain
 from hydra_ml.release import PARTS
 

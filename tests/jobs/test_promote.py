@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from hydra_ml.decision import gate_figures
 from hydra_ml.errors import ArtifactError, HydraError
-from hydra_ml.io.frozen_queries import FrozenQueries
+from hydra_ml.evaluation.decision import gate_figures
 from hydra_ml.io.head_bank import HeadBank, save_heads
-from hydra_ml.io.registry import Registry
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.tables import load_json, load_table, save_json
 from hydra_ml.jobs import promote as job
 from hydra_ml.jobs.hold import hold, hold_of, release_hold
 from hydra_ml.jobs.promote import judge, promote, rollback
 from hydra_ml.release import Release
+from hydra_ml.serving.frozen_queries import FrozenQueries
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,7 +110,7 @@ def test_judging_changes_nothing_and_judging_again_asks_nothing(own_project, mon
     version = add_release(project, negated)
     tags = project.registry.release_tags(project.task, version)
     first = look(project)
-    monkeypatch.setattr("hydra_ml.io.frozen_queries.open_release", None)  # a second scoring would fail
+    monkeypatch.setattr("hydra_ml.serving.frozen_queries.open_release", None)  # a second scoring would fail
     again = look(project, version=version)
     assert replace(again, judged_at=first.judged_at) == first
     assert project.registry.release_tags(project.task, version) == tags

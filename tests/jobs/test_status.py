@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from hydra_ml.io.history_store import append_drop
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.orchestrator import FlowRun
-from hydra_ml.io.registry import Registry
 from hydra_ml.jobs.batch_score import score_requests
 from hydra_ml.jobs.hold import hold
 from hydra_ml.jobs.promote import promote, rollback

@@ -16,10 +16,8 @@ import pytest
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io import head_bank
-from hydra_ml.io.components import Component
 from hydra_ml.io.head_bank import HeadBank, save_heads
-from hydra_ml.io.pair_reader import PairReader
-from hydra_ml.io.registry import Registry
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.tables import load_json, load_table, save_json
 from hydra_ml.jobs import update_heads
 from hydra_ml.jobs.nightly import register_chain
@@ -27,6 +25,8 @@ from hydra_ml.jobs.update_heads import _shard_params, _tidy, finish_update, upda
 from hydra_ml.params import LLM, Params
 from hydra_ml.records import shard_of_user
 from hydra_ml.release import PARTS
+from hydra_ml.serving.component import Component
+from hydra_ml.serving.pair_reader import PairReader
 from tests.jobs.update_world import TASK, World, heads_bytes, run_all, start_elsewhere, unusual_tag, usual_tag
 
 

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.history import Evaluated
-from hydra_ml.io.guard import save_guard
 from hydra_ml.io.history_store import append_drop
 from hydra_ml.io.tables import load_json, save_json, save_table
 from hydra_ml.jobs.update_workspace import Sources, chain_to, rows_of_users, write_prepared
+from hydra_ml.learning.guard import save_guard
+from hydra_ml.learning.history import Evaluated
+from hydra_ml.learning.reference_pairs import References
 from hydra_ml.params import Params, Prepare
 from hydra_ml.records import QUERY_COLUMNS, Record, normalized
-from hydra_ml.reference_pairs import References
 from hydra_ml.tasks import get_task
 
 MOVIES = get_task("LaMP_2")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hydra_ml.errors import DataError
-from hydra_ml.io import versions
+from hydra_ml.io import dvc as versions
 from hydra_ml.io.history_store import drop_names, records_of
 from hydra_ml.jobs.ingest import ingest_drop
 from hydra_ml.jobs.withdraw import drops_of, give_back, withdraw

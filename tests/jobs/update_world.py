@@ -13,7 +13,7 @@ import pandas as pd
 
 from hydra_ml.io.head_bank import HeadBank
 from hydra_ml.io.history_store import append_drop
-from hydra_ml.io.registry import Registry
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.tables import load_json, load_table
 from hydra_ml.jobs.update_heads import finish_update, plan_update, update_shard
 from hydra_ml.jobs.update_report import UpdatePlan, UpdateReport

@@ -19,7 +19,7 @@ from hydra_ml.errors import BudgetExceeded, LLMError
 from hydra_ml.io.response_cache import ResponseCache
 from hydra_ml.llm.chat import Ask, MemoryStore
 from hydra_ml.llm.client import LLMClient
-from hydra_ml.llm.offline_app import build_offline_app
+from hydra_ml.offline.app import build_offline_app
 from hydra_ml.params import LLM
 
 KEY = "sk-very-secret-0042"

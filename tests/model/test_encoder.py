@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from hydra_ml.errors import ParamsError
-from hydra_ml.io.components import torch_threads
 from hydra_ml.io.encoders import find_encoder, load_text_encoder
 from hydra_ml.model.encoder import token_batches
 from hydra_ml.params import Encoder
+from hydra_ml.serving.component import torch_threads
 
 TEXTS = [
     "a short one",

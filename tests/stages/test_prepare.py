@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from hydra_ml.errors import DataError
-from hydra_ml.history import held_out, read_record
-from hydra_ml.io.guard import load_guard
 from hydra_ml.io.history_store import ROW_GROUP, append_drop
-from hydra_ml.io.lamp_files import Question, write_split
+from hydra_ml.io.lamp.files import Question, write_split
+from hydra_ml.learning.guard import load_guard
+from hydra_ml.learning.history import held_out, read_record
 from hydra_ml.params import Params, Prepare
 from hydra_ml.records import QUERY_COLUMNS, RECORD_COLUMNS
 from hydra_ml.stages.prepare import main, prepare

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from hydra_ml.errors import DataError
-from hydra_ml.io.expectations import QUERY_CONTRACTS
+from hydra_ml.io.gx.expectations import QUERY_CONTRACTS
 from hydra_ml.io.tables import save_json, save_table
 from hydra_ml.params import Params, Validate
 from hydra_ml.stages.validate import query_contracts, validate

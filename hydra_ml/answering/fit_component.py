@@ -1,0 +1,114 @@
+"""Trains a component from its rows: the steps that reranker and adapter share, between their rows and the model.
+
+Knows nothing of files or of what the rows mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from hydra_ml import params
+from hydra_ml.learning.draws import held_back_queries
+from hydra_ml.model.factored import FittedModel, fit_model
+from hydra_ml.model.fit_base import Bar, FitSettings, SharedPart, TrainRows
+from hydra_ml.model.heads import Heads
+from hydra_ml.model.pairs import Pairs
+from hydra_ml.model.refit import Refit, refit_heads
+
+QUERY_FACTS = ["query_id", "user_id", "cohort", "role", "date"]
+MakePairs = Callable[[Sequence[str], Sequence[str]], Pairs]
+
+
+@dataclass(frozen=True)
+class ComponentRows:
+    """Rows of one component. `table` has query_id and the texts a, b; labels float32 [N]; evidence float32 [N, E]."""
+
+    table: pd.DataFrame
+    evidence: np.ndarray
+    labels: np.ndarray
+
+
+def train_component(
+    rows: ComponentRows,
+    queries: pd.DataFrame,
+    settings: params.Train,
+    *,
+    seed: int,
+    make_pairs: MakePairs,
+    new_base: Callable[[], nn.Module],
+    bar: Bar,
+) -> FittedModel:
+    """Base and heads. queries (query_id, user_id, cohort, role, date) says whose row is whose; "new" users' rows reach
+    heads only. Raises ValueError if a row belongs to a query that is not a training query."""
+    facts = _training_facts(rows, queries)
+    used = queries[queries["query_id"].isin(facts["query_id"])]
+    back = held_back_queries(used, settings.held_back, seed)
+    train_rows = _train_rows(rows, facts, back, make_pairs)
+    known = (facts["cohort"] == "known").to_numpy()
+    return fit_model(new_base, train_rows, fit_settings(settings, seed), known=known, ridges=settings.ridge, bar=bar)
+
+
+def refit_component(
+    rows: ComponentRows,
+    queries: pd.DataFrame,
+    settings: params.Train,
+    *,
+    shared: SharedPart,
+    present: Heads,
+    ridge: float,
+    seed: int,
+    make_pairs: MakePairs,
+) -> Refit:
+    """New heads on a frozen base for the users who have rows that their present head has not learned.
+
+    queries has what `train_component` asks for and is_new, false where the present head learned the query; to a user
+    without one every query is new. A share `held_back` of each user's new queries, the newest, and at least one of
+    two, judges old against new: queries that the present head has seen would speak for it. Raises as train_component.
+    """
+    facts = _training_facts(rows, queries)
+    used = queries[queries["query_id"].isin(facts["query_id"])]
+    fresh = used[used["is_new"].to_numpy(dtype=bool) | ~used["user_id"].isin(present.user_ids).to_numpy()]
+    back = held_back_queries(fresh, settings.held_back, seed, at_least=1)
+    touched = facts["user_id"].isin(fresh["user_id"]).to_numpy()
+    rows = ComponentRows(rows.table[touched], rows.evidence[touched], rows.labels[touched])
+    train_rows = _train_rows(rows, facts[touched], back, make_pairs)
+    return refit_heads(shared, present, train_rows, ridge=ridge)
+
+
+def _training_facts(rows: ComponentRows, queries: pd.DataFrame) -> pd.DataFrame:
+    """QUERY_FACTS of each row, in order. Raises ValueError if one is not of a training query."""
+    facts = rows.table[["query_id"]].merge(queries[QUERY_FACTS], on="query_id", how="left", validate="many_to_one")
+    if not (facts["role"] == "train").all():
+        wrong = facts.loc[facts["role"] != "train", "query_id"].iloc[0]
+        raise ValueError(f"row of query {wrong!r} is not a training row; evaluated queries never enter a fit")
+    return facts
+
+
+def _train_rows(rows: ComponentRows, facts: pd.DataFrame, back: set[str], make_pairs: MakePairs) -> TrainRows:
+    return TrainRows(
+        pairs=make_pairs(rows.table["a"].tolist(), rows.table["b"].tolist()),
+        evidence=rows.evidence,
+        labels=rows.labels,
+        user_ids=facts["user_id"].to_numpy(dtype=str),
+        query_ids=facts["query_id"].to_numpy(dtype=str),
+        held_back=facts["query_id"].isin(back).to_numpy(),
+    )
+
+
+def fit_settings(train: params.Train, seed: int) -> FitSettings:
+    """The base's training settings from a section of params.yaml."""
+    return FitSettings(
+        head=train.head,
+        base_fit=train.base_fit,
+        width=train.width,
+        epochs=train.epochs,
+        batch_size=train.batch_size,
+        learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
+        seed=seed,
+    )

@@ -1,0 +1,243 @@
+"""From requests and a release's models to predictions: the one serving path, used by batch scoring, the promotion gate
+and the served model.
+
+Every step is the function that training's stages call, in their order, so that training and serving cannot differ.
+Knows neither files nor the registry, nor who answers the prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+
+import numpy as np
+import pandas as pd
+
+from hydra_ml.answering.adapter import choose_best, distinct_candidates
+from hydra_ml.answering.history_support import history_support
+from hydra_ml.answering.prompts import answer_table, build_asks, build_prompts, record_book, top_records
+from hydra_ml.answering.reranker import rank_by_score, retrieval_evidence
+from hydra_ml.answering.retrieval import candidate_table, rank_user
+from hydra_ml.errors import DataError
+from hydra_ml.evaluation.methods import ADAPTER_ARMS, ScorePairs, scored_candidates
+from hydra_ml.learning.history import question_asks, record_asks
+from hydra_ml.llm.chat import Ask, Reply, answer_keys
+from hydra_ml.model.encoder import Encode
+from hydra_ml.params import Params
+from hydra_ml.records import RECORD_COLUMNS, Record, Request
+from hydra_ml.tasks.task import Task
+
+REQUEST_COLUMNS = ("request_id", "user_id", "input", "profile")
+PREDICTION_COLUMNS = (
+    "request_id",
+    "user_id",
+    "prediction",  # None where no answer came that the task could read; `error` then says why
+    "score",  # float32 log-odds that the user prefers this answer
+    "generic_prediction",  # what the shared heads alone would choose among the same candidates
+    "personalization",  # "personal": a head of the user's own; "shared": history, no head; "none": neither
+    "n_history",  # records the request could be answered from
+    "chosen_record_ids",  # those the reranker put into its prompt, most useful first
+    "candidates",  # list of answer, votes, personal, shared: greedy answers first, then by votes
+    "release",
+    "llm_calls",  # requests sent now for prompts that no earlier row had already asked; 0 where all was cached
+    "tokens_in",  # as bought, now or earlier, for the same prompts
+    "tokens_out",
+    "error",  # "" or what went wrong, also where the other answers sufficed
+)
+PERSONALIZATIONS = ("personal", "shared", "none")
+ARMS = ADAPTER_ARMS["hydra"][0]  # the prompts whose answers are pooled: "hydra" and "rag_k4"
+UNREADABLE = "the LLM gave no answer that the task can read"
+
+AskAll = Callable[[Sequence[Ask]], list[Reply]]
+
+
+@dataclass(frozen=True)
+class Models:
+    """What of a release computes, opened for the users at hand."""
+
+    reranker: ScorePairs
+    adapter: ScorePairs
+    encode: Encode
+    with_head: Collection[str]  # users of whom the reranker or the adapter has a head
+
+
+def score_requests(
+    requests: pd.DataFrame, records: pd.DataFrame, models: Models, ask: AskAll, *, task: Task, params: Params
+) -> pd.DataFrame:
+    """One row per request, in order, columns PREDICTION_COLUMNS less `release`.
+
+    requests: REQUEST_COLUMNS, profile the ids of the records each may see, oldest first; records: RECORD_COLUMNS of
+    these users, each user's oldest first. A request without history, or of an unknown user, is answered all the same.
+    Raises DataError if an id is repeated or a profile names a record that is not there.
+    """
+    check_requests(requests, records)
+    if requests.empty:
+        return pd.DataFrame({name: [] for name in PREDICTION_COLUMNS if name != "release"}, dtype=object)
+    queries = requests[list(REQUEST_COLUMNS)].rename(columns={"request_id": "query_id"})
+    queries = queries.assign(text=[task.query_text(input) for input in queries["input"]], role="evaluate")
+    # All that the steps below read of these, encoded in one go.
+    models = replace(models, encode=remembering(models.encode))
+    models.encode([*queries["text"], *(task.query_text(input) for input in records["input"])])
+
+    prompts = prompt_rows(queries, records, models, params)
+    chats = build_prompts(prompts, prompts["demos"].tolist(), record_book(records), task)
+    asks, owners = build_asks(chats, [True] * len(chats), params.generate, seed=params.seed)
+    asked = prompts.iloc[owners]
+    replies = ask(asks)
+    answers = answer_table(asked, asks, replies, task)
+
+    failed = (answers["error"] != "") & (answers["answer"] == "")
+
+    def support(rows: pd.DataFrame) -> np.ndarray:
+        return history_support(rows, records, task, models.encode)
+
+    pool = distinct_candidates(answers[~failed])
+    rows = scored_candidates(pool, queries, task, score=models.adapter, support=support)
+    table = queries[["query_id", "user_id"]].set_index("query_id")
+    table["n_history"] = queries["profile"].str.len().to_numpy()
+    table["personalization"] = [
+        "personal" if user_id in models.with_head else "shared" if n else "none"
+        for user_id, n in zip(table["user_id"], table["n_history"], strict=True)
+    ]
+    table["chosen_record_ids"] = prompts[prompts["arm"] == "hydra"].set_index("query_id")["demos"]
+    costs = _costs(asked["query_id"].tolist(), asks, replies, params.llm.model)
+    table = table.join([_choices(rows, answers), costs, _errors(answers.assign(failed=failed))])
+    return _finished(table)
+
+
+def remembering(encode: Encode) -> Encode:
+    """The same vectors, each text asked of `encode` once. Never emptied: for the texts of one call."""
+    known: dict[str, np.ndarray] = {}
+
+    def encode_once(texts: Sequence[str]) -> np.ndarray:
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing or not len(texts):
+            fresh = encode(missing)
+            known.update(zip(missing, fresh, strict=True))
+        return np.stack([known[text] for text in texts]) if len(texts) else fresh
+
+    return encode_once
+
+
+def give_profiles(
+    asked: Sequence[Request], stored: pd.DataFrame, task: Task, *, limit: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Requests with what each may see, and the records they name: the two tables that `score_requests` takes.
+
+    A request sees the history it came with, else what is stored of its user (RECORD_COLUMNS, each user's oldest first):
+    the newest records, at most `limit`, that do not ask what it asks itself. It is asked now: no record is too late.
+    """
+    kept: dict[str, list[Record]] = {}
+    for record in record_book(stored).values():
+        kept.setdefault(record.user_id, []).append(record)
+    book: dict[tuple[str, str], Record] = {}
+    rows = []
+    for request in asked:
+        own: Sequence[Record] = kept.get(request.user_id, [])
+        if request.history is not None:
+            own = sorted(request.history, key=lambda record: record.date)
+        same = question_asks(task, request.input)
+        seen = [record for record in own if record_asks(task, record) not in same][-limit:]
+        book.update(((record.user_id, record.record_id), record) for record in seen)
+        rows.append((request.request_id, request.user_id, request.input, [record.record_id for record in seen]))
+    records = sorted(book.values(), key=lambda record: (record.user_id, record.date))
+    table = pd.DataFrame([astuple(record) for record in records], columns=[field.name for field in fields(Record)])
+    return pd.DataFrame(rows, columns=list(REQUEST_COLUMNS)), table[list(RECORD_COLUMNS)]
+
+
+def check_requests(requests: pd.DataFrame, records: pd.DataFrame) -> None:
+    """Raises DataError if a request id is repeated, or a profile names a record that its user has not."""
+    repeated = requests.loc[requests["request_id"].duplicated(), "request_id"]
+    if len(repeated):
+        raise DataError(f"request_id {repeated.iloc[0]!r} stands on several requests; an id must name one.")
+    known = set(zip(records["user_id"], records["record_id"], strict=True))
+    for request_id, user_id, profile in zip(
+        requests["request_id"], requests["user_id"], requests["profile"], strict=True
+    ):
+        unknown = next((record_id for record_id in profile if (user_id, record_id) not in known), None)
+        if unknown is not None:
+            raise DataError(
+                f"request {request_id!r}: its profile names record {unknown!r}, which is not among the records given "
+                f"of user {user_id!r}. Hand in RECORD_COLUMNS of every record in a profile."
+            )
+
+
+def prompt_rows(queries: pd.DataFrame, records: pd.DataFrame, models: Models, params: Params) -> pd.DataFrame:
+    """One row per prompt, for every query those of ARMS: query_id, user_id, input, arm, demos (record ids, best first;
+    none without history)."""
+    of_user = dict(iter(records.groupby("user_id")))
+    nothing = records.iloc[:0]
+    candidates = candidate_table(
+        block
+        for user_id, some in queries.groupby("user_id")
+        for block in rank_user(some, of_user.get(user_id, nothing), params, models.encode, baselines=("bm25",))
+    )
+    ranking = reranked(candidates[candidates["ranker"] == params.retrieve.ranker], queries, records, models)
+    plain = candidates[candidates["ranker"] == "bm25"]
+    demos = {"hydra": top_records(ranking, params.rerank.k), "rag_k4": top_records(plain, 4)}
+    table = pd.concat([queries.assign(arm=arm) for arm in ARMS], ignore_index=True)
+    table["demos"] = [
+        demos[arm].get(query_id, []) for arm, query_id in zip(table["arm"], table["query_id"], strict=True)
+    ]
+    return table[["query_id", "user_id", "input", "arm", "demos"]]
+
+
+def reranked(candidates: pd.DataFrame, queries: pd.DataFrame, records: pd.DataFrame, models: Models) -> pd.DataFrame:
+    """The first ranker's candidates in the order of the reranker's personal score: query_id, record_id, score, rank."""
+    rows = candidates.merge(queries[["query_id", "user_id", "text"]].rename(columns={"text": "a"}), on="query_id")
+    texts = records[["user_id", "record_id", "text"]].rename(columns={"text": "b"})
+    rows = rows.merge(texts, on=["user_id", "record_id"], validate="many_to_one")
+    evidence = retrieval_evidence(rows, models.encode)
+    user_ids = rows["user_id"].to_numpy(dtype=str)
+    personal, _ = models.reranker(rows["a"].tolist(), rows["b"].tolist(), evidence, user_ids)
+    return rank_by_score(rows, personal)
+
+
+def _choices(rows: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
+    """By query id: prediction, score, generic_prediction, candidates; no row for a query without any answer."""
+    readable = set(answers.loc[answers["is_parsed"], ["query_id", "answer"]].itertuples(index=False, name=None))
+    chosen = choose_best(rows, rows["personal"].to_numpy()).set_index("query_id")
+    generic = choose_best(rows, rows["shared"].to_numpy()).set_index("query_id")
+    kept = rows[["answer", "votes", "personal", "shared"]].to_dict("records")
+    places = rows.groupby("query_id").indices
+    table = pd.DataFrame(index=chosen.index)
+    for name, choice in (("prediction", chosen), ("generic_prediction", generic)):
+        pairs = choice["answer"].items()
+        table[name] = pd.array([answer if (key, answer) in readable else None for key, answer in pairs], dtype="str")
+    table["score"] = chosen["score"].where(table["prediction"].notna())
+    table["candidates"] = pd.Series({query_id: [kept[i] for i in places[query_id]] for query_id in table.index})
+    return table
+
+
+def _errors(answers: pd.DataFrame) -> pd.DataFrame:
+    """By query id, as `error`, how many answers failed and why the first did; only queries with a failure."""
+    counts = answers.groupby("query_id")["failed"].agg(["sum", "size"])
+    first = answers[answers["failed"]].groupby("query_id")["error"].first()
+    told = [f"{n} of {total} answers failed: " for n, total in counts.loc[first.index].itertuples(index=False)]
+    errors = [how_many + error for how_many, error in zip(told, first, strict=True)]
+    return pd.DataFrame({"error": pd.array(errors, dtype="str")}, first.index)
+
+
+def _costs(owners: Sequence[str], asks: Sequence[Ask], replies: Sequence[Reply], model: str) -> pd.DataFrame:
+    """By query id: llm_calls, tokens_in, tokens_out; a prompt that several rows share counts on the first alone."""
+    table = pd.DataFrame(
+        {
+            "query_id": owners,
+            "llm_calls": [reply.calls for reply in replies],
+            "tokens_in": [reply.tokens_in for reply in replies],
+            "tokens_out": [reply.tokens_out for reply in replies],
+        }
+    )
+    again = pd.Series([answer_keys(model, ask)[0] for ask in asks]).duplicated()
+    table.loc[again, ["llm_calls", "tokens_in", "tokens_out"]] = 0
+    return table.groupby("query_id").sum()
+
+
+def _finished(table: pd.DataFrame) -> pd.DataFrame:
+    """PREDICTION_COLUMNS less `release`, by position, nothing left open."""
+    unread = table["prediction"].isna() & table["error"].isna()
+    table["error"] = table["error"].astype("object").where(~unread, UNREADABLE).fillna("")
+    table["candidates"] = [found if isinstance(found, list) else [] for found in table["candidates"]]
+    table["score"] = table["score"].astype("float32")
+    table = table.rename_axis("request_id").reset_index()
+    return table[[name for name in PREDICTION_COLUMNS if name != "release"]]

@@ -1,0 +1,120 @@
+"""The `hydra-ml` command. Every verb imports what it needs when it runs, so that `--help` is quick.
+
+Answers go to stdout, progress and problems to stderr; exit code 0 well, 1 failed, 2 wrong options or params.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hydra_ml.cli.data import RAW, data_app, ingest_app
+from hydra_ml.cli.operate import operate_app
+from hydra_ml.cli.options import PARAMS, ParamsOption
+from hydra_ml.cli.releases import releases_app
+from hydra_ml.errors import DISK_TROUBLE, HydraError
+
+app = typer.Typer(
+    help="Personalize a black-box LLM: a shared base plus one small head per user.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+llm_app = typer.Typer(help="The black-box LLM.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(llm_app, name="llm")
+for verbs in (ingest_app, releases_app, operate_app):  # without a name: their verbs are ours
+    app.add_typer(verbs)
+
+
+@app.command()
+def run(
+    data: Annotated[
+        Path | None, typer.Option(help="folder of LaMP_n/{train,dev,test}; default: bundled sample")
+    ] = None,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Bring the data in, run the whole pipeline through `dvc repro`, and print the results."""
+    from hydra_ml.io.dvc import repro_all, work_without_git
+    from hydra_ml.io.lamp.raw_data import use_folder, use_sample
+    from hydra_ml.io.llm_environment import model_from_environment
+    from hydra_ml.io.params_file import set_params
+
+    if work_without_git():
+        print(_NO_GIT, file=sys.stderr)
+    tasks = use_sample(RAW, params) if data is None else use_folder(data, RAW, params)
+    if set_params(params, {"llm.model": model_from_environment()}):
+        print(f"{params}: llm.model is now {model_from_environment()}", file=sys.stderr)
+    print(f"Tasks: {', '.join(tasks)}. Running the pipeline of dvc.yaml.", file=sys.stderr)
+    repro_all()
+    arena(params=params)
+    print(_WHERE_NEXT.format(task=tasks[0]), file=sys.stderr)
+
+
+_NO_GIT = """\
+No git repository here: DVC works without one (core.no_scm in .dvc/config.local). The pipeline and its results are the
+same; releases name no commit, and `dvc exp` and `dvc metrics diff` need `git init` and a first commit."""
+
+_WHERE_NEXT = """\
+Where to look next
+  plots        data/evaluate/{task}/plots/methods.png, history.png (or `dvc plots show`)
+  predictions  data/evaluate/{task}/predictions.parquet, every method and query
+  figures      data/evaluate/{task}/metrics.json, details.json (headline: `dvc metrics show`)
+  try a change dvc exp run -S generate.n_samples=16   then   dvc exp show
+  your data    make run DATA=<folder with LaMP_n/train, dev, test>"""
+
+
+@app.command()
+def arena(params: ParamsOption = PARAMS) -> None:
+    """Print the side-by-side of methods for every task of the last run."""
+    from hydra_ml.io.params_file import load_params
+    from hydra_ml.io.report import results_table
+    from hydra_ml.io.tables import load_json
+
+    for task in load_params(params).tasks:
+        folder = Path("data/evaluate") / task
+        print(results_table(load_json(folder / "metrics.json"), load_json(folder / "details.json")))
+        print()
+
+
+@app.command()
+def params(file: Annotated[Path, typer.Argument(help="settings file to check and complete")] = PARAMS) -> None:
+    """Check a settings file, and print every key with the value that will be used."""
+    from ruamel.yaml import YAML
+
+    from hydra_ml.io.params_file import load_params
+
+    YAML(typ="rt").dump(load_params(file).model_dump(by_alias=True), sys.stdout)
+
+
+@llm_app.command("serve")
+def llm_serve(host: str = "127.0.0.1", port: int = 8321, params: ParamsOption = PARAMS) -> None:
+    """Serve the offline model as an OpenAI-compatible server."""
+    from hydra_ml.io.encoders import open_encoder
+    from hydra_ml.io.llm import serve
+    from hydra_ml.io.params_file import load_params
+
+    print(f"http://{host}:{port}/v1", file=sys.stderr)
+    serve(host, port, open_encoder(load_params(params).encoder, Path(".cache"), progress="").encode)
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Run the command; one message and the right exit code for every error that is the caller's to mend."""
+    try:
+        app(args=argv)
+    except HydraError as error:
+        print(f"hydra-ml: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in DISK_TROUBLE:
+            raise
+        print(
+            f"hydra-ml: {error}. Nothing half-written stays; mend it and run the same command again.", file=sys.stderr
+        )
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("hydra-ml: interrupted; run the same command again to go on.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,134 @@
+"""The verbs of `hydra-ml` that operate the service: how it stands, requests answered and explained, heads updated.
+
+Thin: each verb reads its options, calls one job and prints. The same jobs run on schedules through `flows/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hydra_ml.cli.options import DATA, PARAMS, JsonOption, ParamsOption, TaskOption, answer, task_settings
+from hydra_ml.errors import DataError, HydraError
+
+operate_app = typer.Typer()
+
+
+@operate_app.command()
+def status(
+    check: Annotated[bool, typer.Option("--check", help="exit code 1 if there is trouble, for monitors")] = False,
+    as_json: JsonOption = False,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Trouble first; then what is live, since when and from what; what waits; what runs next, and what failed."""
+    from hydra_ml.io.params_file import load_params
+
+    settings = load_params(params)
+    from hydra_ml.jobs.status import collect_status
+    from hydra_ml.jobs.status_text import status_text
+
+    found = collect_status(settings, data=DATA)
+    answer(status_text(found), found.document(), as_json)
+    if check and found.troubles():
+        raise typer.Exit(1)
+
+
+@operate_app.command()
+def doctor(as_json: JsonOption = False, params: ParamsOption = PARAMS) -> None:
+    """Look for what usually stands in the way, each thing with its remedy; exit code 1 if something does."""
+    from hydra_ml.jobs.doctor import examine
+
+    findings = examine(root=Path(), params_path=params)
+    width = max(len(finding.name) for finding in findings)
+    lines = [f"{finding.state:<5} {finding.name:<{width}}  {finding.text}" for finding in findings]
+    answer("\n".join(lines), [asdict(finding) for finding in findings], as_json)
+    if any(finding.state == "BAD" for finding in findings):
+        raise typer.Exit(1)
+
+
+@operate_app.command()
+def env() -> None:
+    """What a shell needs to find this folder's servers: eval "$(hydra-ml env)"."""
+    from hydra_ml.io.own_stack import load_own_stack
+
+    stack = load_own_stack()
+    if stack is None:
+        raise HydraError("No servers were ever started in this folder. Start them with `make up`.")
+    print(stack.exports())
+
+
+@operate_app.command()
+def score(
+    requests: Annotated[
+        Path, typer.Argument(exists=True, help="JSONL or Parquet: request_id, user_id, input, history")
+    ],
+    task: TaskOption = None,
+    release: Annotated[str, typer.Option(help="the release that answers, a version or alias")] = "champion",
+    as_json: JsonOption = False,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Answer a file of requests now; predictions go to data/predictions. Run again, a batch cut short goes on."""
+    settings, found = task_settings(params, task)
+    from hydra_ml.io.mlflow.registry import Registry
+    from hydra_ml.jobs.batch_score import score_requests
+
+    report = score_requests(requests, found, settings, data=DATA, registry=Registry(), which=release)
+    answer(report.text(), asdict(report), as_json)
+
+
+@operate_app.command()
+def why(
+    request_id: str,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="a file in data/predictions/<task>; default: the newest that answers the request"),
+    ] = None,
+) -> None:
+    """What was predicted for a request, from which records and candidates, and what other releases said of it."""
+    from hydra_ml.jobs.why import why_text
+
+    files = [predictions] if predictions else _predictions_of(request_id)
+    print(why_text(files[0], request_id, DATA, files[1:]))
+
+
+@operate_app.command("update-heads")
+def update_heads(
+    task: TaskOption = None,
+    release: Annotated[str, typer.Option(help="the release to bring up to date, a version or alias")] = "champion",
+    as_json: JsonOption = False,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Refit the heads of users with new records into a new release, the challenger; `promote` then judges it."""
+    settings, found = task_settings(params, task)
+    from hydra_ml.io.mlflow.registry import Registry
+    from hydra_ml.io.terminal import plain
+    from hydra_ml.jobs import update_heads as job
+
+    plan = job.plan_update(found, settings, data=DATA, registry=Registry(), which=release)
+    reports = [job.update_shard(plan, shard) for shard in range(plan.n_shards)]
+    report = job.finish_update(plan, reports, f"update-heads-{found.name}-{datetime.now(UTC):%Y-%m-%dT%H-%M}")
+    answer(plain(report.markdown()), asdict(report), as_json)
+
+
+def _predictions_of(request_id: str) -> list[Path]:
+    """The predictions that answer the request, newest first, else those of a batch that refused it. Raises DataError
+    without any."""
+    from hydra_ml.io.predictions import load_dead_letters
+    from hydra_ml.io.tables import load_table
+
+    files = sorted((DATA / "predictions").glob("*/*.parquet"), key=lambda path: path.stat().st_mtime, reverse=True)
+    answering = [path for path in files if (load_table(path, ["request_id"])["request_id"] == request_id).any()]
+    if answering:
+        return answering
+    for path in files:
+        letters = load_dead_letters(path.with_suffix("") / "dead_letters.jsonl")
+        if any(letter.request_id == request_id for letter in letters):
+            return [path]
+    raise DataError(
+        f"{DATA / 'predictions'}: none of {len(files)} batches had a request {request_id!r}. Answer it first, with "
+        "`hydra-ml score` or the batch_score flow."
+    )

@@ -1,0 +1,224 @@
+"""Every row of a record drop judged by Great Expectations: the records of the sound ones, all reasons of the others.
+
+Columns that an expectation cannot compute (what is text, what is a day) are made here; what must hold of them is
+declared as checks. Reasons say what was expected, never what was found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from hydra_ml.errors import ParamsError
+from hydra_ml.io.gx.expectations import Check, bad_rows, date_check, record_checks
+from hydra_ml.io.incoming import Row
+from hydra_ml.learning.history import read_record
+from hydra_ml.records import RECORD_COLUMNS
+from hydra_ml.tasks import TASKS, get_task
+from hydra_ml.tasks.task import Task
+
+UNKNOWN = "unknown"  # stands for the task of a row that names none
+MAX_USER_ID = 256  # characters
+_NUMBERS = frozenset({"user_id", "date", "score"})  # what may be written as a number
+_DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A drop's rows after all checks."""
+
+    records: Mapping[str, pd.DataFrame]  # by task folder: RECORD_COLUMNS of the sound rows, in the drop's order
+    reasons: Mapping[int, Sequence[str]]  # by position of each bad row: all that it does not fulfil
+    tasks: Sequence[str]  # per row: folder of its task, or UNKNOWN
+
+
+@dataclass
+class _Judging:
+    """Reasons gathered so far, and where validations are kept."""
+
+    context: Any
+    run_name: str
+    reasons: dict[int, list[str]] = field(default_factory=dict)
+
+    def check(self, name: str, table: pd.DataFrame, checks: Sequence[Check]) -> list[int]:
+        """Validate a table whose index names rows of the drop; the sound ones' positions."""
+        if table.empty:
+            return []
+        positions = table.index.tolist()
+        found = bad_rows(name, table, checks, context=self.context, run_name=self.run_name)
+        bad: set[int] = set()
+        for check, rows in zip(checks, found, strict=True):
+            for row in range(len(positions)) if rows is None else rows:
+                self.reasons.setdefault(positions[row], []).append(f"expected: {check.name}")
+                bad.add(positions[row])
+        return [position for position in positions if position not in bad]
+
+
+def judge_rows(rows: Sequence[Row], *, max_text_chars: int, today: date, context: Any, run_name: str) -> Judged:
+    """Check every row; a bad one's reasons are those of the first of three rounds that it fails: line, fields, record.
+
+    today: the day in UTC; a record may be a day ahead of it, for the sake of other time zones. context: where Great
+    Expectations keeps what it found (`expectations.new_context`).
+    """
+    judging = _Judging(context, run_name)
+    lines = pd.DataFrame({"is_object": [not row.fault and isinstance(row.value, dict) for row in rows]})
+    objects = judging.check("rows", lines, [_holds("is_object", "row is a JSON object in UTF-8")])
+    tasks = [UNKNOWN] * len(rows)
+    for position in objects:
+        tasks[position] = _task_folder(rows[position].value) or UNKNOWN
+    tomorrow = (today + timedelta(days=1)).isoformat()
+    heads = pd.DataFrame([_head(rows[i].value, tasks[i], tomorrow) for i in objects], index=objects)
+    with_head = judging.check("rows, whose and when", heads, _head_checks(tomorrow))
+    records: dict[str, pd.DataFrame] = {}
+    for folder in sorted({tasks[i] for i in objects} - {UNKNOWN}):
+        task = TASKS[folder]
+        own = [i for i in objects if tasks[i] == folder]
+        fields = pd.DataFrame([_fields(rows[i].value, task) for i in own], index=own)
+        whole = judging.check(f"{folder} fields", fields, _field_checks(task))
+        sound = sorted(set(whole) & set(with_head))
+        made = _records(task, heads, fields, sound)
+        kept = judging.check(f"{folder} records", made, [*record_checks(task, max_text_chars), _NO_REPEAT])
+        records[folder] = made.loc[kept, list(RECORD_COLUMNS)].reset_index(drop=True)
+    return Judged(records, judging.reasons, tasks)
+
+
+def _holds(column: str, name: str) -> Check:
+    """A check of a boolean column."""
+    return Check(name, column, "ExpectColumnValuesToBeInSet", {"value_set": [True]})
+
+
+_NO_REPEAT = _holds("is_first", "row repeats no earlier row of the drop")
+
+
+def _head_checks(tomorrow: str) -> list[Check]:
+    return [
+        Check("has a task", "task", "ExpectColumnValuesToNotBeNull"),
+        Check(f"task is one of: {', '.join(TASKS)}", "task", "ExpectColumnValuesToBeInSet", {"value_set": [*TASKS]}),
+        Check("has a user_id", "user_id", "ExpectColumnValuesToNotBeNull"),
+        Check(
+            "user_id is text or a whole number, and not blank",
+            "user_id",
+            "ExpectColumnValuesToMatchRegex",
+            {"regex": r"\S"},
+        ),
+        Check(
+            f"user_id has at most {MAX_USER_ID} characters",
+            "user_id",
+            "ExpectColumnValueLengthsToBeBetween",
+            {"max_value": MAX_USER_ID},
+        ),
+        Check(
+            "user_id has no line breaks or other control characters",
+            "user_id",
+            "ExpectColumnValuesToNotMatchRegex",
+            {"regex": r"[\x00-\x1f\x7f]"},
+        ),
+        date_check("date"),
+        _holds("is_day", "date is a day of the calendar"),
+        _holds("is_past", f"date is not after {tomorrow}"),
+    ]
+
+
+def _head(value: Mapping[str, Any], folder: str, tomorrow: str) -> dict[str, Any]:
+    """Whose record of which task it is, and from when; None where a field is missing, "" where it is no text."""
+    task: str | None = folder
+    if folder == UNKNOWN:
+        task = None if value.get("task") is None else ""
+    day, is_day = _day(value)
+    return {
+        "task": task,
+        "user_id": None if value.get("user_id") is None else _text(value, "user_id") or "",
+        "date": day,
+        "is_day": is_day,
+        "is_past": day <= tomorrow or not is_day or _DATE.fullmatch(day) is None,
+    }
+
+
+def _field_checks(task: Task) -> list[Check]:
+    return [
+        check
+        for key in task.item_keys
+        for check in (
+            Check(f"has {key}", key, "ExpectColumnValuesToNotBeNull"),
+            _holds(f"{key} is text", f"{key} is text in valid Unicode"),
+            Check(f"{key} is not blank", key, "ExpectColumnValuesToMatchRegex", {"regex": r"\S"}),
+        )
+    ]
+
+
+def _fields(value: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """The task's own fields; None where missing. One that is no text is marked so, and not called blank as well."""
+    columns: dict[str, Any] = {}
+    for key in task.item_keys:
+        text = _text(value, key)
+        columns[key] = None if value.get(key) is None else "?" if text is None else text
+        columns[f"{key} is text"] = value.get(key) is None or text is not None
+    return columns
+
+
+def _records(task: Task, heads: pd.DataFrame, fields: pd.DataFrame, positions: Sequence[int]) -> pd.DataFrame:
+    """The records of these rows, indexed by position, with record_key, and is_first: whether no earlier row is it."""
+    rows = []
+    seen: set[tuple[str, str]] = set()
+    whose = heads.loc[list(positions), ["user_id", "date"]].itertuples(index=False)
+    items = fields.loc[list(positions), list(task.item_keys)].itertuples(index=False, name=None)
+    for position, (user_id, day), item in zip(positions, whose, items, strict=True):
+        record = read_record(task, user_id, {**dict(zip(task.item_keys, item, strict=True)), "date": day})
+        key = (record.user_id, record.record_id)
+        columns: dict[str, Any] = {name: getattr(record, name) for name in RECORD_COLUMNS}
+        rows.append({**columns, "record_key": position, "is_first": key not in seen})
+        seen.add(key)
+    names = [*RECORD_COLUMNS, "record_key", "is_first"]
+    return pd.DataFrame(rows, index=list(positions), columns=names)
+
+
+def _task_folder(value: Mapping[str, Any]) -> str | None:
+    """Folder of the task the row names; None if it names none."""
+    try:
+        return get_task(value["task"]).folder if isinstance(value.get("task"), str) else None
+    except ParamsError:
+        return None
+
+
+def _text(value: Mapping[str, Any], key: str) -> str | None:
+    """The field as text, numbers spelled out where LaMP's files may hold them; None if it is none, or no Unicode."""
+    field = value.get(key)
+    if key in _NUMBERS and isinstance(field, int | float) and not isinstance(field, bool):
+        if isinstance(field, int) or field.is_integer():
+            return str(int(field))
+        return None if key == "user_id" else str(field)  # NaN is nobody; other fields' own checks refuse theirs
+    if not isinstance(field, str):
+        return None
+    try:
+        field.encode()
+    except UnicodeEncodeError:
+        return None
+    return field
+
+
+def _day(value: Mapping[str, Any]) -> tuple[str, bool]:
+    """The date as YYYY[-MM[-DD]] and whether there is such a day; as it came, if it is no date at all; "" if blank.
+
+    A time of day with its zone counts as the day it was in UTC.
+    """
+    field = value.get("date")
+    if field is None:
+        return "", True
+    text = field.isoformat() if isinstance(field, date) else _text(value, "date")
+    if text is None:
+        return "no text", True  # the date's own check refuses it
+    found = _DATE.fullmatch(text.strip())
+    try:
+        if found is None:
+            moment = datetime.fromisoformat(text.strip())
+            return (moment.astimezone(UTC) if moment.tzinfo else moment).date().isoformat(), True
+        year, month, day = found.groups()
+        date(int(year), int(month or 1), int(day or 1))
+    except (ValueError, OverflowError):
+        return text, found is None  # no date at all is told by the other check
+    return "-".join([year, *(part.zfill(2) for part in (month, day) if part)]), True

@@ -1,0 +1,1 @@
+"""LaMP files: read, checked, downloaded, written."""

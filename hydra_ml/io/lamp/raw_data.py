@@ -1,0 +1,69 @@
+"""What stands in data/raw and which tasks params.yaml names: the bundled sample, or a folder of LaMP files.
+
+`data/raw/source.json` remembers where the files came from, so that going back to the sample also brings its tasks back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra_ml.errors import DataError
+from hydra_ml.io.lamp.download import add
+from hydra_ml.io.lamp.sample_files import write_sample
+from hydra_ml.io.params_file import load_params, set_params
+from hydra_ml.io.tables import load_json, save_json
+
+
+def use_sample(raw: Path, params_path: Path) -> Sequence[str]:
+    """Put the bundled sample into `raw` for the tasks of params.yaml; returns them. Unchanged files are left alone."""
+    source = raw / "source.json"
+    before = load_json(source) if source.exists() else {"source": "sample"}
+    if before["source"] != "sample":
+        set_params(params_path, {"tasks": before["tasks_of_sample"]})
+    params = load_params(params_path)
+    write_sample(raw, params.tasks, truth=raw.parent / "sample_truth", seed=params.seed)
+    if before["source"] != "sample" or not source.exists():
+        save_json({"source": "sample"}, source)
+    _open_history(raw, params.tasks)
+    return params.tasks
+
+
+def bring_data(raw: Path, params_path: Path, tasks: Sequence[str]) -> bool:
+    """Whether the bundled sample was put into `raw`, because nothing ever was there: what a fresh clone starts from.
+
+    Raises DataError with the remedy if there is data, but none of one of `tasks`.
+    """
+    missing = [task for task in tasks if not (raw / task).is_dir()]
+    if not missing:
+        return False
+    known = sorted(path.name for path in raw.glob("*") if not path.name.startswith("."))  # .dvc files too
+    if not known:
+        use_sample(raw, params_path)
+        missing = [task for task in tasks if not (raw / task).is_dir()]
+        known = sorted(path.name for path in raw.glob("LaMP_*"))
+    if missing:
+        raise DataError(
+            f"{raw}: no data of {', '.join(missing)}; there is {', '.join(known) or 'nothing'}. Run `make run` for the "
+            "bundled sample, `hydra-ml data add FOLDER` for your own, or `dvc pull` for what this clone's .dvc files "
+            "name; or take the task out of `tasks` in params.yaml."
+        )
+    return True
+
+
+def use_folder(folder: Path, raw: Path, params_path: Path) -> list[str]:
+    """Check the LaMP files of `folder`, put them into `raw`, and name their tasks in params.yaml; returns the tasks."""
+    source = raw / "source.json"
+    before = load_json(source) if source.exists() else {"source": "sample"}
+    tasks_of_sample = before.get("tasks_of_sample", load_params(params_path).tasks)
+    tasks = add(folder, raw)
+    save_json({"source": str(folder), "tasks_of_sample": tasks_of_sample}, source)
+    set_params(params_path, {"tasks": tasks})
+    _open_history(raw, tasks)
+    return tasks
+
+
+def _open_history(raw: Path, tasks: Sequence[str]) -> None:
+    """Make the folders that the ingest job adds records to: `prepare` depends on them, and DVC on their being there."""
+    for task in tasks:
+        (raw.parent / "history" / task).mkdir(parents=True, exist_ok=True)

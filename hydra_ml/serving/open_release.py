@@ -1,0 +1,123 @@
+"""Opens a registered release for serving: its bases, its head banks lazily, its encoder and its LLM.
+
+`OpenRelease.score` is what batch scoring, the promotion gate and the served model call. What shapes an answer (encoder,
+ranker, k, samples, LLM) comes from the release; how the LLM is called, from whoever calls.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from hydra_ml.answering.score_requests import PREDICTION_COLUMNS, Models, score_requests
+from hydra_ml.errors import ArtifactError, ParamsError
+from hydra_ml.io.encoders import open_encoder
+from hydra_ml.io.feature_cache import CachedEncoder
+from hydra_ml.io.llm import open_llm
+from hydra_ml.io.mlflow.registry import Registry
+from hydra_ml.io.tables import load_json
+from hydra_ml.llm.client import LLMClient
+from hydra_ml.params import LLM, Params, Train, parse_params
+from hydra_ml.release import Release, model_name
+from hydra_ml.serving.component import Component, torch_threads
+from hydra_ml.serving.pair_reader import PairReader
+from hydra_ml.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class OpenRelease:
+    """A release, ready to answer. One thread at a time; each thread may open its own."""
+
+    version: str
+    release: Release
+    params: Params  # the release's, but for how its LLM is called
+    task: Task
+    reranker: Component
+    adapter: Component
+    texts: CachedEncoder  # what the models, and the offline LLM, read through
+    cache: Path
+
+    def score(self, requests: pd.DataFrame, records: pd.DataFrame, llm: LLMClient | None = None) -> pd.DataFrame:
+        """One prediction per request, in order; columns `scoring.PREDICTION_COLUMNS`, see `scoring.score_requests`.
+
+        llm: a client of the release's model; None opens one with the response cache. Torch works on one thread: a
+        call's numbers depend on its own rows, bit for bit (as far as `model.encoder` promises), not on calls made
+        before or beside it, or on the machine's threads. Raises as LLMClient.ask_all does.
+        """
+        if llm is None:
+            with self.llm() as opened:
+                return self.score(requests, records, opened)
+        user_ids = set(requests["user_id"])
+        with_head = {
+            user_id
+            for component in (self.reranker, self.adapter)
+            for user_id in component.bank.heads_of(user_ids).user_ids
+        }
+        models = Models(self.reranker.score, self.adapter.score, self.texts.encode, with_head)
+        ask = functools.partial(llm.ask_all, label=f"score {self.task.name}")
+        with torch_threads(1):
+            table = score_requests(requests, records, models, ask, task=self.task, params=self.params)
+        return table.assign(release=self.version)[list(PREDICTION_COLUMNS)]
+
+    @contextmanager
+    def llm(self, settings: LLM | None = None) -> Iterator[LLMClient]:
+        """A client of the release's LLM with its response cache; settings: how to call it, its model name aside."""
+        how = (settings or self.params.llm).model_copy(update={"model": self.params.llm.model})
+        with open_llm(how, cache=self.cache / "responses.sqlite", encode=self.texts.encode) as client:
+            yield client
+
+
+def open_release(
+    registry: Registry, task: Task, which: str = "champion", cache: Path = Path(".cache"), *, llm: LLM | None = None
+) -> OpenRelease:
+    """The release an alias or a version names. llm: how its LLM is called now; None means as when it was made.
+
+    Raises ArtifactError if it, or one of its parts, is missing, altered, or reads texts with another encoder than this
+    machine has under that name.
+    """
+    version, release = registry.release(task, which)
+    where = f"{model_name(task, 'release')} version {version}"
+    params = release_params(release, where, llm)
+    texts = open_encoder(params.encoder, cache, progress="")
+
+    def component(name: str, train: Train) -> Component:
+        """One of the release's two, its base loaded and its bank opened."""
+        reader = PairReader(train, params.encoder, cache, seed=params.seed, text_encoder=texts)
+        base, heads = (release.components[f"{name}.{half}"] for half in ("base", "heads"))
+        folder = registry.fetch(task, base)
+        manifest = load_json(folder / "manifest.json")
+        check_encoder(manifest, reader.describe(), where)
+        bank = registry.open_bank(task, heads, base_digest=manifest["digest"])
+        return Component(folder, bank, reader)
+
+    reranker, adapter = component("reranker", params.train_reranker), component("adapter", params.train_adapter)
+    return OpenRelease(version, release, params, task, reranker, adapter, texts, cache)
+
+
+def release_params(release: Release, where: str, llm: LLM | None = None) -> Params:
+    """The settings a release was made with; `llm` replaces how its LLM is called, never which. Raises ArtifactError."""
+    try:
+        params = parse_params(dict(release.params), where)
+    except ParamsError as error:
+        raise ArtifactError(
+            f"{where} was made with settings this version of hydra_ml does not know. Run the nightly flow to make a "
+            f"new release, or install the version it was made with ({release.git_commit or 'unknown commit'}).\n{error}"
+        ) from error
+    if llm is None:
+        return params
+    return params.model_copy(update={"llm": llm.model_copy(update={"model": params.llm.model})})
+
+
+def check_encoder(manifest: dict[str, object], here: dict[str, object], where: str) -> None:
+    """Raises ArtifactError unless the base reads texts with the encoder that this machine has."""
+    if manifest["encoder_digest"] != here["encoder_digest"]:
+        raise ArtifactError(
+            f"{where}: its base reads with encoder {manifest['encoder']!r}, digest {manifest['encoder_digest']}; this "
+            f"machine's has {here['encoder_digest']}. The same texts would get other vectors: install the encoder it "
+            "was trained with (`make setup`), or run the nightly flow to train on this one."
+        )

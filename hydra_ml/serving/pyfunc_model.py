@@ -1,0 +1,90 @@
+"""The code inside a registered release: what `mlflow models serve -m models:/lamp-2n.release@champion` runs.
+
+A release's package holds a loader of this class (`io.mlflow.release_package`). Components come from the registry that
+MLFLOW_TRACKING_URI names, by the digests in the packaged release.json; a user's history comes with the request, or
+from data/ of the folder that is served from.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+from hydra_ml.records import RECORD_COLUMNS
+from hydra_ml.tasks.task import Task
+
+if TYPE_CHECKING:
+    from hydra_ml.records import Request
+
+DATA, CACHE = Path("data"), Path(".cache")
+
+
+class ReleaseModel(PythonModel):
+    """Answers requests with one release."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Open the release that was packaged, wherever the aliases point by now; raises as `open_release` does."""
+        from hydra_ml.io.mlflow.registry import Registry
+        from hydra_ml.io.tables import file_digest, load_json
+        from hydra_ml.serving.open_release import open_release
+        from hydra_ml.tasks import get_task
+
+        manifest = Path(context.artifacts["release"])
+        task = get_task(load_json(manifest)["task"])
+        registry = Registry(cache=CACHE)
+        version = registry.release_of_digest(task, file_digest(manifest))
+        self._opened = open_release(registry, task, version, CACHE)
+        self._one_at_a_time = threading.Lock()
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """A row per request, in order, columns `scoring.PREDICTION_COLUMNS`; a request that cannot be answered has no
+        prediction and says why in `error`.
+
+        model_input: request_id, user_id, input, and history where it comes along: JSON of a list of items, as
+        `io.requests.read_history` takes them. Without it: the user's records in data/, if there are any.
+        """
+        from hydra_ml.answering.score_requests import PREDICTION_COLUMNS
+        from hydra_ml.io.requests import Unfit, read_request
+
+        task = self._opened.task
+        fit: list[Request] = []
+        unfit: list[dict[str, Any]] = []
+        asked: set[str] = set()
+        for line, row in enumerate(model_input.astype(object).to_dict("records"), start=1):
+            entry = {str(name): value for name, value in row.items() if not pd.isna(value)}
+            try:
+                request = read_request({"task": task.name, **entry}, task, line)
+                if request.request_id in asked:
+                    raise Unfit("request_id repeated")
+                asked.add(request.request_id)
+                fit.append(request)
+            except Unfit as problem:
+                ids = {name: str(entry.get(name, "")) for name in ("request_id", "user_id")}
+                unfit.append({**ids, "line": line, "release": self._opened.version, "error": str(problem)})
+        table = self._answers(fit).assign(line=[request.line for request in fit])
+        both = pd.concat([table.astype(object), pd.DataFrame(unfit, dtype=object)], ignore_index=True)
+        both = both.sort_values("line", ignore_index=True)[list(PREDICTION_COLUMNS)]
+        return both.where(both.notna(), None)
+
+    def _answers(self, requests: list[Request]) -> pd.DataFrame:
+        from hydra_ml.answering.score_requests import give_profiles
+
+        opened = self._opened
+        kept = stored([request.user_id for request in requests if request.history is None], opened.task)
+        table, records = give_profiles(requests, kept, opened.task, limit=opened.params.prepare.history)
+        with self._one_at_a_time:
+            return opened.score(table, records)
+
+
+def stored(user_ids: list[str], task: Task) -> pd.DataFrame:
+    """RECORD_COLUMNS of the users in DATA; empty where the folder served from holds no data of the task."""
+    from hydra_ml.io.requests import stored_records
+
+    if not user_ids or not (DATA / "prepare" / task.folder).is_dir():
+        return pd.DataFrame(columns=list(RECORD_COLUMNS), dtype=str)
+    return stored_records(DATA, task, user_ids)
+
