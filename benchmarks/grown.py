@@ -47,17 +47,15 @@ def write_sample(raw: Path, n_users: int) -> None:
 
 
 def run_stages(root: Path, names: Sequence[str]) -> dict[str, float]:
-    """Run stages of dvc.yaml on root/data; seconds of each."""
-    from hydra_ml.jobs.update_workspace import chain_to, run_stage
+    """Run stages on root/data; seconds of each."""
+    from hydra_ml.io.params_file import load_params
+    from hydra_ml.jobs.update_workspace import run_stage
     from hydra_ml.tasks import get_task
 
-    chain = {stage.name: stage for stage in chain_to(["evaluate", "validate"], ROOT / "dvc.yaml", get_task(TASK), ())}
+    task, params = get_task(TASK), load_params(root / "params.yaml")
     caches = {True: root / ".cache", False: root / ".cache"}
     return {
-        name: run_stage(chain[name], data=root / "data", params=root / "params.yaml", caches=caches, extra=())[
-            "seconds"
-        ]
-        for name in names
+        name: run_stage(name, task, params, data=root / "data", caches=caches, places={})["seconds"] for name in names
     }
 
 
@@ -76,12 +74,12 @@ def small_chain(root: Path) -> Path:
 
 def grow(small: Path, root: Path, n_users: int) -> list[str]:
     """A project whose users have 8 to 20 prepared records each, heads for all, and a champion; gives the user ids."""
-    from hydra_ml.io.history_store import ROW_GROUP
     from hydra_ml.io.mlflow.registry import Registry
     from hydra_ml.io.params_file import load_params
     from hydra_ml.io.tables import save_table
+    from hydra_ml.io.user_tables import ROW_GROUP
     from hydra_ml.jobs.nightly import register_chain
-    from hydra_ml.learning.guard import save_guard
+    from hydra_ml.learning.guard import Guard, guard_table
     from hydra_ml.learning.history import Evaluated
     from hydra_ml.learning.reference_pairs import References
     from hydra_ml.records import RECORD_COLUMNS
@@ -105,7 +103,7 @@ def grow(small: Path, root: Path, n_users: int) -> list[str]:
     asked["user_id"], asked["query_id"] = np.repeat(users, 2), [f"{i}" for i in range(len(asked))]
     save_table(asked, prepared / "queries.parquet", row_group_size=ROW_GROUP)
     evaluated = Evaluated(frozenset(f"evaluated {i}" for i in range(8 * n_users)), frozenset())
-    save_guard(evaluated, References(), prepared / "guard.parquet")
+    save_table(guard_table(Guard(evaluated, References(), dated=True)), prepared / "guard.parquet")
     random_heads(data, users)
     registry = Registry(f"sqlite:///{root / 'mlflow.db'}", cache=root / ".cache")
     params = load_params(root / "params.yaml")

@@ -100,10 +100,8 @@ def update_few(root: Path) -> Figures:
 
     cache = root / ".cache"
     registry, params = Registry(f"sqlite:///{root / 'mlflow.db'}", cache=cache), load_params(root / "params.yaml")
-    pipeline, lap = grown.ROOT / "dvc.yaml", Laps()
-    plan = plan_update(
-        get_task(grown.TASK), params, data=root / "data", registry=registry, cache=cache, pipeline=pipeline
-    )
+    task, lap = get_task(grown.TASK), Laps()
+    plan = plan_update(task, params, data=root / "data", registry=registry, cache=cache, root=grown.ROOT)
     lap("plan")
     reports = [update_shard(plan, shard) for shard in range(plan.n_shards)]
     lap("shards")

@@ -15,6 +15,7 @@ from prefect.events import emit_event
 
 from flows.policy import HOOKS, HOUR, MINUTE, TASK_HOOKS, TRY_AGAIN
 from flows.runs import DATA, FlowFailed, begin, named, settings
+from hydra_ml.io.layout import common_folder
 from hydra_ml.io.own_stack import load_own_stack
 from hydra_ml.jobs import ingest as job
 from hydra_ml.jobs.ingest_report import IngestReport, plain_name
@@ -28,7 +29,7 @@ def ingest() -> dict[str, int]:
     """
     begin()
     taken, failed = [], {}
-    for path in job.find_drops(DATA / "incoming", settings().ingest.settle_s):
+    for path in job.find_drops(common_folder(DATA, "incoming"), settings().ingest.settle_s):
         try:
             taken.append(take_drop(path))
         except Exception as error:

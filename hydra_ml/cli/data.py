@@ -17,6 +17,7 @@ from hydra_ml.cli.options import (
     answer,
     tasks_meant,
 )
+from hydra_ml.io.layout import common_folder
 
 data_app = typer.Typer(help="What is learned from: LaMP files, and drops of records.", no_args_is_help=True)
 ingest_app = typer.Typer()
@@ -104,7 +105,7 @@ def ingest(as_json: JsonOption = False, params: ParamsOption = PARAMS) -> None:
     from hydra_ml.jobs.ingest import find_drops, ingest_drop
 
     settings = load_params(params)
-    drops = find_drops(DATA / "incoming", settings.ingest.settle_s)
+    drops = find_drops(common_folder(DATA, "incoming"), settings.ingest.settle_s)
     reports = [ingest_drop(drop, data=DATA, params=settings) for drop in drops]
     text = "\n\n".join(plain(report.markdown()) for report in reports) or f"Nothing waits in {DATA / 'incoming'}."
     answer(text, [asdict(report) for report in reports], as_json)

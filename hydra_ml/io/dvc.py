@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ruamel.yaml.error import YAMLError
 
 from hydra_ml.errors import ParamsError, StageError, VersionsError
 from hydra_ml.io.git import in_repository
+from hydra_ml.io.layout import task_folder
 from hydra_ml.tasks.task import Task
 
 BUSY_WAIT_S = 900.0  # how long to wait for another DVC process before giving up
@@ -52,22 +53,49 @@ def stage_order(task: Task, root: Path = Path()) -> list[str]:
 
     Raises ParamsError if params.yaml does not name the task; VersionsError if dvc.yaml is missing or broken.
     """
+    return list(TopologicalSorter(_needs(task, root)).static_order())
+
+
+def stages_to(targets: Collection[str], task: Task, root: Path = Path(), *, there: Collection[str] = ()) -> list[str]:
+    """Those of `stage_order` that must run for the outputs of `targets` when those of the stages in `there` lie ready.
+    Raises as that does, and VersionsError if dvc.yaml has no such target."""
+    needs = _needs(task, root)
+    lacking = sorted(set(targets) - needs.keys())
+    if lacking:
+        raise VersionsError(f"{root / 'dvc.yaml'}: has no stage {lacking[0]}@{task.folder}. `git checkout dvc.yaml`.")
+    wanted: set[str] = set()
+    waiting = [*targets]
+    while waiting:
+        name = waiting.pop()
+        if name not in there and name not in wanted:
+            wanted.add(name)
+            waiting += needs[name]
+    return [name for name in TopologicalSorter(needs).static_order() if name in wanted]
+
+
+def _needs(task: Task, root: Path) -> dict[str, list[str]]:
+    """Stage of the task -> the stages it reads from, sorted."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     work_without_git(root)
+    ending = f"@{task.folder}"
     try:
         with Repo(str(root)) as repo:
             graph = repo.index.graph  # stage -> those it depends on; a .dvc file is a stage without a name
-            by_name = sorted(graph, key=lambda stage: stage.addressing)
-            needs = {stage: [other for other in by_name if other in graph[stage]] for stage in by_name}
-            names = [str(getattr(stage, "name", "")) for stage in TopologicalSorter(needs).static_order()]
+            names = {stage: str(getattr(stage, "name", "")) for stage in graph}
+            needs = {
+                name.removesuffix(ending): sorted(
+                    names[other].removesuffix(ending) for other in graph[stage] if names[other].endswith(ending)
+                )
+                for stage, name in sorted(names.items(), key=lambda item: item[1])
+                if name.endswith(ending)
+            }
     except DvcException as error:
         raise VersionsError(f"{root / 'dvc.yaml'}: {error}. Mend the file; `dvc dag` shows what DVC reads.") from error
-    ordered = [name.removesuffix(f"@{task.folder}") for name in names if name.endswith(f"@{task.folder}")]
-    if not ordered:
+    if not needs:
         raise ParamsError(f"{task.folder}: no stage of dvc.yaml has this task. Add it to `tasks` in params.yaml.")
-    return ordered
+    return needs
 
 
 def repro(
@@ -80,7 +108,7 @@ def repro(
     Raises StageError with the last lines of output if the stage fails for a reason that somebody must mend, else
     VersionsError: it was killed, its LLM is out of reach, or DVC stays busy for `wait_s`.
     """
-    (root / "data" / "history" / task.folder).mkdir(parents=True, exist_ok=True)  # DVC wants it, if only empty
+    (task_folder(root / "data", "history", task)).mkdir(parents=True, exist_ok=True)  # DVC wants it, if only empty
     name = f"{stage}@{task.folder}"
     lines = _dvc(["repro", "--single-item", name], root, f"stage {name}", say, wait_s)
     printed = [line for line in lines if line.startswith(f'{{"stage": "{stage}"')]
@@ -170,11 +198,6 @@ _REMOTE = (
     "See `dvc remote list` and whether the remote can be reached from here; `dvc remote modify local url <where>` "
     "names another. Then run `dvc push` or `dvc pull` again; nothing is lost meanwhile."
 )
-
-
-def data_version(task: Task, root: Path = Path()) -> str:
-    """DVC's digest of what lies in data/raw/<task>, "....dir", as dvc.lock has it. VersionsError if nothing does."""
-    return content_version(root / "data" / "raw" / task.folder, root)
 
 
 def content_version(folder: Path, root: Path = Path()) -> str:

@@ -7,7 +7,6 @@ Its name is a digest of its content. Checking what comes in is `jobs.ingest`'s w
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +18,9 @@ import pyarrow.parquet as pq
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.tables import atomic_path
+from hydra_ml.io.user_tables import ROW_GROUP, read_users
 from hydra_ml.records import RECORD_COLUMNS
 
-ROW_GROUP = 2048  # rows read at least, for a single user
 _SCHEMA = pa.schema([(name, pa.string()) for name in RECORD_COLUMNS])
 
 
@@ -92,34 +91,6 @@ def opened_drop(folder: Path, name: str) -> Iterator[pq.ParquetFile]:
             f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}). Drops are never written twice, so the "
             f"copy in DVC's cache is good: delete the file and run `dvc checkout {folder}`, else `dvc pull {folder}`."
         ) from error
-
-
-def row_groups_of(drop: pq.ParquetFile, wanted: Sequence[str]) -> list[int]:
-    """Numbers of the row groups that may hold one of the wanted user ids (sorted), by the bounds the file states."""
-    column = drop.schema_arrow.get_field_index("user_id")
-    groups = []
-    for number in range(drop.num_row_groups):
-        bounds = drop.metadata.row_group(number).column(column).statistics
-        if bounds is None or not bounds.has_min_max:  # not stated for very long ids
-            groups.append(number)
-            continue
-        next_wanted = bisect_left(wanted, bounds.min)  # text sorts by code point in Python, in Parquet by UTF-8: alike
-        if next_wanted < len(wanted) and wanted[next_wanted] <= bounds.max:
-            groups.append(number)
-    return groups
-
-
-def read_users(table: pq.ParquetFile, wanted: Sequence[str], columns: Sequence[str]) -> pa.Table:
-    """The rows of the wanted user ids (sorted), in the file's order; columns must name user_id.
-
-    One row group is held at a time: what is read around a user is not kept, so memory follows the rows that are.
-    """
-    ids = pa.array(wanted, pa.string())
-    parts = [table.schema_arrow.empty_table().select(list(columns))]
-    for group in row_groups_of(table, wanted):
-        rows = table.read_row_group(group, list(columns), use_threads=False)
-        parts.append(rows.filter(pc.is_in(rows["user_id"].cast(pa.string()), ids)))
-    return pa.concat_tables(parts)
 
 
 def _rows_of(folder: Path, user_ids: Collection[str], columns: Sequence[str]) -> Iterator[pa.Table]:

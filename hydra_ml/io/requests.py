@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydra_ml.errors import ArtifactError, DataError, ParamsError
-from hydra_ml.io.history_store import read_users, records_of
+from hydra_ml.io.history_store import records_of
 from hydra_ml.io.lamp.checks import Problems, checked_date, checked_item
+from hydra_ml.io.layout import task_folder
 from hydra_ml.io.parquet_rows import UNREADABLE, parquet_rows
 from hydra_ml.io.predictions import DeadLetter
+from hydra_ml.io.user_tables import read_users
 from hydra_ml.learning.history import read_record
 from hydra_ml.records import RECORD_COLUMNS, Record, Request, content_digest, normalized
 from hydra_ml.tasks import TASKS, get_task
@@ -102,7 +104,7 @@ def stored_records(data: Path, task: Task, user_ids: Iterable[str]) -> pd.DataFr
     wanted = sorted(set(user_ids))
     if not wanted:
         return pd.DataFrame({name: [] for name in RECORD_COLUMNS}, dtype="str")
-    path = data / "prepare" / task.folder / "records.parquet"
+    path = task_folder(data, "prepare", task) / "records.parquet"
     try:
         with pq.ParquetFile(path) as table:
             prepared: pd.DataFrame = read_users(table, wanted, RECORD_COLUMNS).to_pandas()
@@ -112,7 +114,7 @@ def stored_records(data: Path, task: Task, user_ids: Iterable[str]) -> pd.DataFr
         raise ArtifactError(
             f"{path}: cannot be read as Parquet ({error}). Run `dvc checkout` or `dvc repro`."
         ) from error
-    both = pd.concat([prepared, records_of(data / "history" / task.folder, wanted)], ignore_index=True)
+    both = pd.concat([prepared, records_of(task_folder(data, "history", task), wanted)], ignore_index=True)
     both = both.drop_duplicates(["user_id", "record_id"])
     return both.sort_values(["user_id", "date"], kind="stable", ignore_index=True)
 

@@ -30,6 +30,7 @@ from tqdm import tqdm
 from hydra_ml.answering.score_requests import PERSONALIZATIONS, give_profiles
 from hydra_ml.errors import BudgetExceeded
 from hydra_ml.io.batch_folder import BatchFolder, begun_batch, clear_finished, content_of
+from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.requests import read_requests, stored_records
 from hydra_ml.params import LLM, Params
@@ -123,7 +124,7 @@ class BatchReport:
 def clear_texts(task: Task, *, data: Path) -> None:
     """Remove request texts that a kill left in the task's finished batches. `plan_batch` does so too, but is called
     only when there is something to score."""
-    clear_finished(data / "predictions" / task.folder)
+    clear_finished(task_folder(data, "predictions", task))
 
 
 def plan_batch(
@@ -142,7 +143,7 @@ def plan_batch(
     read, ArtifactError if the release is not there.
     """
     data, cache = data.resolve(), cache.resolve()  # shards may be scored by processes that stand elsewhere
-    home = data / "predictions" / task.folder
+    home = task_folder(data, "predictions", task)
     home.mkdir(parents=True, exist_ok=True)
     digest = content_of(requests)
     clear_texts(task, data=data)

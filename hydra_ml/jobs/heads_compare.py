@@ -12,6 +12,7 @@ import pandas as pd
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.evaluation.compare_users import OURS, REFERENCE, Comparison, compare_heads, user_measures
+from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.model_versions import VersionFacts
 from hydra_ml.io.mlflow.registry import ALIASES, Registry
 from hydra_ml.io.mlflow.tracking import log_metrics, log_user_measures, measures_of, user_measures_of
@@ -68,10 +69,10 @@ def measure_users(
     against = (champion, registry.release(task, champion)[1])
     frozen = FrozenQueries(data, task, registry, cache, params.llm)
     answers, _ = frozen.side_by_side(against, (version, release))
-    queries = load_table(data / "prepare" / task.folder / "queries.parquet")
+    queries = load_table(task_folder(data, "prepare", task) / "queries.parquet")
     ours = facts_of(queries[queries["role"] == "evaluate"]).assign(method=OURS)
     ours = ours.merge(answers[["query_id", "challenger"]].rename(columns={"challenger": "prediction"}), on="query_id")
-    evaluated = load_table(data / "evaluate" / task.folder / "predictions.parquet", [*ours.columns])
+    evaluated = load_table(task_folder(data, "evaluate", task) / "predictions.parquet", [*ours.columns])
     plain = evaluated[(evaluated["method"] == REFERENCE) & evaluated["query_id"].isin(ours["query_id"])]
     predictions = pd.concat([ours, plain], ignore_index=True)
     log_user_measures(run_id, user_measures(predictions, task, bands=params.evaluate.bands), uri=registry.uri)

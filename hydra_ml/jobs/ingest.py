@@ -30,6 +30,7 @@ from hydra_ml.io.gx.drop_checks import Judged, judge_rows
 from hydra_ml.io.history_store import append_drop, changed_users, drop_names, n_records, opened_drop
 from hydra_ml.io.incoming import DONE, Row, drop_digest, drop_state, move_drop, read_rows, waiting_drops
 from hydra_ml.io.lamp.download import add, n_questions
+from hydra_ml.io.layout import common_folder
 from hydra_ml.io.tables import atomic_path, folder_digest, load_json, save_json
 from hydra_ml.jobs.ingest_report import Counts, IngestReport, plain_name
 from hydra_ml.params import Params
@@ -51,7 +52,7 @@ def ingest_drop(path: Path, *, data: Path, params: Params) -> IngestReport:
     data: the project's data folder, beside its dvc.yaml. Raises DataError if the disk fails, another ingest does not
     end, or earlier drops are not here; VersionsError if DVC fails. The drop then waits where it was.
     """
-    with alone(data / "incoming"), _told_of_disk(path):
+    with alone(common_folder(data, "incoming")), _told_of_disk(path):
         if not path.exists():
             raise DataError(f"{path}: no such drop; another run may have taken it. See {data / 'incoming' / DONE}.")
         report = _take(path, data, params)
@@ -92,7 +93,7 @@ def _take(path: Path, data: Path, params: Params) -> IngestReport:
     if report.refused:
         report = _put_aside(path, data, report)
     else:
-        done = data / "incoming" / DONE / f"{report.digest}-{path.name}"
+        done = common_folder(data, "incoming") / DONE / f"{report.digest}-{path.name}"
         report = replace(report, details=str(_free_report(done)))
         save_json({**asdict(report), "users": users}, Path(report.details))
         if not report.left:
@@ -117,7 +118,7 @@ def _free_report(done: Path) -> Path:
 
 def _begun(report: IngestReport, data: Path) -> Path:
     """The note, beside the drop until it is done with, of what lay here when a run first began to take it."""
-    return data / "incoming" / f".{report.digest}.begun.json"
+    return common_folder(data, "incoming") / f".{report.digest}.begun.json"
 
 
 def _first_found(found: dict[str, Any], report: IngestReport, data: Path) -> dict[str, Any]:
@@ -219,7 +220,7 @@ def _take_lamp(
     try:
         names = add(path.parent, raw, [path.name]) if path.name.startswith("LaMP_") else add(path, raw)
     except DataError as error:
-        aside = data / "quarantine" / report.digest / "faults.txt"
+        aside = common_folder(data, "quarantine") / report.digest / "faults.txt"
         with atomic_path(aside) as partial:
             partial.write_text(f"{error}\n", "utf-8")  # it may quote texts: not for logs
         return replace(report, refused=f"Its files do not read as LaMP's; every fault is told in {aside}."), {}
@@ -234,7 +235,7 @@ def _take_lamp(
 
 def _quarantine(rows: Sequence[Row], judged: Judged, data: Path, digest: str) -> Path:
     """Write every bad row with its number and reasons, a file for each task; the folder they lie in."""
-    folder = data / "quarantine" / digest
+    folder = common_folder(data, "quarantine") / digest
     by_task: dict[str, list[dict[str, Any]]] = {}
     for position, reasons in sorted(judged.reasons.items()):
         row = rows[position]
@@ -250,7 +251,7 @@ def _quarantine(rows: Sequence[Row], judged: Judged, data: Path, digest: str) ->
 
 def _put_aside(path: Path, data: Path, report: IngestReport) -> IngestReport:
     """Move a refused drop to quarantine, its report first."""
-    folder = data / "quarantine" / report.digest
+    folder = common_folder(data, "quarantine") / report.digest
     report = replace(report, quarantine=str(folder), details=str(folder / "report.json"))
     save_json(asdict(report), Path(report.details))
     move_drop(path, folder / "drop" / path.name)

@@ -14,6 +14,7 @@ from typing import Any
 
 from hydra_ml.errors import ArtifactError, HydraError
 from hydra_ml.io.incoming import DONE
+from hydra_ml.io.layout import common_folder, task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.mlflow.tracking import measures_of
 from hydra_ml.io.tables import atomic_path, load_json
@@ -41,7 +42,7 @@ def results_rows(task: Task, data: Path, before: Mapping[str, float] | None = No
 
     before: "method/measure" to value, as a run logged it. Raises ArtifactError if `evaluate` left nothing.
     """
-    metrics, measure = load_json(data / "evaluate" / task.folder / "metrics.json"), task.measures[0]
+    metrics, measure = load_json(task_folder(data, "evaluate", task) / "metrics.json"), task.measures[0]
     rows = []
     for method, found in metrics.items():
         if not isinstance(found, Mapping):
@@ -78,7 +79,7 @@ def morning_report(
 
 def save_report(page: str, stamp: str, data: Path) -> Path:
     """Keep the page as data/reports/nightly-<stamp>.md."""
-    path = data / "reports" / f"nightly-{stamp}.md"
+    path = common_folder(data, "reports") / f"nightly-{stamp}.md"
     with atomic_path(path) as partial:
         partial.write_text(page, "utf-8")
     return path
@@ -93,7 +94,7 @@ def _task_lines(night: TaskNight, data: Path, registry: Registry | None) -> list
     lines = [f"| {' | '.join(rows[0])} |", f"|{'---|' * len(rows[0])}"]
     lines += [f"| {' | '.join(map(str, row.values()))} |" for row in rows]
     lines.append("")
-    shares = load_json(data / "evaluate" / task.folder / "details.json").get("users", {}).get("hydra")
+    shares = load_json(task_folder(data, "evaluate", task) / "details.json").get("users", {}).get("hydra")
     if shares:
         told = ", ".join(f"{shares[kind]['value']:.0%} {kind}" for kind in ("better", "equal", "worse"))
         lines.append(f"- users under hydra, against rag_k4: {told} (of {shares['worse']['n']})")
@@ -140,7 +141,10 @@ def _cost(stages: Mapping[str, Mapping[str, Any]]) -> str:
 def _drop_lines(data: Path) -> list[str]:
     """What ingest took and refused within a night, a line each."""
     since = time.time() - NIGHT_S
-    found = [*(data / "incoming" / DONE).glob("*.report*.json"), *(data / "quarantine").glob("*/report.json")]
+    found = [
+        *(common_folder(data, "incoming") / DONE).glob("*.report*.json"),
+        *common_folder(data, "quarantine").glob("*/report.json"),
+    ]
     lines = []
     for path in sorted(
         (path for path in found if path.stat().st_mtime >= since), key=lambda path: path.stat().st_mtime

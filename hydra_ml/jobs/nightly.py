@@ -12,6 +12,7 @@ from pathlib import Path
 from hydra_ml.errors import ArtifactError
 from hydra_ml.evaluation.compare_users import user_measures
 from hydra_ml.io.git import git_commit
+from hydra_ml.io.layout import TRAINERS, task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.mlflow.tracking import (
     describe_run,
@@ -29,8 +30,6 @@ from hydra_ml.params import Params
 from hydra_ml.release import PARTS, ComponentRef, Release, data_version
 from hydra_ml.tasks.task import Task
 
-COMPONENTS = {"reranker": "train_reranker", "adapter": "train_adapter"}  # component: the stage that makes it
-
 
 def register_chain(
     task: Task, params: Params, *, data: Path, run_name: str, registry: Registry | None = None, job: str = "nightly"
@@ -42,13 +41,13 @@ def register_chain(
     not run or its validation failed; nothing becomes the challenger then.
     """
     registry = registry or Registry()
-    places = {part: data / COMPONENTS[part.split(".")[0]] / task.folder / part.split(".")[1] for part in PARTS}
+    places = {part: task_folder(data, TRAINERS[part.split(".")[0]], task) / part.split(".")[1] for part in PARTS}
     for folder in places.values():
         load_json(folder / "manifest.json")  # before a run is started
-    validated = validation_passed(data / "validate" / task.folder / "report.json")
+    validated = validation_passed(task_folder(data, "validate", task) / "report.json")
     document = params.model_dump(mode="json", by_alias=True)
     digests = lock_digests(task, data.parent / "dvc.lock")
-    drops = load_json(data / "prepare" / task.folder / "manifest.json").get("history", [])
+    drops = load_json(task_folder(data, "prepare", task) / "manifest.json").get("history", [])
     version = data_version(raw_version(task, data, digests), drops)
     tags = {"data_version": version}
     with start_run(
@@ -98,7 +97,7 @@ def validation_passed(report: Path) -> bool:
 
 def raw_version(task: Task, data: Path, digests: Mapping[str, str]) -> str:
     """DVC's digest of data/raw/<task>; the content digest that `prepare` noted where DVC did not run the chain."""
-    noted = load_json(data / "prepare" / task.folder / "manifest.json")["data_version"]
+    noted = load_json(task_folder(data, "prepare", task) / "manifest.json")["data_version"]
     return digests.get(f"data/raw/{task.folder}", str(noted))
 
 
@@ -110,8 +109,8 @@ def _log_chain(
         source = f"data/{stage}/{task.folder}"
         digest = digests.get(source, version if stage == "raw" else "")
         log_dataset(run_id, f"{task.folder}.{stage}", digest=digest, source=source, context=context, uri=uri)
-    for stage in COMPONENTS.values():
-        made = data / stage / task.folder
+    for stage in TRAINERS.values():
+        made = task_folder(data, stage, task)
         log_curve(
             run_id,
             stage,
@@ -119,13 +118,13 @@ def _log_chain(
             load_json(made / "heads/manifest.json").get("fit", {}),
             uri=uri,
         )
-    results = data / "evaluate" / task.folder
+    results = task_folder(data, "evaluate", task)
     metrics = load_json(results / "metrics.json")
     log_measures(run_id, metrics, uri=uri)
     for name in ("metrics.json", "details.json", "plots"):
         log_file(run_id, results / name, folder="plots" if name == "plots" else "evaluate", uri=uri)
     for name in ("report.md", "report.json"):
-        log_file(run_id, data / "validate" / task.folder / name, folder="validate", uri=uri)
+        log_file(run_id, task_folder(data, "validate", task) / name, folder="validate", uri=uri)
     predictions = load_table(results / "predictions.parquet")
     users = user_measures(predictions, task, bands=params.evaluate.bands)
     by_cohort = log_user_measures(run_id, users, uri=uri)

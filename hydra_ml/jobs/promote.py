@@ -26,6 +26,7 @@ from hydra_ml.evaluation.gate import (
     judge_llms,
     judge_past,
 )
+from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.tables import file_digest, load_json
 from hydra_ml.jobs.heads_compare import measure_users
@@ -203,7 +204,7 @@ def _pointers_locked(task: Task, cache: Path) -> Iterator[None]:
 
 def _validation(data: Path, task: Task, release: Release) -> Reason:
     """Great Expectations passed, on the release's data and on the tables that hold the frozen queries."""
-    report = data / "validate" / task.folder / "report.json"
+    report = task_folder(data, "validate", task) / "report.json"
     findings = load_json(report)
     failed = sum(bool(finding["failed"]) for finding in findings)
     made = "passed" if release.validated else "did NOT pass"

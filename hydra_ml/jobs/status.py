@@ -16,6 +16,7 @@ from hydra_ml.errors import HydraError
 from hydra_ml.evaluation.decision import gate_figures
 from hydra_ml.io.history_store import drop_names
 from hydra_ml.io.incoming import look_into
+from hydra_ml.io.layout import common_folder, task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.orchestrator import POOL, FlowRun, read_schedule, read_workers
 from hydra_ml.io.own_stack import last_words
@@ -114,7 +115,7 @@ def collect_status(
     """The state of every task of params.yaml; `api_url` as for `read_schedule`. Raises nothing that is a HydraError."""
     registry = _once(connect)
     tasks = tuple(task_status(get_task(name), data=data, connect=registry) for name in params.tasks)
-    drops, unknown = look_into(data / "incoming")
+    drops, unknown = look_into(common_folder(data, "incoming"))
     status = Status(tasks, (), (), incoming=drops, incoming_unknown=unknown)
     try:
         schedule = read_schedule(api_url)
@@ -148,7 +149,7 @@ def _once(connect: Callable[[], Registry]) -> Callable[[], Registry]:
 
 def task_status(task: Task, *, data: Path, connect: Callable[[], Registry] = Registry) -> TaskStatus:
     """What is live for one task, and what it has not learned yet; as much as can be told where something is down."""
-    drops = drop_names(data / "history" / task.folder)
+    drops = drop_names(task_folder(data, "history", task))
     found = TaskStatus(task.folder, drops_not_learned=tuple(drops))
     try:
         found = replace(found, **_requests(task, data))

@@ -26,9 +26,11 @@ import numpy as np
 from filelock import FileLock
 
 from hydra_ml.errors import ArtifactError
+from hydra_ml.io.dvc import stages_to
 from hydra_ml.io.git import git_commit
 from hydra_ml.io.head_bank import HeadBank, save_heads, update_bank
 from hydra_ml.io.history_store import changed_users, drop_names
+from hydra_ml.io.layout import TRAINERS, task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.mlflow.tracking import describe_run, log_document, log_file, log_metrics, start_run
 from hydra_ml.io.tables import file_digest, load_json, load_table, save_json, save_table
@@ -41,7 +43,7 @@ from hydra_ml.jobs.update_report import (
     left_out_of,
     users_table,
 )
-from hydra_ml.jobs.update_workspace import Sources, chain_to, run_stage, write_prepared
+from hydra_ml.jobs.update_workspace import Sources, run_stage, write_prepared
 from hydra_ml.jobs.withdraw import drops_of
 from hydra_ml.model.heads import Heads, no_heads
 from hydra_ml.params import Params, parse_params
@@ -66,16 +68,18 @@ def plan_update(
     registry: Registry,
     which: str = "champion",
     cache: Path = Path(".cache"),
-    pipeline: Path = Path("dvc.yaml"),
+    root: Path = Path(),
 ) -> UpdatePlan:
     """The users with records that a release (alias or version) has not learned, in shards below cache/update_heads.
 
-    The same release, drops and settings give the same plan and the same workspace, so that a killed run goes on there.
-    Raises ArtifactError if the release, one of its components, or a table of `prepare` is missing or was altered.
+    root: where dvc.yaml lies, which says what runs. The same release, drops and settings give the same plan and the
+    same workspace, so that a killed run goes on there. Raises ArtifactError if the release, one of its components, or a
+    table of `prepare` is missing or was altered; VersionsError if dvc.yaml cannot be read.
     """
     version, release = registry.release(task, which)
-    history, prepared = data / "history" / task.folder, data / "prepare" / task.folder
+    history, prepared = task_folder(data, "history", task), task_folder(data, "prepare", task)
     drops = tuple(name for name in drop_names(history) if name not in release.history)
+    stages: list[str] = []
     manifests = [registry.fetch(task, release.components[part]) / "manifest.json" for part in PARTS]
     about: dict[str, Any] = {
         "task": task.folder,
@@ -90,7 +94,7 @@ def plan_update(
             if not (prepared / name).is_file():
                 raise ArtifactError(f"{prepared / name}: missing. Run `dvc repro prepare@{task.folder}` to make it.")
         about["prepared"] = file_digest(prepared / "manifest.json")
-        about["pipeline"] = content_digest(repr(chain_to(_trainers(), pipeline, task, {"prepare"})))
+        about["stages"] = stages = stages_to(list(TRAINERS.values()), task, root, there={"prepare"})
     workspace = cache / JOB / task.folder / content_digest(json.dumps(about, sort_keys=True))[:16]
     users = changed_users(history, release.history) if drops else []
     if users:
@@ -105,7 +109,7 @@ def plan_update(
         data=str(data.absolute()),
         cache=str(cache.absolute()),
         workspace=str(workspace.absolute()),
-        pipeline=str(pipeline.absolute()),
+        stages=stages,
         uri=registry.uri,
     )
 
@@ -125,10 +129,6 @@ def _write_plan(workspace: Path, about: Mapping[str, Any], users: Sequence[str],
     if (workspace / "plan.json").is_file():
         return
     save_json({**about, "shards": _shards(users, size)}, workspace / "plan.json")
-
-
-def _trainers() -> list[str]:
-    return [f"train_{component}" for component in COMPONENTS]
 
 
 # One shard.
@@ -158,21 +158,19 @@ def _refit_shard(plan: UpdatePlan, shard: int, folder: Path) -> ShardReport:
     params, users = _shard_params(document, shard), document["shards"][shard]
     data, scratch = Path(plan.data), folder / "scratch"
     learned = frozenset(document["learned"])
-    sources = Sources(data / "prepare" / task.folder, data / "history" / task.folder, learned)
-    some, left_out = write_prepared(sources, users, task, params, scratch / "prepare" / task.folder)
+    sources = Sources(task_folder(data, "prepare", task), task_folder(data, "history", task), learned)
+    some, left_out = write_prepared(sources, users, task, params, task_folder(scratch, "prepare", task))
     stages: dict[str, Any] = {}
     if some:
-        _write_frozen(plan, task, some, folder / "frozen")
-        for stage in chain_to(_trainers(), Path(plan.pipeline), task, {"prepare"}):
-            component = stage.name.removeprefix("train_")
-            frozen = ["--frozen", str(folder / "frozen" / component)] if stage.name in _trainers() else []
-            caches = {True: Path(plan.cache), False: scratch / "cache"}
-            place = scratch / "params.yaml"
-            save_json(params.model_dump(by_alias=True), place)  # JSON is YAML
-            stages[stage.name] = run_stage(stage, data=scratch, params=place, caches=caches, extra=frozen)
+        frozen = folder / "frozen"
+        _write_frozen(plan, task, some, frozen)
+        own: dict[str, dict[str, Path]] = {TRAINERS[name]: {"frozen": frozen / name} for name in COMPONENTS}
+        caches = {True: Path(plan.cache), False: scratch / "cache"}
+        for name in plan.stages:
+            stages[name] = run_stage(name, task, params, data=scratch, caches=caches, places=own.get(name, {}))
     for component in COMPONENTS if some else ():
-        (scratch / f"train_{component}" / task.folder).replace(folder / component)
-    n_queries = len(load_table(scratch / "prepare" / task.folder / "queries.parquet", ["query_id"]))
+        task_folder(scratch, TRAINERS[component], task).replace(folder / component)
+    n_queries = len(load_table(task_folder(scratch, "prepare", task) / "queries.parquet", ["query_id"]))
     shutil.rmtree(scratch)  # texts of users are kept no longer than needed
     return ShardReport(
         shard=shard,
@@ -269,7 +267,7 @@ def _finish(plan: UpdatePlan, registry: Registry, reports: Sequence[ShardReport]
         made = replace(
             release,
             components=components,
-            data_version=data_version(release.data_version, drop_names(Path(plan.data) / "history" / task.folder)),
+            data_version=data_version(release.data_version, drop_names(task_folder(Path(plan.data), "history", task))),
             history=learned,
             git_commit=git_commit(),
             made_by=JOB,

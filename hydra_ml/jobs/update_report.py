@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class UpdatePlan:
     data: str
     cache: str
     workspace: str
-    pipeline: str  # dvc.yaml
+    stages: Sequence[str]  # to run, in order
     uri: str = field(repr=False)  # of the MLflow store; may hold a password
 
     def shard_folder(self, shard: int) -> Path:

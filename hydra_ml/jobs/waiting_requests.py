@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from hydra_ml.errors import DataError, ParamsError
 from hydra_ml.io.batch_folder import BatchFolder, content_of
 from hydra_ml.io.incoming import is_settled
+from hydra_ml.io.layout import task_folder
 from hydra_ml.io.parquet_rows import parquet_rows
 from hydra_ml.io.requests import ENDINGS, SHARED
 from hydra_ml.io.tables import load_json
@@ -27,7 +28,7 @@ def waiting_requests(task: Task, *, data: Path, settle_s: float = 0.0) -> list[P
     planning its batch tells why. settle_s: files that changed since so many seconds may still grow and are left out."""
     folder = data / SHARED
     files = [path for place in (folder / task.folder, folder) for path in sorted(place.glob("*.*")) if _counts(path)]
-    done = _scored(data / "predictions" / task.folder)
+    done = _scored(task_folder(data, "predictions", task))
     waiting = [path for path in files if is_settled(path, settle_s) and not _is_in(done, path)]
     return [path for path in waiting if path.parent != folder or _names(path, task)]
 
@@ -49,7 +50,7 @@ def set_aside(task: Task, *, data: Path) -> dict[str, int]:
     """How many requests of each finished batch became dead letters, by dead_letters.jsonl relative to `data`, the
     newest first; batches without one are left out."""
     found = []
-    for path in (data / "predictions" / task.folder).glob("*/report.json"):
+    for path in task_folder(data, "predictions", task).glob("*/report.json"):
         if n_letters := int(load_json(path)["batch"]["dead_letters"]):
             letters = BatchFolder(path.parent).dead_letters
             found.append((path.stat().st_mtime, letters.relative_to(data).as_posix(), n_letters))

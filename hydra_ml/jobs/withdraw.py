@@ -17,8 +17,9 @@ from hydra_ml.errors import DataError
 from hydra_ml.io import dvc as versions
 from hydra_ml.io.history_store import drop_names, n_records
 from hydra_ml.io.incoming import DONE
+from hydra_ml.io.layout import common_folder, task_folder
 from hydra_ml.io.tables import load_json, save_json
-from hydra_ml.jobs.ingest import WITHDRAWN, alone
+from hydra_ml.jobs.ingest import alone
 from hydra_ml.tasks.task import Task
 
 
@@ -54,7 +55,7 @@ def withdraw(drop: str, tasks: Sequence[Task], *, data: Path, reason: str = "") 
     Raises DataError if there is no such drop, or several; VersionsError if DVC fails, and then the drop is out all the
     same.
     """
-    with alone(data / "incoming"):
+    with alone(common_folder(data, "incoming")):
         found, task = _found(drop, tasks, data)
         if not found.withdrawn:
             history, aside = _folders(task, data)
@@ -68,7 +69,7 @@ def withdraw(drop: str, tasks: Sequence[Task], *, data: Path, reason: str = "") 
 
 def give_back(drop: str, tasks: Sequence[Task], *, data: Path) -> Drop:
     """Put a withdrawn drop back; one that is in use stays so. Raises as `withdraw`."""
-    with alone(data / "incoming"):
+    with alone(common_folder(data, "incoming")):
         found, task = _found(drop, tasks, data)
         if found.withdrawn:
             history, aside = _folders(task, data)
@@ -94,7 +95,7 @@ def documents(drops: Sequence[Drop]) -> list[dict[str, object]]:
 
 
 def _folders(task: Task, data: Path) -> tuple[Path, Path]:
-    return data / "history" / task.folder, data / WITHDRAWN / task.folder
+    return task_folder(data, "history", task), task_folder(data, "withdrawn", task)
 
 
 def _track(task: Task, data: Path) -> None:
@@ -104,7 +105,7 @@ def _track(task: Task, data: Path) -> None:
 def _files(task: Task, data: Path) -> dict[str, str]:
     """The file each drop came in, by the drop's name, from the reports that ingest leaves."""
     found: dict[str, str] = {}
-    for path in (data / "incoming" / DONE).glob("*.report*.json"):
+    for path in (common_folder(data, "incoming") / DONE).glob("*.report*.json"):
         report = load_json(path)
         if name := report.get("history", {}).get(task.folder):
             found[name] = str(report["drop"])

@@ -1,17 +1,15 @@
-"""What `prepare` leaves for those who learn between two runs of the chain: what must never be learned from.
+"""What must never be learned from, and what `prepare` leaves of it for those who learn between two runs of the chain.
 
-guard.parquet names the texts and answers of the whole evaluated split by digest, and holds the train split's reference
+As a table it names the texts and answers of the whole evaluated split by digest, and holds the train split's reference
 titles (LaMP-1 alone), so that nobody has to read the LaMP files again to apply the rules of `learning.history`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from hydra_ml.io.tables import load_json, load_table, save_table
 from hydra_ml.learning.history import Evaluated
 from hydra_ml.learning.reference_pairs import References
 from hydra_ml.records import content_digest
@@ -28,26 +26,25 @@ class Digests(frozenset[str]):
 
 @dataclass(frozen=True)
 class Guard:
-    """What a prepared folder says about learning from further records."""
+    """What bounds learning from any record, of the files or of later ones."""
 
     evaluated: Evaluated  # for `history.held_out`
     references: References  # for `pseudo_queries`
     dated: bool  # whether profiles follow time
 
 
-def save_guard(evaluated: Evaluated, references: References, path: Path) -> None:
-    """Write guard.parquet; same guard, same bytes."""
+def guard_table(guard: Guard) -> pd.DataFrame:
+    """The guard but for `dated`, as rows of text: kind, user_id, value. Same guard, same rows."""
+    evaluated, references = guard.evaluated, guard.references
     rows = [("text", "", digest) for digest in sorted(map(content_digest, evaluated.texts))]
     rows += [("answer", "", digest) for digest in sorted(map(content_digest, evaluated.answers))]
     rows += [("title", "", title) for title in references.titles]  # in their order: draws follow it
     rows += [("own", user, title) for user, titles in sorted(references.of_user.items()) for title in sorted(titles)]
-    save_table(pd.DataFrame(rows, columns=["kind", "user_id", "value"], dtype=str), path)
+    return pd.DataFrame(rows, columns=["kind", "user_id", "value"], dtype=str)
 
 
-def load_guard(folder: Path) -> Guard:
-    """The guard of a folder that `prepare` wrote. Raises ArtifactError if it is missing or damaged."""
-    table = load_table(folder / "guard.parquet")
-    dated = bool(load_json(folder / "manifest.json")["dated"])
+def guard_of(table: pd.DataFrame, *, dated: bool) -> Guard:
+    """The guard that `guard_table` gave; it knows texts by their digests alone."""
     values = {kind: rows["value"].tolist() for kind, rows in table.groupby("kind")}
     evaluated = Evaluated(Digests(values.get("text", ())), Digests(values.get("answer", ())))
     own = table[table["kind"] == "own"]

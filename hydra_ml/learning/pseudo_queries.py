@@ -1,7 +1,7 @@
-"""Rows to fit on and rows to evaluate: each query with the records it may see.
+"""Rows to fit on: queries made of a user's own records, each with the records it may see.
 
-The leakage rules are applied here, so that no later stage has to think of them: a profile never holds the query's own
-text, a later record, or, in training, anything an evaluated question asks. Knows nothing of files or tables.
+A profile never holds the query's own text, a later record, or anything an evaluated question asks: no later stage has
+to think of it. Knows nothing of files or tables.
 
 Legend: R records of one user.
 """
@@ -9,27 +9,15 @@ Legend: R records of one user.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 
-from hydra_ml.learning.history import (
-    Cohorts,
-    History,
-    Question,
-    draw_order,
-    evaluated_content,
-    held_out,
-    pool_history,
-    question_asks,
-    record_asks,
-    strictly_earlier,
-    too_late,
-)
-from hydra_ml.learning.reference_pairs import ReferencePairs, References, collect_references
-from hydra_ml.params import Params
+from hydra_ml.learning.guard import Guard
+from hydra_ml.learning.history import draw_order, record_asks
+from hydra_ml.learning.reference_pairs import ReferencePairs, References
 from hydra_ml.records import Cohort, Query, Record, Role, normalized
 from hydra_ml.tasks.citation import CitationTask
 from hydra_ml.tasks.task import Task
@@ -46,131 +34,45 @@ class PreparedQuery:
     profile: list[str]  # record ids, oldest first
 
 
-@dataclass(frozen=True)
-class PreparedUser:
-    """One user's records and rows."""
+def training_rows(
+    task: Task,
+    guard: Guard,
+    records: Sequence[Record],
+    usable: np.ndarray,
+    questions: Iterable[PreparedQuery],
+    *,
+    cohort: Cohort,
+    seed: int,
+    limit: int,
+    dropped: Counter[str],
+    first: Collection[str] = (),
+) -> list[PreparedQuery]:
+    """All that one user's models may be fitted on: pseudo-queries of the usable records (bool [R]), then the train
+    `questions` that no usable record asks already, each with what of its profile is usable, if anything is.
 
-    records: Sequence[Record]  # oldest first
-    held_out: np.ndarray  # bool [R]: never learned from
-    rows: list[PreparedQuery]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The questions of the train split and of the evaluated split, by user, and every gold by question id."""
-
-    dated: bool
-    train: Mapping[str, Sequence[Question]]
-    evaluate: Mapping[str, Sequence[Question]]
-    golds: Mapping[str, str]
-
-
-class Preparation:
-    """Prepares users one by one, guarding what is evaluated from being learned; `dropped` counts what was left out."""
-
-    def __init__(self, task: Task, asked: Asked, cohorts: Cohorts, params: Params) -> None:
-        self.task = task
-        self.asked = asked
-        self.cohorts = cohorts
-        self.params = params
-        questions = [question for of_user in asked.evaluate.values() for question in of_user]
-        self.evaluated = evaluated_content(task, questions, asked.golds)
-        self.references = collect_references(task, asked.train, self.evaluated)
-        self.dropped: Counter[str] = Counter()
-
-    def user(self, user_id: str, arrived: Sequence[Record] = ()) -> PreparedUser:
-        """The user's pooled records, then evaluated questions, pseudo-queries and (known users) train questions.
-
-        Pooled are the questions' profiles and what `arrived` after the files.
-        """
-        train, evaluate = self.asked.train.get(user_id, []), self.asked.evaluate.get(user_id, [])
-        chosen = evaluate if user_id in self.cohorts.evaluated else []
-        history = pool_history(
-            self.task,
-            user_id,
-            [*train, *evaluate],
-            chosen=chosen,
-            limit=self.params.prepare.history,
-            arrived=self._learnable(arrived, evaluate),
-        )
-        out = held_out(self.task, history.records, self.evaluated)
-        if self.asked.dated:
-            out |= too_late(history.records, evaluate)
-        rows = self._question_rows(user_id, chosen, history, allowed=np.ones_like(out), role="evaluate")
-        pseudo = pseudo_queries(
-            self.task,
-            history.records,
-            ~out,
-            dated=self.asked.dated,
-            cohort=self.cohorts.of(user_id),
-            dropped=self.dropped,
-            references=self.references,
-            seed=self.params.seed,
-            limit=queries_used(self.params),
-        )
-        if self.cohorts.of(user_id) == "known":
-            asked = asked_texts(self.task, pseudo, history.records, ~out, limit=queries_used(self.params))
-            fresh = self._training_questions(train, evaluate, asked)
-            rows_asked = self._question_rows(user_id, fresh, history, allowed=~out, role="train")
-            pseudo += [row for row in rows_asked if row.profile]
-        return PreparedUser(history.records, out, rows + pseudo)
-
-    def _learnable(self, arrived: Sequence[Record], evaluate: Sequence[Question]) -> list[Record]:
-        """Those of a user's newly arrived records that may be learned from.
-
-        No evaluated question was given the others either: left out, they crowd no usable record out of the limit.
-        """
-        out = held_out(self.task, arrived, self.evaluated)
-        if self.asked.dated:
-            out |= too_late(arrived, evaluate)
-        if out.any():
-            self.dropped["arrived records that an evaluated question repeats or precedes"] += int(out.sum())
-        return [record for record, held in zip(arrived, out, strict=True) if not held]
-
-    def _question_rows(
-        self, user_id: str, questions: Sequence[Question], history: History, *, allowed: np.ndarray, role: Role
-    ) -> list[PreparedQuery]:
-        """One row per question, each with what `allowed` (bool [R]) leaves of its own profile; that may be nothing."""
-        asks = [record_asks(self.task, record) for record in history.records]
-        rows = []
-        for question in questions:
-            texts = question_asks(self.task, question.input)
-            profile = []
-            for i in history.profiles[question.question_id]:
-                record = history.records[i]
-                if asks[i] in texts:
-                    self.dropped["profile records that ask the question's own text"] += 1
-                elif question.date and not strictly_earlier(record.date, question.date):
-                    self.dropped["profile records not earlier than their question"] += 1
-                elif allowed[i]:
-                    profile.append(record.record_id)
-            gold, text = self.asked.golds[question.question_id], self.task.query_text(question.input)
-            query = Query(question.question_id, user_id, question.input, text, gold, question.date)
-            rows.append(PreparedQuery(query, role, self.cohorts.of(user_id), "", profile))
-        return rows
-
-    def _training_questions(
-        self, train: Sequence[Question], evaluate: Sequence[Question], asked: Collection[str]
-    ) -> list[Question]:
-        """The user's train questions that no evaluated question repeats or precedes, and that are not `asked` yet."""
-        kept = []
-        for question in train:
-            text = normalized(self.task.query_text(question.input))
-            gold = normalized(self.asked.golds[question.question_id])
-            if text in self.evaluated.texts or gold in self.evaluated.answers:
-                self.dropped["train questions that an evaluated question repeats"] += 1
-            elif question.date and any(q.date and not strictly_earlier(question.date, q.date) for q in evaluate):
-                self.dropped["train questions not earlier than the user's evaluated ones"] += 1
-            elif text in asked:
-                self.dropped["train questions that a record of the user already asks"] += 1
-            else:
-                kept.append(question)
-        return kept
-
-
-def queries_used(params: Params) -> int:
-    """How many training queries of a user the later stages draw at most: no more need be made."""
-    return max(params.annotate.queries_per_user, params.generate.queries_per_user)
+    The others are as `pseudo_queries` has them.
+    """
+    rows = pseudo_queries(
+        task,
+        records,
+        usable,
+        dated=guard.dated,
+        cohort=cohort,
+        dropped=dropped,
+        references=guard.references,
+        seed=seed,
+        limit=limit,
+        first=first,
+    )
+    asked = asked_texts(task, rows, records, usable, limit=limit)
+    ids = {records[i].record_id for i in np.flatnonzero(usable).tolist()}
+    for question in questions:
+        profile = [record_id for record_id in question.profile if record_id in ids]
+        if normalized(question.query.text) in asked:
+            dropped["train questions that a record of the user already asks"] += 1
+        elif profile:
+            rows.append(replace(question, profile=profile))
+    return rows
 
 
 def pseudo_queries(

@@ -13,6 +13,7 @@ import pandas as pd
 
 from hydra_ml.answering.score_requests import UNREADABLE
 from hydra_ml.evaluation.gate import answers_alike, differing_users
+from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.tables import folder_digest, load_json, load_table, save_table
 from hydra_ml.model.heads import Heads
@@ -32,7 +33,7 @@ class FrozenQueries:
 
     def __init__(self, data: Path, task: Task, registry: Registry, cache: Path, llm: LLM) -> None:
         """llm: how LLMs are called. Raises ArtifactError if the tables of `prepare` are missing or damaged."""
-        folder = data / "prepare" / task.folder
+        folder = task_folder(data, "prepare", task)
         queries = load_table(folder / "queries.parquet", ["query_id", "user_id", "role", "input", "gold", "profile"])
         self.queries = queries[queries["role"] == "evaluate"].reset_index(drop=True)
         self._folder, self._task, self._registry, self._cache, self._llm = folder, task, registry, cache, llm

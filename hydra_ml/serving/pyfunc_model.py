@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+from hydra_ml.io.layout import task_folder
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.tasks.task import Task
 
@@ -84,7 +85,6 @@ def stored(user_ids: list[str], task: Task) -> pd.DataFrame:
     """RECORD_COLUMNS of the users in DATA; empty where the folder served from holds no data of the task."""
     from hydra_ml.io.requests import stored_records
 
-    if not user_ids or not (DATA / "prepare" / task.folder).is_dir():
+    if not user_ids or not task_folder(DATA, "prepare", task).is_dir():
         return pd.DataFrame(columns=list(RECORD_COLUMNS), dtype=str)
     return stored_records(DATA, task, user_ids)
-

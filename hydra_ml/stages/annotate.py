@@ -55,15 +55,7 @@ def annotate(
     }
 
 
-main = stage_command(
-    annotate,
-    {
-        "prepared": "folder written by prepare",
-        "retrieved": "folder written by retrieve",
-        "out": "folder to write",
-        "cache": "folder of the response and feature caches",
-    },
-)
+main = stage_command(annotate, asks_llm=True)
 
 if __name__ == "__main__":
     raise SystemExit(main(None))

@@ -1,11 +1,13 @@
 """The command line that all stages share: options in, logs on stderr, one JSON line on stdout, an exit code out.
 
-A stage module holds one function, `stage(*, <its paths>, task, params) -> summary`, and `main = stage_command(...)`.
+A stage module holds one function, `stage(*, <its folders>, task, params) -> summary`, and its
+`main = stage_command(stage)`. Its folders are named as `io.layout.INPUTS` has them, besides `out` and `cache`.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import logging
 import sys
@@ -15,61 +17,90 @@ from pathlib import Path
 from typing import Any
 
 from hydra_ml.errors import DISK_TROUBLE, HydraError
+from hydra_ml.io.layout import INPUTS, task_folder
 from hydra_ml.io.llm_environment import check_named_model
 from hydra_ml.io.params_file import load_params
 from hydra_ml.params import Params
 from hydra_ml.tasks import get_task
+from hydra_ml.tasks.task import Task
 
 INTERRUPTED = 130  # what shells expect after Ctrl-C
 MAY_PASS = 75  # what sysexits.h calls a temporary failure: whoever runs the stage may try again
+DATA, CACHE, PARAMS = Path("data"), Path(".cache"), Path("params.yaml")
 
 Stage = Callable[..., Mapping[str, Any]]
 
 
 class Main:
-    """The entry point of a stage module: `main(argv)` for a process, `main.run(argv)` for a caller in this one."""
+    """The entry point of a stage module: `main(argv)` for a process, `main.run(...)` for a caller in this one."""
 
-    def __init__(self, stage: Stage, paths: Mapping[str, str], optional: Mapping[str, str]) -> None:
-        self._stage, self._paths, self._optional = stage, paths, optional
+    def __init__(self, stage: Stage, *, asks_llm: bool) -> None:
+        """asks_llm: whether the stage's answers depend on the LLM, and so on when they come."""
+        self.stage, self.name, self.asks_llm = stage, stage.__name__, asks_llm
+        given = inspect.signature(stage).parameters
+        self.folders = {name: given[name].default is None for name in given if name not in ("task", "params")}
 
     def __call__(self, argv: Sequence[str] | None = None) -> int:
         """The exit code: 0, or the error's (1 failure, 2 usage or params, 75 a failure that may pass by itself).
 
         argv None: the process's own arguments.
         """
-        options = self._options(argv)
+        options = vars(self.parser().parse_args(argv))
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
         logging.getLogger("hydra_ml").setLevel(logging.INFO)
         try:
-            summary = self._run(options, load_for_run)
+            task, params = get_task(options.pop("task")), load_for_run(options.pop("params"))
+            summary = self.run(task, params, places={name: path for name, path in options.items() if path})
         except HydraError as error:
-            print(f"{self._stage.__name__}: {error}", file=sys.stderr)
+            print(f"{self.name}: {error}", file=sys.stderr)
             return MAY_PASS if error.may_pass else error.exit_code
         except OSError as error:
             if error.errno not in DISK_TROUBLE:
                 raise
             told = f"{error}. Nothing half-written stays; mend it and run the same command again."
-            print(f"{self._stage.__name__}: {told}", file=sys.stderr)
+            print(f"{self.name}: {told}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print(f"{self._stage.__name__}: interrupted; run the same command again to go on.", file=sys.stderr)
+            print(f"{self.name}: interrupted; run the same command again to go on.", file=sys.stderr)
             return INTERRUPTED
         print(json.dumps(summary, ensure_ascii=False))
         return 0
 
-    def run(self, argv: Sequence[str]) -> Mapping[str, Any]:
-        """What the JSON line would hold, nothing printed, from any thread. Raises the stage's HydraError."""
-        return self._run(self._options(argv), load_params)
+    def run(
+        self, task: Task, params: Params, *, data: Path = DATA, cache: Path = CACHE, places: Mapping[str, Path] = {}
+    ) -> dict[str, Any]:
+        """Run the stage; what the JSON line would hold. Nothing is printed. Raises the stage's HydraError.
 
-    def _options(self, argv: Sequence[str] | None) -> dict[str, Any]:
-        return vars(stage_parser(self._stage, self._paths, self._optional).parse_args(argv))
-
-    def _run(self, options: dict[str, Any], load: Callable[[Path], Params]) -> dict[str, Any]:
+        places: folders that lie elsewhere than `io.layout` has them below `data`, by the stage's argument.
+        """
         started = time.monotonic()
-        task, params = get_task(options.pop("task")), load(options.pop("params"))
-        summary = self._stage(**options, task=task, params=params)
+        folders = {
+            name: places.get(name) or self._folder(name, task, data, cache)
+            for name, may_lack in self.folders.items()
+            if name in places or not may_lack
+        }
+        summary = self.stage(**folders, task=task, params=params)
         seconds = round(time.monotonic() - started, 2)
-        return {"stage": self._stage.__name__, "task": task.folder, **summary, "seconds": seconds}
+        return {"stage": self.name, "task": task.folder, **summary, "seconds": seconds}
+
+    def _folder(self, name: str, task: Task, data: Path, cache: Path) -> Path:
+        if name == "cache":
+            return cache
+        return data / self.name / task.folder if name == "out" else task_folder(data, INPUTS[name], task)
+
+    def parser(self) -> argparse.ArgumentParser:
+        """The options: --task, --params, and one per folder, underscores as dashes."""
+        parser = argparse.ArgumentParser(
+            prog=f"python -m hydra_ml.stages.{self.name}",
+            description=sys.modules[self.stage.__module__].__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parser.add_argument("--task", required=True, help="a LaMP task: LaMP_1, LaMP_2, LaMP_2N, LaMP_3 ... LaMP_7")
+        parser.add_argument("--params", default=PARAMS, type=Path, metavar="FILE", help="the settings [%(default)s]")
+        for name, may_lack in self.folders.items():
+            usual = "none" if may_lack else CACHE if name == "cache" else f"data/{INPUTS.get(name, self.name)}/<task>"
+            parser.add_argument(f"--{name.replace('_', '-')}", type=Path, metavar="FOLDER", help=f"[{usual}]")
+        return parser
 
 
 def load_for_run(path: Path) -> Params:
@@ -79,28 +110,7 @@ def load_for_run(path: Path) -> Params:
     return params
 
 
-def stage_command(stage: Stage, paths: Mapping[str, str], *, optional: Mapping[str, str] | None = None) -> Main:
-    """The `main` of a stage.
-
-    stage: called with `task`, `params` and every path by keyword; what it returns is printed as the JSON line's fields.
-    paths: help text of each path option, by the stage's argument name; all are required, those of `optional` are None
-    where they are not given.
-    """
-    return Main(stage, paths, optional or {})
-
-
-def stage_parser(
-    stage: Stage, paths: Mapping[str, str], optional: Mapping[str, str] | None = None
-) -> argparse.ArgumentParser:
-    """The options of a stage: --task, --params, and one per path, underscores as dashes."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m hydra_ml.stages.{stage.__name__}",
-        description=sys.modules[stage.__module__].__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--task", required=True, help="a LaMP task: LaMP_1, LaMP_2, LaMP_2N, LaMP_3 ... LaMP_7")
-    parser.add_argument("--params", required=True, type=Path, metavar="FILE", help="the settings, usually params.yaml")
-    for name, text in {**paths, **(optional or {})}.items():
-        flag, required = f"--{name.replace('_', '-')}", name in paths
-        parser.add_argument(flag, required=required, type=Path, metavar="PATH", help=text)
-    return parser
+def stage_command(stage: Stage, *, asks_llm: bool = False) -> Main:
+    """The `main` of a stage: called with `task`, `params` and its folders by keyword, those with default None only
+    where they are given; what it returns is printed as the JSON line's fields."""
+    return Main(stage, asks_llm=asks_llm)

@@ -74,16 +74,7 @@ def facts_of(queries: pd.DataFrame) -> pd.DataFrame:
     return queries[["query_id", "user_id", "cohort", "gold"]].assign(n_history=queries["profile"].str.len())
 
 
-main = stage_command(
-    evaluate,
-    {
-        "prepared": "folder written by prepare",
-        "generated": "folder written by generate",
-        "adapter": "folder written by train_adapter",
-        "out": "folder to write",
-        "cache": "folder of the feature cache",
-    },
-)
+main = stage_command(evaluate)
 
 if __name__ == "__main__":
     raise SystemExit(main(None))

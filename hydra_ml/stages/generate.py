@@ -93,16 +93,7 @@ def prompt_table(queries: pd.DataFrame, candidates: pd.DataFrame, ranking: pd.Da
     return table.drop(columns="role")
 
 
-main = stage_command(
-    generate,
-    {
-        "prepared": "folder written by prepare",
-        "retrieved": "folder written by retrieve",
-        "reranked": "folder written by rerank",
-        "out": "folder to write",
-        "cache": "folder of the response and feature caches",
-    },
-)
+main = stage_command(generate, asks_llm=True)
 
 if __name__ == "__main__":
     raise SystemExit(main(None))

@@ -10,18 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from tqdm import tqdm
 
 from hydra_ml.errors import DataError
-from hydra_ml.io.history_store import ROW_GROUP, changed_users, drop_names, records_of
+from hydra_ml.io.history_store import changed_users, drop_names, records_of
 from hydra_ml.io.lamp.files import Question, is_dated, outputs_path, read_split
 from hydra_ml.io.tables import folder_digest, save_json, save_table
-from hydra_ml.learning.guard import save_guard
+from hydra_ml.io.user_tables import ROW_GROUP
+from hydra_ml.learning.guard import guard_table
 from hydra_ml.learning.history import choose_cohorts
-from hydra_ml.learning.pseudo_queries import Asked, Preparation, PreparedUser
+from hydra_ml.learning.preparation import Asked, Preparation, query_table, record_table, table_counts
 from hydra_ml.params import Params
-from hydra_ml.records import QUERY_COLUMNS, RECORD_COLUMNS, Record, content_digest
+from hydra_ml.records import Record, content_digest
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
 
@@ -35,7 +35,8 @@ def prepare(*, raw: Path, history: Path, out: Path, task: Task, params: Params) 
     asked = read_asked(raw, split, task)
     learners = asked.train.keys() | (changed_users(history, ()) if asked.dated else ())
     cohorts = choose_cohorts(learners, asked.evaluate.keys(), params.prepare, dated=asked.dated, seed=params.seed)
-    preparation = Preparation(task, asked, cohorts, params)
+    limit = max(params.annotate.queries_per_user, params.generate.queries_per_user)  # more would not be drawn
+    preparation = Preparation(task, asked, cohorts, seed=params.seed, history=params.prepare.history, limit=limit)
     user_ids = sorted(cohorts.known | cohorts.evaluated)
     arrived = arrived_records(history, user_ids)
     progress = tqdm(user_ids, desc=f"prepare {task.folder}", unit="user")
@@ -52,7 +53,7 @@ def prepare(*, raw: Path, history: Path, out: Path, task: Task, params: Params) 
         "dropped": dict(sorted(preparation.dropped.items())),
     }
     save_table(records, out / "records.parquet", row_group_size=ROW_GROUP)  # `update_heads` reads a few users of it
-    save_guard(preparation.evaluated, preparation.references, out / "guard.parquet")
+    save_table(guard_table(preparation.guard), out / "guard.parquet")
     save_table(queries, out / "queries.parquet", row_group_size=ROW_GROUP)
     save_json(manifest, out / "manifest.json")
     return manifest
@@ -97,56 +98,7 @@ def arrived_records(history: Path, user_ids: Sequence[str]) -> dict[str, list[Re
     return users
 
 
-def query_table(users: Sequence[PreparedUser]) -> pd.DataFrame:
-    """The queries of all users, columns QUERY_COLUMNS."""
-    rows = [row for user in users for row in user.rows]
-    columns: dict[str, Any] = {
-        "role": [row.role for row in rows],
-        "cohort": [row.cohort for row in rows],
-        "source_record_id": [row.source_record_id for row in rows],
-        "profile": [row.profile for row in rows],
-    }
-    for name in set(QUERY_COLUMNS) - columns.keys():
-        columns[name] = [getattr(row.query, name) for row in rows]
-    return pd.DataFrame(columns, columns=list(QUERY_COLUMNS))
-
-
-def record_table(users: Sequence[PreparedUser]) -> pd.DataFrame:
-    """The records of all users, each user's oldest first, columns RECORD_COLUMNS and held_out."""
-    columns: dict[str, Any] = {
-        name: [getattr(record, name) for user in users for record in user.records] for name in RECORD_COLUMNS
-    }
-    columns["held_out"] = [bool(held) for user in users for held in user.held_out]
-    return pd.DataFrame(columns)
-
-
-def table_counts(queries: pd.DataFrame, records: pd.DataFrame) -> dict[str, int]:
-    """How many users, queries and records of each sort there are."""
-    train = queries["role"] == "train"
-    pseudo = queries["source_record_id"] != ""
-    evaluated = queries[~train]
-    return {
-        "users": int(pd.concat([queries["user_id"], records["user_id"]]).nunique()),
-        "known_users": int(queries.loc[queries["cohort"] == "known", "user_id"].nunique()),
-        "new_users": int(queries.loc[queries["cohort"] == "new", "user_id"].nunique()),
-        "evaluated_users": int(evaluated["user_id"].nunique()),
-        "evaluated_queries": len(evaluated),
-        "evaluated_queries_without_profile": int((evaluated["profile"].str.len() == 0).sum()),
-        "pseudo_queries": int(pseudo.sum()),
-        "train_questions": int((train & ~pseudo).sum()),
-        "records": len(records),
-        "held_out_records": int(records["held_out"].sum()),
-    }
-
-
-main = stage_command(
-    prepare,
-    {
-        "raw": "folder with train/ and the evaluated split as LaMP files",
-        "history": "folder of the ingest job's drops; may be absent",
-        "out": "folder to write the tables to",
-    },
-)
+main = stage_command(prepare)
 
 if __name__ == "__main__":
     raise SystemExit(main(None))

@@ -50,16 +50,7 @@ def rerank(
     return {"queries": int(rows["query_id"].nunique()), "rows": len(ranking)}
 
 
-main = stage_command(
-    rerank,
-    {
-        "prepared": "folder written by prepare",
-        "retrieved": "folder written by retrieve",
-        "reranker": "folder written by train_reranker",
-        "out": "folder to write",
-        "cache": "folder of the feature cache",
-    },
-)
+main = stage_command(rerank)
 
 if __name__ == "__main__":
     raise SystemExit(main(None))

@@ -44,14 +44,7 @@ def retrieve(*, prepared: Path, out: Path, cache: Path, task: Task, params: Para
     }
 
 
-main = stage_command(
-    retrieve,
-    {
-        "prepared": "folder written by prepare",
-        "out": "folder to write",
-        "cache": "folder of the feature cache (dense ranker only)",
-    },
-)
+main = stage_command(retrieve)
 
 if __name__ == "__main__":
     raise SystemExit(main(None))

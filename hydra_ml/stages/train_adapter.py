@@ -52,16 +52,7 @@ def train_adapter(
     return save_component(fitted, out, reader, task=task.folder, component="adapter", rows=component)
 
 
-main = stage_command(
-    train_adapter,
-    {
-        "prepared": "folder written by prepare",
-        "generated": "folder written by generate",
-        "out": "folder to write",
-        "cache": "folder of the feature cache",
-    },
-    optional={"frozen": "folder with base/ and heads/ to refit on; prepared queries then need a column is_new"},
-)
+main = stage_command(train_adapter)
 
 if __name__ == "__main__":
     raise SystemExit(main(None))

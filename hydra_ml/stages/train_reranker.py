@@ -60,17 +60,7 @@ def train_reranker(
     return save_component(fitted, out, reader, task=task.folder, component="reranker", rows=component)
 
 
-main = stage_command(
-    train_reranker,
-    {
-        "prepared": "folder written by prepare",
-        "retrieved": "folder written by retrieve",
-        "annotated": "folder written by annotate",
-        "out": "folder to write",
-        "cache": "folder of the feature cache",
-    },
-    optional={"frozen": "folder with base/ and heads/ to refit on; prepared queries then need a column is_new"},
-)
+main = stage_command(train_reranker)
 
 if __name__ == "__main__":
     raise SystemExit(main(None))

@@ -125,7 +125,7 @@ def report(findings: Sequence[Finding], failed: Sequence[Finding], task: Task) -
     return "\n".join(lines) + "\n"
 
 
-main = stage_command(validate, {"prepared": "folder written by prepare", "out": "folder to write the report to"})
+main = stage_command(validate)
 
 if __name__ == "__main__":
     raise SystemExit(main(None))

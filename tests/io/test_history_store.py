@@ -11,15 +11,14 @@ import pytest
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.history_store import (
-    ROW_GROUP,
     append_drop,
     changed_users,
     drop_names,
     n_records,
     opened_drop,
     records_of,
-    row_groups_of,
 )
+from hydra_ml.io.user_tables import ROW_GROUP, row_groups_of
 from hydra_ml.records import RECORD_COLUMNS
 
 

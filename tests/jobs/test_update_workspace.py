@@ -1,4 +1,4 @@
-"""A shard's tables hold its users alone, nothing that is evaluated, and say what is new; its stages are dvc.yaml's."""
+"""A shard's tables hold its users alone, nothing that is evaluated, and say what is new."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.history_store import append_drop
 from hydra_ml.io.tables import load_json, save_json, save_table
-from hydra_ml.jobs.update_workspace import Sources, chain_to, rows_of_users, write_prepared
-from hydra_ml.learning.guard import save_guard
+from hydra_ml.jobs.update_workspace import Sources, write_prepared
+from hydra_ml.learning.guard import Guard, guard_table
 from hydra_ml.learning.history import Evaluated
 from hydra_ml.learning.reference_pairs import References
 from hydra_ml.params import Params, Prepare
@@ -20,7 +20,6 @@ from hydra_ml.records import QUERY_COLUMNS, Record, normalized
 from hydra_ml.tasks import get_task
 
 MOVIES = get_task("LaMP_2")
-PIPELINE = Path(__file__).parents[2] / "dvc.yaml"
 
 
 def record(user: str, day: int, text: str = "", tag: str = "comedy") -> Record:
@@ -44,7 +43,8 @@ def sources(tmp_path: Path) -> Sources:
     rows = [question | {"profile": ["ann01", "ann02"]}, evaluated | {"profile": ["ann01"]}]
     save_table(pd.DataFrame(rows)[list(QUERY_COLUMNS)], prepared / "queries.parquet")
     save_json({"dated": True}, prepared / "manifest.json")
-    save_guard(Evaluated(frozenset({normalized("secret")}), frozenset()), References(), prepared / "guard.parquet")
+    evaluated = Evaluated(frozenset({normalized("secret")}), frozenset())
+    save_table(guard_table(Guard(evaluated, References(), dated=True)), prepared / "guard.parquet")
     return Sources(prepared, tmp_path / "history", frozenset())
 
 
@@ -127,47 +127,3 @@ def test_a_missing_or_damaged_source_is_told(name, sources, tmp_path):
     with pytest.raises(ArtifactError, match=name):
         write_prepared(sources, ["ann"], MOVIES, Params(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_only_row_groups_with_the_users_are_read(tmp_path):
-    table = pd.DataFrame({"user_id": [f"u{i:04d}" for i in range(1000)], "n": range(1000)})
-    save_table(table, tmp_path / "t.parquet", row_group_size=10)
-    content = bytearray((tmp_path / "t.parquet").read_bytes())
-    content[4:400] = bytes(396)  # the first row groups are unreadable now
-    (tmp_path / "t.parquet").write_bytes(content)
-    assert rows_of_users(tmp_path / "t.parquet", ["u0500", "u0999", "nobody"], ["user_id", "n"])["n"].tolist() == [
-        500,
-        999,
-    ]
-    with pytest.raises(ArtifactError):
-        rows_of_users(tmp_path / "t.parquet", ["u0000"], ["user_id", "n"])
-
-
-def test_stages_and_their_order_are_those_of_the_file(tmp_path):
-    stages = chain_to(["train_reranker", "train_adapter"], PIPELINE, MOVIES, {"prepare"})
-    names = [stage.name for stage in stages]
-    assert sorted(names) == sorted(
-        ["validate", "retrieve", "annotate", "train_reranker", "rerank", "generate", "train_adapter"]
-    )
-    assert names.index("rerank") < names.index("generate") < names.index("train_adapter") == len(names) - 1
-    assert {stage.name for stage in stages if stage.asks_llm} == {"annotate", "generate"}
-    assert all(stage.module == f"hydra_ml.stages.{stage.name}" for stage in stages)
-    retrieve = next(stage for stage in stages if stage.name == "retrieve")
-    assert {"data/prepare/LaMP_2", "--cache"} <= set(retrieve.options)
-
-    file = tmp_path / "dvc.yaml"  # written in the wrong order, without foreach
-    file.write_text(
-        "stages:\n"
-        "  last: {cmd: python -m m.last --in data/first/LaMP_2, deps: [data/first/LaMP_2], outs: [data/last/LaMP_2]}\n"
-        "  first: {cmd: python -m m.first, deps: [data/raw/LaMP_2], outs: [data/first/LaMP_2: {cache: false}]}\n"
-    )
-    assert [stage.name for stage in chain_to(["last"], file, MOVIES, set())] == ["first", "last"]
-
-
-@pytest.mark.parametrize("content", [None, "stages: [", "stages: {}", "stages: {train_adapter: {cmd: true}}"])
-def test_a_file_that_is_no_such_pipeline_is_told(content, tmp_path):
-    file = tmp_path / "dvc.yaml"
-    if content is not None:
-        file.write_text(content)
-    with pytest.raises(ArtifactError, match=r"dvc\.yaml: cannot be read as the pipeline"):
-        chain_to(["train_adapter"], file, MOVIES, set())

@@ -22,7 +22,7 @@ from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.tasks import get_task
 
 TASK = get_task("LaMP_2")
-PIPELINE = Path(__file__).parents[2] / "dvc.yaml"
+ROOT = Path(__file__).parents[2]  # whose dvc.yaml says what runs
 IN_A_PROCESS = """
 import json, sys
 from hydra_ml.jobs.update_heads import update_shard
@@ -46,7 +46,7 @@ class World:
     report: UpdateReport | None = None
 
     def planned(self, which: str = "champion", **changes: Any) -> UpdatePlan:
-        places = {"data": self.data, "registry": self.registry, "cache": self.cache, "pipeline": PIPELINE}
+        places = {"data": self.data, "registry": self.registry, "cache": self.cache, "root": ROOT}
         return plan_update(TASK, self.params, which=which, **{**places, **changes})
 
     def drop(self, *tables: pd.DataFrame) -> str | None:

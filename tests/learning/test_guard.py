@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
 
 import numpy as np
-import pytest
 
-from hydra_ml.errors import ArtifactError
-from hydra_ml.io.tables import save_json
-from hydra_ml.learning.guard import load_guard, save_guard
+from hydra_ml.learning.guard import Guard, guard_of, guard_table
 from hydra_ml.learning.history import Evaluated, held_out, read_record
 from hydra_ml.learning.reference_pairs import References
 from hydra_ml.tasks import get_task
@@ -19,15 +15,14 @@ HEADLINES = get_task("LaMP_4")
 NOTHING = Evaluated(frozenset(), frozenset())
 
 
-def write(folder: Path, evaluated: Evaluated, references: References = References()) -> Path:  # noqa: B008
-    save_guard(evaluated, references, folder / "guard.parquet")
-    save_json({"dated": True}, folder / "manifest.json")
-    return folder
+def kept(evaluated: Evaluated, references: References = References()) -> Guard:  # noqa: B008
+    """The guard after a round trip."""
+    return guard_of(guard_table(Guard(evaluated, references, dated=True)), dated=True)
 
 
-def test_held_out_is_the_same_with_the_guard(tmp_path: Path) -> None:
+def test_held_out_is_the_same_with_the_guard() -> None:
     evaluated = Evaluated(frozenset({"a storm", "rain"}), frozenset({"sun at last"}))
-    guard = load_guard(write(tmp_path, evaluated))
+    guard = kept(evaluated)
     items = [("A  Storm", "one"), ("snow", "Sun at  last"), ("snow", "two"), ("", "")]
     records = [read_record(HEADLINES, "ann", {"text": text, "title": title}) for text, title in items]
     assert held_out(HEADLINES, records, evaluated).tolist() == [True, True, False, False]
@@ -37,29 +32,24 @@ def test_held_out_is_the_same_with_the_guard(tmp_path: Path) -> None:
     assert held_out(HEADLINES, records, carried.evaluated).tolist() == [True, True, False, False]
 
 
-def test_it_holds_digests_not_texts(tmp_path: Path) -> None:
-    guard = load_guard(write(tmp_path, Evaluated(frozenset({"a secret storm"}), frozenset({"a secret sun"}))))
+def test_it_holds_digests_not_texts() -> None:
+    given = Guard(Evaluated(frozenset({"a secret storm"}), frozenset({"a secret sun"})), References(), dated=True)
+    table = guard_table(given)
+    guard = guard_of(table, dated=True)
     assert "a secret storm" in guard.evaluated.texts
     assert "secret" not in " ".join([*guard.evaluated.texts, *guard.evaluated.answers])
-    assert b"secret" not in (tmp_path / "guard.parquet").read_bytes()
+    assert "secret" not in table.to_csv()
 
 
-def test_references_keep_their_order_and_owners(tmp_path: Path) -> None:
+def test_references_keep_their_order_and_owners() -> None:
     references = References(["Zeta", "Alpha", "Mid"], {"bob": frozenset({"zeta", "mid"}), "ann": frozenset({"alpha"})})
-    back = load_guard(write(tmp_path, NOTHING, references)).references
+    back = kept(NOTHING, references).references
     assert list(back.titles) == ["Zeta", "Alpha", "Mid"]
     assert dict(back.of_user) == dict(references.of_user)
-    again = tmp_path / "again"
-    save_guard(NOTHING, back, again / "guard.parquet")
-    assert (again / "guard.parquet").read_bytes() == (tmp_path / "guard.parquet").read_bytes()
+    assert guard_table(kept(NOTHING, back)).equals(guard_table(Guard(NOTHING, references, dated=True)))
 
 
-def test_an_empty_guard_guards_nothing(tmp_path: Path) -> None:
-    guard = load_guard(write(tmp_path, NOTHING))
+def test_an_empty_guard_guards_nothing() -> None:
+    guard = kept(NOTHING)
     assert "" not in guard.evaluated.texts
     assert list(guard.references.titles) == []
-
-
-def test_a_missing_guard_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"guard.parquet: no such table"):
-        load_guard(tmp_path)

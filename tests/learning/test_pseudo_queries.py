@@ -11,10 +11,9 @@ import pytest
 from hydra_ml.io.lamp.files import Question
 from hydra_ml.learning.draws import draw_per_user
 from hydra_ml.learning.history import Cohorts, read_record
-from hydra_ml.learning.pseudo_queries import Asked, Preparation, PreparedQuery, PreparedUser, pseudo_queries
-from hydra_ml.params import Annotate, Generate, Params, Prepare
+from hydra_ml.learning.preparation import Asked, Preparation, PreparedUser, query_table
+from hydra_ml.learning.pseudo_queries import PreparedQuery, pseudo_queries
 from hydra_ml.records import Record, normalized
-from hydra_ml.stages.prepare import query_table
 from hydra_ml.tasks import get_task
 
 MOVIES = get_task("LaMP_2")
@@ -53,9 +52,7 @@ def prepare(
 ) -> tuple[PreparedUser, Counter[str]]:
     golds = {q.question_id: "comedy" for asked in (*train.values(), *evaluate.values()) for q in asked}
     cohorts = Cohorts(frozenset(train) if known else frozenset(), frozenset(evaluate))
-    preparation = Preparation(
-        MOVIES, Asked(dated, train, evaluate, golds), cohorts, Params(prepare=Prepare(history=50))
-    )
+    preparation = Preparation(MOVIES, Asked(dated, train, evaluate, golds), cohorts, seed=42, history=50, limit=32)
     return preparation.user(user), preparation.dropped
 
 
@@ -146,7 +143,7 @@ def test_the_guard_covers_evaluated_questions_that_were_not_drawn() -> None:
     }
     golds = {"qa": "comedy", "qb": "comedy"}
     cohorts = Cohorts(frozenset(), frozenset({"bob"}))
-    user = Preparation(MOVIES, Asked(False, {}, evaluate, golds), cohorts, Params()).user("bob")
+    user = Preparation(MOVIES, Asked(False, {}, evaluate, golds), cohorts, seed=42, history=64, limit=32).user("bob")
     assert "secret" not in {row.query.text for row in user.rows}
 
 
@@ -220,7 +217,10 @@ def test_citation_pseudo_queries_hide_the_right_reference() -> None:
     evaluate = {"e": [pair("e", "Cited D", "Secret", "Another")]}
     cohorts = Cohorts(frozenset("tu"), frozenset("e"))
     golds = dict.fromkeys("tue", "[1]")
-    user = Preparation(CITATIONS, Asked(False, train, evaluate, golds), cohorts, Params()).user("t")
+    preparation = Preparation(CITATIONS, Asked(False, train, evaluate, golds), cohorts, seed=42, history=64, limit=32)
+    user = preparation.user("t")
+        "t"
+    )
     rows = [row for row in user.rows if row.source_record_id]
     assert len(rows) == 4
     by_id = {record.record_id: record.input for record in user.records}
@@ -264,11 +264,10 @@ def test_a_limit_is_filled_from_records_that_see_something() -> None:
 
 def test_no_train_question_asks_what_a_record_beyond_the_limit_asks() -> None:
     films = [movie(f"film {i}", i + 1) for i in range(28)]
-    settings = Params(annotate=Annotate(queries_per_user=1), generate=Generate(queries_per_user=2))
     train = {"ann": [ask("t1", "film 20", *films[:5], day=29), ask("t2", "unseen", *films, day=29)]}
     golds = {"t1": "comedy", "t2": "comedy"}
     asked = Asked(True, train, {}, golds)
-    preparation = Preparation(MOVIES, asked, Cohorts(frozenset({"ann"}), frozenset()), settings)
+    preparation = Preparation(MOVIES, asked, Cohorts(frozenset({"ann"}), frozenset()), seed=42, history=64, limit=2)
     rows = preparation.user("ann").rows
     assert [row.query.query_id for row in rows if not row.source_record_id] == ["t2"]
     assert len(rows) == 3

@@ -15,21 +15,22 @@ import pytest
 from hydra_ml.errors import DataError
 from hydra_ml.params import Params
 from hydra_ml.stages.command import stage_command
+from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 
 
-def count(*, some_input: Path, out: Path, task: Task, params: Params) -> dict[str, Any]:
+def count(*, prepared: Path, out: Path, task: Task, params: Params) -> dict[str, Any]:
     """A stage that tells what it was given, or fails as told."""
-    if some_input.name == "bad":
-        raise DataError(f"{some_input}: unfit")
-    if some_input.name == "full":
+    if prepared.name == "bad":
+        raise DataError(f"{prepared}: unfit")
+    if prepared.name == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out))
-    if some_input.name == "interrupted":
+    if prepared.name == "interrupted":
         raise KeyboardInterrupt
-    return {"given": [some_input.name, out.name, task.name, params.seed]}
+    return {"given": [prepared.name, out.name, task.name, params.seed]}
 
 
-main = stage_command(count, {"some_input": "what to read", "out": "what to write"})
+main = stage_command(count)
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def params_file(tmp_path: Path) -> str:
     return str(path)
 
 
-def arguments(params_file: str, some_input: str = "in", task: str = "LaMP_2N") -> list[str]:
-    return ["--task", task, "--params", params_file, "--some-input", some_input, "--out", "there"]
+def arguments(params_file: str, prepared: str = "in", task: str = "LaMP_2N") -> list[str]:
+    return ["--task", task, "--params", params_file, "--prepared", prepared, "--out", "there"]
 
 
 def test_one_json_line_on_stdout(params_file: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,34 +66,41 @@ def test_errors_are_one_message_and_a_code(params_file: str, capsys: pytest.Capt
     assert "Traceback" not in err
 
 
-def test_run_gives_the_summary_or_raises_and_prints_nothing(
-    params_file: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    told = main.run(arguments(params_file))
+def test_run_gives_the_summary_or_raises_and_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    task, params = get_task("LaMP_2N"), Params(seed=5)
+    told = main.run(task, params, places={"prepared": Path("in"), "out": Path("there")})
     assert (told["stage"], told["given"]) == ("count", ["in", "there", "LaMP-2N", 5])
     with pytest.raises(DataError, match="bad: unfit"):
-        main.run(arguments(params_file, "bad"))
+        main.run(task, params, places={"prepared": Path("bad")})
     assert capsys.readouterr() == ("", "")
 
 
-def test_an_optional_path_may_be_left_out(params_file: str) -> None:
-    def sometimes(*, out: Path, frozen: Path | None = None, task: Task, params: Params) -> dict[str, Any]:
-        return {"frozen": frozen and frozen.name}
+def test_folders_lie_where_the_layout_has_them_unless_told(tmp_path: Path) -> None:
+    def tell(
+        *,
+        prepared: Path,
+        reranker: Path,
+        out: Path,
+        cache: Path,
+        frozen: Path | None = None,
+        task: Task,
+        params: Params,
+    ) -> dict[str, Any]:
+        return {"folders": [prepared, reranker, out, cache, frozen]}
 
-    command = stage_command(sometimes, {"out": "what to write"}, optional={"frozen": "what to keep"})
-    given = ["--task", "LaMP_2N", "--params", params_file, "--out", "there"]
-    assert command.run(given)["frozen"] is None
-    assert command.run([*given, "--frozen", "a/base"])["frozen"] == "base"
+    command = stage_command(tell)
+    task = get_task("LaMP_2N")
+    usual = [Path("d/prepare/LaMP_2N"), Path("d/train_reranker/LaMP_2N"), Path("d/tell/LaMP_2N"), Path("c"), None]
+    assert command.run(task, Params(), data=Path("d"), cache=Path("c"))["folders"] == usual
+    other = command.run(task, Params(), data=Path("d"), places={"frozen": Path("f"), "reranker": Path("r")})
+    assert other["folders"] == [usual[0], Path("r"), usual[2], Path(".cache"), Path("f")]
 
 
-@pytest.mark.parametrize("missing", ["--task", "--params", "--some-input", "--out"])
-def test_every_option_is_required(missing: str, params_file: str, capsys: pytest.CaptureFixture[str]) -> None:
-    given = arguments(params_file)
-    at = given.index(missing)
+def test_a_task_must_be_named(params_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(given[:at] + given[at + 2 :])
+        main(["--params", params_file])
     assert caught.value.code == 2
-    assert missing in capsys.readouterr().err
+    assert "--task" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stage", ["prepare", "validate", "retrieve"])
@@ -102,6 +110,6 @@ def test_help_of_our_stages_is_told_without_heavy_imports(stage: str) -> None:
     )
     assert shown.returncode == 0
     assert f"usage: python -m hydra_ml.stages.{stage}" in shown.stdout
-    assert "--out PATH" in shown.stdout
+    assert "--out FOLDER" in shown.stdout
     loaded = {line.rsplit("|", 1)[-1].strip() for line in shown.stderr.splitlines()}
     assert not loaded & {"torch", "transformers", "great_expectations"}

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from hydra_ml.errors import DataError
-from hydra_ml.io.history_store import ROW_GROUP, append_drop
+from hydra_ml.io.history_store import append_drop
 from hydra_ml.io.lamp.files import Question, write_split
-from hydra_ml.learning.guard import load_guard
+from hydra_ml.io.user_tables import ROW_GROUP
+from hydra_ml.learning.guard import guard_of
 from hydra_ml.learning.history import held_out, read_record
 from hydra_ml.params import Params, Prepare
 from hydra_ml.records import QUERY_COLUMNS, RECORD_COLUMNS
@@ -263,11 +264,10 @@ def test_arrivals_of_undated_users(tmp_path: Path) -> None:
 def test_the_guard_knows_the_whole_evaluated_split(tmp_path: Path) -> None:
     write_lamp(tmp_path / "raw", dated=True)
     prepared(tmp_path, "out", Params(prepare=Prepare(evaluate_users=1)))
-    guard = load_guard(tmp_path / "out")
+    guard = guard_of(pd.read_parquet(tmp_path / "out/guard.parquet"), dated=True)
     films = [("test film 0", True), ("TEST  film 3", True), ("train film 0", False), ("dev film 0", False)]
     records = [read_record(MOVIES, "zoe", {"description": text, "tag": "comedy"}) for text, _ in films]
     assert held_out(MOVIES, records, guard.evaluated).tolist() == [held for _, held in films]
-    assert guard.dated is True
 
 
 def test_records_lie_by_user_in_small_row_groups(tmp_path: Path) -> None:

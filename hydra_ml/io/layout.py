@@ -1,0 +1,38 @@
+"""Where everything lies below the data folder. Nobody else joins these names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from hydra_ml.tasks.task import Task
+
+Stage = Literal[
+    "prepare", "validate", "retrieve", "annotate", "train_reranker", "rerank", "generate", "train_adapter", "evaluate"
+]
+Part = Stage | Literal["raw", "history", "withdrawn", "predictions"]
+Common = Literal["incoming", "quarantine", "requests", "reports", "docs"]
+
+# What a stage reads, by the name of its argument: the part that holds it.
+INPUTS: dict[str, Part] = {
+    "raw": "raw",
+    "history": "history",
+    "prepared": "prepare",
+    "retrieved": "retrieve",
+    "annotated": "annotate",
+    "reranker": "train_reranker",
+    "reranked": "rerank",
+    "generated": "generate",
+    "adapter": "train_adapter",
+}
+TRAINERS: dict[str, Stage] = {"reranker": "train_reranker", "adapter": "train_adapter"}  # component -> its stage
+
+
+def task_folder(data: Path, part: Part, task: Task) -> Path:
+    """data/<part>/<task>: what a stage writes, what the pipeline reads, what came in and went out."""
+    return data / part / task.folder
+
+
+def common_folder(data: Path, name: Common) -> Path:
+    """data/<name>: what is not of one task."""
+    return data / name

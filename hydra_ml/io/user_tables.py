@@ -1,0 +1,57 @@
+"""A few users' rows of a Parquet table sorted by user and cut into small row groups; the others are not read."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hydra_ml.errors import ArtifactError
+
+ROW_GROUP = 2048  # rows read at least, for a single user
+
+
+def rows_of_users(path: Path, user_ids: Collection[str], columns: Sequence[str]) -> pd.DataFrame:
+    """The users' rows of a table, in its order. Raises ArtifactError if the table is missing or damaged."""
+    wanted = sorted(set(user_ids))
+    try:
+        with pq.ParquetFile(path) as file:
+            rows: pd.DataFrame = read_users(file, wanted, columns).to_pandas()
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such table. Run `dvc repro` to make it.") from None
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(f"{path}: cannot be read as Parquet ({error}). Delete it and run `dvc repro`.") from error
+    return rows
+
+
+def row_groups_of(drop: pq.ParquetFile, wanted: Sequence[str]) -> list[int]:
+    """Numbers of the row groups that may hold one of the wanted user ids (sorted), by the bounds the file states."""
+    column = drop.schema_arrow.get_field_index("user_id")
+    groups = []
+    for number in range(drop.num_row_groups):
+        bounds = drop.metadata.row_group(number).column(column).statistics
+        if bounds is None or not bounds.has_min_max:  # not stated for very long ids
+            groups.append(number)
+            continue
+        next_wanted = bisect_left(wanted, bounds.min)  # text sorts by code point in Python, in Parquet by UTF-8: alike
+        if next_wanted < len(wanted) and wanted[next_wanted] <= bounds.max:
+            groups.append(number)
+    return groups
+
+
+def read_users(table: pq.ParquetFile, wanted: Sequence[str], columns: Sequence[str]) -> pa.Table:
+    """The rows of the wanted user ids (sorted), in the file's order; columns must name user_id.
+
+    One row group is held at a time: what is read around a user is not kept, so memory follows the rows that are.
+    """
+    ids = pa.array(wanted, pa.string())
+    parts = [table.schema_arrow.empty_table().select(list(columns))]
+    for group in row_groups_of(table, wanted):
+        rows = table.read_row_group(group, list(columns), use_threads=False)
+        parts.append(rows.filter(pc.is_in(rows["user_id"].cast(pa.string()), ids)))
+    return pa.concat_tables(parts)
