@@ -219,8 +219,6 @@ def test_citation_pseudo_queries_hide_the_right_reference() -> None:
     golds = dict.fromkeys("tue", "[1]")
     preparation = Preparation(CITATIONS, Asked(False, train, evaluate, golds), cohorts, seed=42, history=64, limit=32)
     user = preparation.user("t")
-        "t"
-    )
     rows = [row for row in user.rows if row.source_record_id]
     assert len(rows) == 4
     by_id = {record.record_id: record.input for record in user.records}
