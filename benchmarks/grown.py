@@ -226,9 +226,11 @@ def answer_for_annotate(root: Path) -> None:
 
 def answer_for_generate(root: Path) -> None:
     """answers.parquet as `generate` would write it, any label by chance."""
+    from hydra_ml.answering.arms import rankings_by_name
+    from hydra_ml.evaluation.methods import arms_of, chosen_methods
     from hydra_ml.io.params_file import load_params
     from hydra_ml.io.tables import save_table
-    from hydra_ml.stages.generate import ARMS, prompt_table
+    from hydra_ml.stages.generate import asked_prompts
     from hydra_ml.tasks import get_task
 
     params, data, labels = load_params(root / "params.yaml"), root / "data", np.array(get_task(TASK).labels)
@@ -237,8 +239,9 @@ def answer_for_generate(root: Path) -> None:
     )
     candidates = pd.read_parquet(data / "retrieve" / TASK / "candidates.parquet")
     ranking = pd.read_parquet(data / "rerank" / TASK / "ranking.parquet")
-    asked = prompt_table(queries, candidates, ranking, k=params.rerank.k)
-    n = np.array([1 + params.generate.n_samples * ARMS[arm] for arm in asked["arm"]])
+    arms = arms_of(chosen_methods(params.evaluate.methods))
+    asked = asked_prompts(queries, rankings_by_name(candidates, ranking), arms, k=params.rerank.k)
+    n = 1 + params.generate.n_samples * asked["is_sampled"].to_numpy(dtype=int)
     rows = asked[["query_id", "arm"]].iloc[np.repeat(np.arange(len(asked)), n)].reset_index(drop=True)
     rows["sample_idx"] = np.concatenate([np.arange(count) for count in n]).astype("int16")
     rows["answer"] = labels[np.random.default_rng(0).integers(len(labels), size=len(rows))]

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from flows.stack_place import Stack
-from hydra_ml.errors import HydraError
+from hydra_ml.errors import HydraError, exit_of
 from hydra_ml.io.orchestrator import POOL, read_workers
 from hydra_ml.io.own_stack import last_words, load_own_stack, new_secret, port_is_free, save_own_stack
 from hydra_ml.jobs.doctor import check_disk, check_temporary_folder
@@ -239,9 +239,10 @@ def main(argv: list[str] | None = None) -> int:
             if options.verb == "restart":
                 down(find_stack(Path.cwd(), {}))
             bring_up(find_stack(Path.cwd(), os.environ))
-    except HydraError as error:
-        print(f"flows.stack {options.verb}: {error}", file=sys.stderr)
-        return error.exit_code
+    except (HydraError, OSError, KeyboardInterrupt) as error:
+        message, code = exit_of(error)
+        print(f"flows.stack {options.verb}: {message}", file=sys.stderr)
+        return code
     return 0
 
 

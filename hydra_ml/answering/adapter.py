@@ -7,15 +7,18 @@ adapter can fall back to what a prompt alone would have said.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from hydra_ml.answering.preferred_answers import positive_labels
+from hydra_ml.model.interfaces import ScorePairs
 from hydra_ml.records import GREEDY
 from hydra_ml.tasks.task import Task
 
+Support = Callable[[pd.DataFrame], np.ndarray]  # candidate rows -> the history's support of each, float32 [N]
 EVIDENCE = ("log_vote_share", "greedy_share", "history_support")  # scored with weights that all users share
 
 
@@ -78,6 +81,19 @@ def training_candidates(
     golds = golds.assign(answer=golds["gold"], votes=0, greedy_share=0.0)
     table = pd.concat([candidates[candidates["answer"] != candidates["gold"]], golds], ignore_index=True)
     return table, (table["answer"] == table["gold"]).to_numpy().astype(np.float32)
+
+
+def scored_candidates(
+    pool: pd.DataFrame, queries: pd.DataFrame, task: Task, *, score: ScorePairs, support: Support
+) -> pd.DataFrame:
+    """The rows of `distinct_candidates`, in order, with their query's user_id, input, text and profile, their own text
+    b and support, and the adapter's personal and shared score (float32)."""
+    columns = ["query_id", "user_id", "input", "text", "profile"]
+    rows = pool.merge(queries[columns], on="query_id", validate="many_to_one")
+    rows = rows.assign(b=answer_texts(rows, task))
+    evidence = candidate_evidence(rows, support(rows))
+    personal, shared = score(rows["text"].tolist(), rows["b"].tolist(), evidence, rows["user_id"].to_numpy(dtype=str))
+    return rows.assign(support=evidence[:, -1], personal=personal, shared=shared)
 
 
 def choose_best(candidates: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:

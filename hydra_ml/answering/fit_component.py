@@ -23,6 +23,13 @@ from hydra_ml.model.refit import Refit, refit_heads
 QUERY_FACTS = ["query_id", "user_id", "cohort", "role", "date"]
 MakePairs = Callable[[Sequence[str], Sequence[str]], Pairs]
 
+REASONS = {  # (judged, replaced) -> why
+    (True, True): "not worse on held-back queries",
+    (True, False): "worse on held-back queries",
+    (False, True): "no held-back queries to judge by: taken",
+}
+NOTHING_NEW = "nothing new to learn from"
+
 
 @dataclass(frozen=True)
 class ComponentRows:
@@ -112,3 +119,26 @@ def fit_settings(train: params.Train, seed: int) -> FitSettings:
         weight_decay=train.weight_decay,
         seed=seed,
     )
+
+
+def refit_table(refit: Refit, user_ids: list[str]) -> pd.DataFrame:
+    """One row per user: user_id, replaced, old_loss, new_loss (nan: not judged), n_judged, n_rows, reason."""
+    table = pd.DataFrame(
+        {
+            "user_id": refit.user_ids,
+            "replaced": refit.replaced,
+            "old_loss": refit.old_loss,
+            "new_loss": refit.new_loss,
+            "n_judged": refit.n_judged,
+            "n_rows": refit.n_rows,
+            "reason": [
+                REASONS[bool(judged), bool(replaced)]
+                for judged, replaced in zip(refit.n_judged > 0, refit.replaced, strict=True)
+            ],
+        }
+    ).astype({"user_id": "str", "reason": "str"})
+    rest = [user_id for user_id in user_ids if user_id not in set(refit.user_ids.tolist())]
+    without = pd.DataFrame({"user_id": rest, "replaced": False, "old_loss": np.nan, "new_loss": np.nan})
+    without = without.assign(n_judged=0, n_rows=0, reason=NOTHING_NEW)
+    parts = [part for part in (table, without.astype(table.dtypes.to_dict())) if len(part)]
+    return pd.concat(parts, ignore_index=True).sort_values("user_id", ignore_index=True) if parts else table

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from hydra_ml.model.encoder import Encode
+from hydra_ml.model.interfaces import Encode
 from hydra_ml.tasks.task import Task
 
 TAU = 0.1  # temperature of the record weights; .05 to .15 did equally well on dev

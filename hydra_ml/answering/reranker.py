@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from hydra_ml.model.encoder import Encode
+from hydra_ml.model.interfaces import Encode, ScorePairs
 from hydra_ml.model.pairs import distinct_texts
 
 PAIRS_PER_BLOCK = 8192  # bounds the memory of gathered vectors
@@ -45,6 +45,19 @@ def telling_rows(query_ids: pd.Series, labels: np.ndarray) -> np.ndarray:
     mean = pd.Series(labels).groupby(query_ids.to_numpy()).transform("mean").to_numpy()
     telling: np.ndarray = (mean > 0) & (mean < 1)
     return telling
+
+
+def candidate_rows(candidates: pd.DataFrame, queries: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
+    """The candidates with their query's columns (query_id, user_id, and its text as a) and their record's text, b."""
+    rows = candidates.merge(queries.rename(columns={"text": "a"}), on="query_id")
+    texts = records[["user_id", "record_id", "text"]].rename(columns={"text": "b"})
+    return rows.merge(texts, on=["user_id", "record_id"], validate="many_to_one")
+
+
+def reranker_scores(rows: pd.DataFrame, encode: Encode, score: ScorePairs) -> tuple[np.ndarray, np.ndarray]:
+    """The reranker's personal and shared scores, float32 [N] each, of rows of `candidate_rows`."""
+    user_ids = rows["user_id"].to_numpy(dtype=str)
+    return score(rows["a"].tolist(), rows["b"].tolist(), retrieval_evidence(rows, encode), user_ids)
 
 
 def rank_by_score(candidates: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:

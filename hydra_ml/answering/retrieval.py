@@ -10,17 +10,16 @@ Legend: Q queries, R records, V words of the user's vocabulary, P postings (word
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from hydra_ml.params import Params
+from hydra_ml.model.interfaces import Encode
+from hydra_ml.params import Retrieve
 from hydra_ml.records import content_digest
-
-Encode = Callable[[Sequence[str]], np.ndarray]  # texts -> float32 [N, D], rows of unit length
 
 # rank_bm25 0.2.2's BM25Okapi defaults, which LaMP's retrieval uses.
 K1, B, EPSILON = 1.5, 0.75, 0.25
@@ -80,7 +79,13 @@ def top_records(scores: np.ndarray, visible: np.ndarray, n: int) -> Ranking:
 
 
 def rank_user(
-    queries: pd.DataFrame, records: pd.DataFrame, params: Params, encode: Encode, *, baselines: Sequence[str]
+    queries: pd.DataFrame,
+    records: pd.DataFrame,
+    settings: Retrieve,
+    encode: Encode,
+    *,
+    baselines: Sequence[str],
+    seed: int,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Candidate columns per ranker of one user: all queries by the chosen ranker, evaluated ones by `baselines` too.
 
@@ -90,11 +95,12 @@ def rank_user(
     query_ids, asked = queries["query_id"].to_numpy(dtype=object), queries["text"].to_numpy(dtype=object)
     visible = visible_mask(queries["profile"], record_ids)
     evaluated = queries["role"].to_numpy(dtype=object) == "evaluate"
-    for ranker in dict.fromkeys((params.retrieve.ranker, *baselines)):
-        some = np.flatnonzero(evaluated | (ranker == params.retrieve.ranker))
+    for ranker in dict.fromkeys((settings.ranker, *baselines)):
+        some = np.flatnonzero(evaluated | (ranker == settings.ranker))
         if not len(some):
             continue
-        ranking = _rank(ranker, query_ids[some].tolist(), asked[some].tolist(), texts, visible[some], params, encode)
+        ids, wanted = query_ids[some].tolist(), asked[some].tolist()
+        ranking = _rank(ranker, ids, wanted, texts, visible[some], encode, n=settings.n_candidates, seed=seed)
         yield {
             "query_id": query_ids[some][ranking.query_idx],
             "ranker": np.full(len(ranking.rank), ranker, dtype=object),
@@ -126,14 +132,15 @@ def _rank(
     queries: Sequence[str],
     records: Sequence[str],
     visible: np.ndarray,
-    params: Params,
     encode: Encode,
+    *,
+    n: int,
+    seed: int,
 ) -> Ranking:
-    n = params.retrieve.n_candidates
     if ranker == "recency":
         return rank_recency(visible, n)
     if ranker == "random":
-        return rank_random(query_ids, visible, n, seed=params.seed)
+        return rank_random(query_ids, visible, n, seed=seed)
     if ranker == "bm25":
         return rank_bm25(records, queries, visible, n)
     return rank_dense(encode(records), encode(queries), visible, n)

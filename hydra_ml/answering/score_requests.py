@@ -13,16 +13,16 @@ from dataclasses import astuple, dataclass, fields, replace
 import numpy as np
 import pandas as pd
 
-from hydra_ml.answering.adapter import choose_best, distinct_candidates
+from hydra_ml.answering.adapter import choose_best, distinct_candidates, scored_candidates
+from hydra_ml.answering.arms import HYDRA, PERSONAL, SERVED, first_rankers, prompt_rows, rankings_by_name
 from hydra_ml.answering.history_support import history_support
-from hydra_ml.answering.prompts import answer_table, build_asks, build_prompts, record_book, top_records
-from hydra_ml.answering.reranker import rank_by_score, retrieval_evidence
+from hydra_ml.answering.prompts import answer_table, build_asks, build_prompts, record_book
+from hydra_ml.answering.reranker import candidate_rows, rank_by_score, reranker_scores
 from hydra_ml.answering.retrieval import candidate_table, rank_user
 from hydra_ml.errors import DataError
-from hydra_ml.evaluation.methods import ADAPTER_ARMS, ScorePairs, scored_candidates
 from hydra_ml.learning.history import question_asks, record_asks
 from hydra_ml.llm.chat import Ask, Reply, answer_keys
-from hydra_ml.model.encoder import Encode
+from hydra_ml.model.interfaces import Encode, ScorePairs
 from hydra_ml.params import Params
 from hydra_ml.records import RECORD_COLUMNS, Record, Request
 from hydra_ml.tasks.task import Task
@@ -45,7 +45,6 @@ PREDICTION_COLUMNS = (
     "error",  # "" or what went wrong, also where the other answers sufficed
 )
 PERSONALIZATIONS = ("personal", "shared", "none")
-ARMS = ADAPTER_ARMS["hydra"][0]  # the prompts whose answers are pooled: "hydra" and "rag_k4"
 UNREADABLE = "the LLM gave no answer that the task can read"
 
 AskAll = Callable[[Sequence[Ask]], list[Reply]]
@@ -79,9 +78,9 @@ def score_requests(
     models = replace(models, encode=remembering(models.encode))
     models.encode([*queries["text"], *(task.query_text(input) for input in records["input"])])
 
-    prompts = prompt_rows(queries, records, models, params)
+    prompts = served_prompts(queries, records, models, params)
     chats = build_prompts(prompts, prompts["demos"].tolist(), record_book(records), task)
-    asks, owners = build_asks(chats, [True] * len(chats), params.generate, seed=params.seed)
+    asks, owners = build_asks(chats, prompts["is_sampled"].tolist(), params.generate, seed=params.seed)
     asked = prompts.iloc[owners]
     replies = ask(asks)
     answers = answer_table(asked, asks, replies, task)
@@ -99,7 +98,7 @@ def score_requests(
         "personal" if user_id in models.with_head else "shared" if n else "none"
         for user_id, n in zip(table["user_id"], table["n_history"], strict=True)
     ]
-    table["chosen_record_ids"] = prompts[prompts["arm"] == "hydra"].set_index("query_id")["demos"]
+    table["chosen_record_ids"] = prompts[prompts["arm"] == HYDRA.name].set_index("query_id")["demos"]
     costs = _costs(asked["query_id"].tolist(), asks, replies, params.llm.model)
     table = table.join([_choices(rows, answers), costs, _errors(answers.assign(failed=failed))])
     return _finished(table)
@@ -162,35 +161,27 @@ def check_requests(requests: pd.DataFrame, records: pd.DataFrame) -> None:
             )
 
 
-def prompt_rows(queries: pd.DataFrame, records: pd.DataFrame, models: Models, params: Params) -> pd.DataFrame:
-    """One row per prompt, for every query those of ARMS: query_id, user_id, input, arm, demos (record ids, best first;
-    none without history)."""
+def served_prompts(queries: pd.DataFrame, records: pd.DataFrame, models: Models, params: Params) -> pd.DataFrame:
+    """Rows of `prompt_rows` for every query, those of SERVED."""
     of_user = dict(iter(records.groupby("user_id")))
     nothing = records.iloc[:0]
     candidates = candidate_table(
         block
         for user_id, some in queries.groupby("user_id")
-        for block in rank_user(some, of_user.get(user_id, nothing), params, models.encode, baselines=("bm25",))
+        for block in rank_user(
+            some,
+            of_user.get(user_id, nothing),
+            params.retrieve,
+            models.encode,
+            baselines=first_rankers(SERVED),
+            seed=params.seed,
+        )
     )
-    ranking = reranked(candidates[candidates["ranker"] == params.retrieve.ranker], queries, records, models)
-    plain = candidates[candidates["ranker"] == "bm25"]
-    demos = {"hydra": top_records(ranking, params.rerank.k), "rag_k4": top_records(plain, 4)}
-    table = pd.concat([queries.assign(arm=arm) for arm in ARMS], ignore_index=True)
-    table["demos"] = [
-        demos[arm].get(query_id, []) for arm, query_id in zip(table["arm"], table["query_id"], strict=True)
-    ]
-    return table[["query_id", "user_id", "input", "arm", "demos"]]
-
-
-def reranked(candidates: pd.DataFrame, queries: pd.DataFrame, records: pd.DataFrame, models: Models) -> pd.DataFrame:
-    """The first ranker's candidates in the order of the reranker's personal score: query_id, record_id, score, rank."""
-    rows = candidates.merge(queries[["query_id", "user_id", "text"]].rename(columns={"text": "a"}), on="query_id")
-    texts = records[["user_id", "record_id", "text"]].rename(columns={"text": "b"})
-    rows = rows.merge(texts, on=["user_id", "record_id"], validate="many_to_one")
-    evidence = retrieval_evidence(rows, models.encode)
-    user_ids = rows["user_id"].to_numpy(dtype=str)
-    personal, _ = models.reranker(rows["a"].tolist(), rows["b"].tolist(), evidence, user_ids)
-    return rank_by_score(rows, personal)
+    asked = queries[["query_id", "user_id", "text"]]
+    rows = candidate_rows(candidates[candidates["ranker"] == params.retrieve.ranker], asked, records)
+    personal, _ = reranker_scores(rows, models.encode, models.reranker)
+    rankings = rankings_by_name(candidates, rank_by_score(rows, personal).assign(arm=PERSONAL))
+    return prompt_rows(queries, SERVED, rankings, k=params.rerank.k)
 
 
 def _choices(rows: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:

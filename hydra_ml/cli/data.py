@@ -60,8 +60,8 @@ def data_fetch(
 def data_drops(task: TaskOption = None, as_json: JsonOption = False, params: ParamsOption = PARAMS) -> None:
     """The drops of records that came in for a task, and which were withdrawn."""
     tasks = tasks_meant(params, task)
-    from hydra_ml.io.terminal import aligned
     from hydra_ml.jobs.withdraw import documents, drops_of, drops_text
+    from hydra_ml.terminal import aligned
 
     drops = [drop for found in tasks for drop in drops_of(found, data=DATA)]
     nothing = f"{', '.join(found.name for found in tasks)}: no drop was ever taken in."
@@ -101,8 +101,8 @@ def data_give_back(drop: DropArgument, task: TaskOption = None, params: ParamsOp
 def ingest(as_json: JsonOption = False, params: ParamsOption = PARAMS) -> None:
     """Take in what lies in data/incoming; exit code 1 if a drop was refused."""
     from hydra_ml.io.params_file import load_params
-    from hydra_ml.io.terminal import plain
     from hydra_ml.jobs.ingest import find_drops, ingest_drop
+    from hydra_ml.terminal import plain
 
     settings = load_params(params)
     drops = find_drops(common_folder(DATA, "incoming"), settings.ingest.settle_s)

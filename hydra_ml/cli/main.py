@@ -15,7 +15,7 @@ from hydra_ml.cli.data import RAW, data_app, ingest_app
 from hydra_ml.cli.operate import operate_app
 from hydra_ml.cli.options import PARAMS, ParamsOption
 from hydra_ml.cli.releases import releases_app
-from hydra_ml.errors import DISK_TROUBLE, HydraError
+from hydra_ml.errors import HydraError, exit_of
 
 app = typer.Typer(
     help="Personalize a black-box LLM: a shared base plus one small head per user.",
@@ -70,14 +70,25 @@ Where to look next
 @app.command()
 def arena(params: ParamsOption = PARAMS) -> None:
     """Print the side-by-side of methods for every task of the last run."""
+    from hydra_ml.evaluation.report import results_table
     from hydra_ml.io.params_file import load_params
-    from hydra_ml.io.report import results_table
     from hydra_ml.io.tables import load_json
 
     for task in load_params(params).tasks:
         folder = Path("data/evaluate") / task
         print(results_table(load_json(folder / "metrics.json"), load_json(folder / "details.json")))
         print()
+
+
+@app.command()
+def methods() -> None:
+    """The methods of the arena: what answers, and under which prompts the LLM is asked for it."""
+    from hydra_ml.evaluation.methods import all_methods
+    from hydra_ml.terminal import aligned
+
+    rows = [["method", "what answers", "prompts"]]
+    rows += [[m.name, m.told, ", ".join(arm.name for arm in m.arms) or "-"] for m in all_methods().values()]
+    print(aligned(rows))
 
 
 @app.command()
@@ -105,16 +116,7 @@ def main(argv: list[str] | None = None) -> Any:
     """Run the command; one message and the right exit code for every error that is the caller's to mend."""
     try:
         app(args=argv)
-    except HydraError as error:
-        print(f"hydra-ml: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno not in DISK_TROUBLE:
-            raise
-        print(
-            f"hydra-ml: {error}. Nothing half-written stays; mend it and run the same command again.", file=sys.stderr
-        )
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("hydra-ml: interrupted; run the same command again to go on.", file=sys.stderr)
-        sys.exit(130)
+    except (HydraError, OSError, KeyboardInterrupt) as error:
+        message, code = exit_of(error)
+        print(f"hydra-ml: {message}", file=sys.stderr)
+        sys.exit(code)

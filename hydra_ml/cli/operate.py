@@ -105,8 +105,8 @@ def update_heads(
     """Refit the heads of users with new records into a new release, the challenger; `promote` then judges it."""
     settings, found = task_settings(params, task)
     from hydra_ml.io.mlflow.registry import Registry
-    from hydra_ml.io.terminal import plain
     from hydra_ml.jobs import update_heads as job
+    from hydra_ml.terminal import plain
 
     plan = job.plan_update(found, settings, data=DATA, registry=Registry(), which=release)
     reports = [job.update_shard(plan, shard) for shard in range(plan.n_shards)]

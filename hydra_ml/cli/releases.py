@@ -30,8 +30,8 @@ def releases_list(task: TaskOption = None, as_json: JsonOption = False, params: 
     """Every release of a task, newest first: which is live, who made it from what, its figure and the gate's word."""
     _, found = task_settings(params, task)
     from hydra_ml.io.mlflow.registry import Registry
-    from hydra_ml.io.terminal import aligned
     from hydra_ml.jobs.releases import collect_releases, list_rows
+    from hydra_ml.terminal import aligned
 
     releases = collect_releases(found, Registry())
     text = aligned(list_rows(releases)) if releases else f"{found.name}: no release yet. The nightly flow makes one."
@@ -66,8 +66,8 @@ def promote(
     """Judge a release against the champion, and make it live if the gate lets it pass; exit code 1 if not."""
     settings, found = task_settings(params, task)
     from hydra_ml.io.mlflow.registry import Registry
-    from hydra_ml.io.terminal import plain
     from hydra_ml.jobs import promote as job
+    from hydra_ml.terminal import plain
 
     if dry_run:
         decision = job.judge(found, settings, data=DATA, registry=Registry(), version=version)

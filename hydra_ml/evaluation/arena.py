@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hydra_ml.errors import DataError
+from hydra_ml.evaluation.methods import all_methods
 from hydra_ml.evaluation.statistics import (
     Resampled,
     bootstrap_interval,
@@ -27,20 +28,6 @@ from hydra_ml.evaluation.statistics import (
 from hydra_ml.measures import MEASURES, FloatArray, higher_is_better, is_parsable, per_query
 from hydra_ml.tasks.task import Task
 
-METHODS = (
-    "user_majority",
-    "copy_input",
-    "zero_shot",
-    "icl_random",
-    "recency",
-    "rag_k1",
-    "rag_k4",
-    "hydra_reranker",
-    "hydra_adapter",
-    "hydra_shared",
-    "hydra",
-)
-FLOORS = ("user_majority", "copy_input")  # what a person could do without an LLM; a task has one of them
 REFERENCE = "rag_k4"  # what users would get without HYDRA: nobody should be worse off than with it
 PREDICTION_COLUMNS = ("method", "query_id", "user_id", "cohort", "n_history", "prediction", "gold")
 COHORTS = ("known", "new")
@@ -144,13 +131,24 @@ def band_label(n_history: int, edges: Sequence[int]) -> str:
 
 
 def method_order(methods: Sequence[str]) -> list[str]:
-    """The methods once each, in METHODS' order, unknown ones after these by name."""
-    return sorted(set(methods), key=lambda m: (METHODS.index(m) if m in METHODS else len(METHODS), m))
+    """The methods once each, in the order of `evaluation.methods`, unknown ones after these by name."""
+    known = list(all_methods())
+    return sorted(set(methods), key=lambda m: (known.index(m) if m in known else len(known), m))
 
 
 def is_hydra(method: str) -> bool:
-    """Whether a method is one of HYDRA's own variants, by its name."""
-    return method.startswith("hydra")
+    """Whether a method is one of HYDRA's own variants."""
+    return _family(method) == "hydra"
+
+
+def is_floor(method: str) -> bool:
+    """Whether a method needs no LLM: what a person could do without one. A task has one of them."""
+    return _family(method) == "floor"
+
+
+def _family(method: str) -> str:
+    known = all_methods().get(method)
+    return known.family if known else ""
 
 
 @dataclass(frozen=True)
@@ -238,7 +236,7 @@ class _Arena:
         return codes.astype(np.int64)
 
     def _opponents(self, method: str) -> list[str]:
-        wanted = [self.best_baseline, REFERENCE, *FLOORS, "hydra_shared"]
+        wanted = [self.best_baseline, REFERENCE, *filter(is_floor, self.grid.methods), "hydra_shared"]
         return [m for m in dict.fromkeys(wanted) if m is not None and m in self.grid.methods and m != method]
 
     def _difference(self, measure: str, drawn: Resampled, rows: NDArray[np.bool_], method: str, other: str) -> Document:

@@ -23,14 +23,13 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hydra_ml.errors import ParamsError, StageError, VersionsError
+from hydra_ml.errors import INTERRUPTED, ParamsError, StageError, VersionsError
 from hydra_ml.io.git import in_repository
 from hydra_ml.io.layout import task_folder
 from hydra_ml.tasks.task import Task
 
 BUSY_WAIT_S = 900.0  # how long to wait for another DVC process before giving up
 TAIL = 15  # last lines of a failed command that its error repeats
-INTERRUPTED = 130  # exit code of a stage that met Ctrl-C
 _BUSY_REMEDY = "Another DVC process held its lock for {wait_s:.0f} s: let it end, or stop it, and run again."
 _MEND = (
     "If a stage failed, its own message stands above. Mend what it names and run the same command again: finished "

@@ -18,7 +18,7 @@ from hydra_ml.io.llm_environment import variable
 from hydra_ml.io.response_cache import ResponseCache
 from hydra_ml.llm.client import LLMClient
 from hydra_ml.llm.failures import read_failure
-from hydra_ml.offline.embed import Encode
+from hydra_ml.model.interfaces import Encode
 from hydra_ml.offline.model import MODEL_NAME
 from hydra_ml.params import LLM
 

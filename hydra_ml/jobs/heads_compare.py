@@ -17,13 +17,13 @@ from hydra_ml.io.mlflow.model_versions import VersionFacts
 from hydra_ml.io.mlflow.registry import ALIASES, Registry
 from hydra_ml.io.mlflow.tracking import log_metrics, log_user_measures, measures_of, user_measures_of
 from hydra_ml.io.tables import load_table
-from hydra_ml.io.terminal import aligned
 from hydra_ml.measures import MEASURES, higher_is_better, measure_values
 from hydra_ml.params import Params
 from hydra_ml.release import model_name
 from hydra_ml.serving.frozen_queries import FrozenQueries
 from hydra_ml.stages.evaluate import facts_of
 from hydra_ml.tasks.task import Task
+from hydra_ml.terminal import aligned
 
 HEADS = "adapter.heads"  # what has the last word on an answer; the other heads are "reranker.heads"
 MOST_CHANGED = 20  # users shown

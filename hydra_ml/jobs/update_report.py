@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from hydra_ml.answering.fit_component import NOTHING_NEW
 from hydra_ml.io.tables import load_json, load_table
 from hydra_ml.release import PARTS
-from hydra_ml.serving.refit import NOTHING_NEW
 from hydra_ml.tasks import get_task
 
 COMPONENTS = tuple(dict.fromkeys(part.split(".")[0] for part in PARTS))

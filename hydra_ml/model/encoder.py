@@ -16,8 +16,6 @@ from hydra_ml.model.packed import PackedBert, can_pack
 # Small batches of like length keep activations in cache: 2-4k tokens was the measured optimum on CPUs.
 TOKENS_PER_BATCH = 4096
 
-Encode = Callable[[Sequence[str]], np.ndarray]  # texts -> float32 [N, D], rows of unit length
-
 
 class TextEncoder:
     """A frozen bi-encoder: `encode(texts)` gives unit vectors of length `dim`.

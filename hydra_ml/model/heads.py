@@ -123,3 +123,13 @@ def _residuals(heads: Heads, user_idx: np.ndarray) -> np.ndarray:
     delta: np.ndarray = heads.table[np.maximum(user_idx, 0)]
     delta[user_idx < 0] = 0
     return delta
+
+
+def merged_heads(present: Heads, fitted: Heads) -> Heads:
+    """The present heads with the fitted ones in their place or beside them, sorted by user id."""
+    head_of = dict(zip(present.user_ids, present.table, strict=True))
+    head_of.update(zip(fitted.user_ids, fitted.table, strict=True))
+    if not head_of:
+        return present
+    user_ids = sorted(head_of)
+    return Heads(present.kind, present.width, tuple(user_ids), np.stack([head_of[user_id] for user_id in user_ids]))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hydra_ml.model.base import pair_tokens, surface_features
-from hydra_ml.model.encoder import Encode
+from hydra_ml.model.interfaces import Encode
 
 
 class Pairs(Protocol):

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from hydra_ml.offline.embed import Encode
+from hydra_ml.model.interfaces import Encode
 from hydra_ml.offline.model import FINGERPRINT, MODEL_NAME, OfflineModel, count_tokens
 from hydra_ml.records import Message
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-Encode = Callable[[Sequence[str]], np.ndarray]  # unit rows, float32 [N, D]
+from hydra_ml.model.interfaces import Encode
+
 REMEMBERED = 50_000  # texts; about 80 MB at D = 384
 
 

@@ -16,6 +16,7 @@ from random import Random
 
 import numpy as np
 
+from hydra_ml.model.interfaces import Encode
 from hydra_ml.offline.choice import (
     TONES,
     draw,
@@ -27,7 +28,7 @@ from hydra_ml.offline.choice import (
     tone,
     tone_axis,
 )
-from hydra_ml.offline.embed import Embedder, Encode
+from hydra_ml.offline.embed import Embedder
 from hydra_ml.offline.prompt import Prompt, read_prompt
 from hydra_ml.offline.text import Writer
 from hydra_ml.offline.voice import Voice

@@ -1,67 +1,20 @@
-"""A component (reranker or adapter) between memory and its folder: base/, heads/, curve.json."""
+"""A stored component (reranker or adapter), opened to score with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from tqdm import tqdm
 
-from hydra_ml import params
-from hydra_ml.answering.fit_component import ComponentRows, train_component
-from hydra_ml.errors import DataError
-from hydra_ml.io.head_bank import HeadBank, save_heads
-from hydra_ml.io.tables import save_json
-from hydra_ml.io.weights import load_base, save_base
-from hydra_ml.model.factored import FittedModel, score_features
+from hydra_ml.io.head_bank import HeadBank
+from hydra_ml.io.weights import load_base
+from hydra_ml.model.factored import score_features
 from hydra_ml.model.fit_base import SharedPart, base_features
 from hydra_ml.model.heads import no_heads
 from hydra_ml.serving.pair_reader import PairReader
-
-
-def train_and_report(
-    rows: ComponentRows, queries: pd.DataFrame, train: params.Train, reader: PairReader, seed: int, label: str
-) -> FittedModel:
-    """Train with a progress bar over rows. Raises DataError when the rows cannot be learned from."""
-    threads = 1 if train.encoder == "dual" else None
-    with tqdm(desc=label, unit=" rows") as bar, torch_threads(threads):
-        try:
-            return train_component(
-                rows, queries, train, seed=seed, make_pairs=reader.pairs, new_base=reader.new_base, bar=bar
-            )
-        except ValueError as error:
-            raise DataError(
-                f"{label}: {error}. Rows: {len(rows.labels)}, positive: {int(rows.labels.sum())}."
-            ) from error
-
-
-def save_component(
-    fitted: FittedModel, out: Path, reader: PairReader, *, task: str, component: str, rows: ComponentRows
-) -> Mapping[str, Any]:
-    """Write base, heads and the training curve; returns the figures a stage reports."""
-    fit = {
-        "base_fit": reader.train.base_fit,
-        "epochs": fitted.epochs,
-        "ridge": fitted.ridge,
-        "n_rows": len(rows.labels),
-        "positive_share": round(float(rows.labels.mean()), 4),
-    }
-    about = {"task": task, "component": component, **reader.describe()}
-    digest = save_base(fitted.shared, out / "base", {**about, "fit": fit})
-    save_heads(fitted.heads, out / "heads", {**about, "base_digest": digest, "fit": fit})
-    save_json(
-        {
-            "curve": [{name: _number(value) for name, value in point.items()} for point in fitted.shared.curve],
-            "ridge_losses": [{"ridge": ridge, "held_back_loss": loss} for ridge, loss in fitted.ridge_losses.items()],
-        },
-        out / "curve.json",
-    )
-    return {**fit, "n_heads": len(fitted.heads.user_ids), "base_digest": digest}
 
 
 @contextmanager
@@ -97,7 +50,3 @@ class Component:
             score_features(self.shared, heads, z, evidence, user_ids),
             score_features(self.shared, nobody, z, evidence, user_ids),
         )
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 6)

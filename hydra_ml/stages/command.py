@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra_ml.errors import DISK_TROUBLE, HydraError
+from hydra_ml.errors import HydraError, exit_of
 from hydra_ml.io.layout import INPUTS, task_folder
 from hydra_ml.io.llm_environment import check_named_model
 from hydra_ml.io.params_file import load_params
@@ -24,7 +24,6 @@ from hydra_ml.params import Params
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 
-INTERRUPTED = 130  # what shells expect after Ctrl-C
 MAY_PASS = 75  # what sysexits.h calls a temporary failure: whoever runs the stage may try again
 DATA, CACHE, PARAMS = Path("data"), Path(".cache"), Path("params.yaml")
 
@@ -51,18 +50,10 @@ class Main:
         try:
             task, params = get_task(options.pop("task")), load_for_run(options.pop("params"))
             summary = self.run(task, params, places={name: path for name, path in options.items() if path})
-        except HydraError as error:
-            print(f"{self.name}: {error}", file=sys.stderr)
-            return MAY_PASS if error.may_pass else error.exit_code
-        except OSError as error:
-            if error.errno not in DISK_TROUBLE:
-                raise
-            told = f"{error}. Nothing half-written stays; mend it and run the same command again."
-            print(f"{self.name}: {told}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print(f"{self.name}: interrupted; run the same command again to go on.", file=sys.stderr)
-            return INTERRUPTED
+        except (HydraError, OSError, KeyboardInterrupt) as error:
+            message, code = exit_of(error)
+            print(f"{self.name}: {message}", file=sys.stderr)
+            return MAY_PASS if isinstance(error, HydraError) and error.may_pass else code
         print(json.dumps(summary, ensure_ascii=False))
         return 0
 

@@ -15,15 +15,19 @@ import pandas as pd
 
 from hydra_ml.answering.history_support import history_support
 from hydra_ml.evaluation.arena import compare
-from hydra_ml.evaluation.methods import adapter_predictions, floor_predictions, greedy_predictions
-from hydra_ml.io.dvc_figures import save_dvc_figures
-from hydra_ml.io.report import results_table, save_plots
+from hydra_ml.evaluation.methods import Bench, chosen_methods
+from hydra_ml.evaluation.methods.method import CANDIDATES
+from hydra_ml.evaluation.report import results_table
+from hydra_ml.io.figures import save_dvc_figures
+from hydra_ml.io.plots import save_plots
 from hydra_ml.io.tables import load_json, load_table, save_json, save_table
 from hydra_ml.params import Params
 from hydra_ml.serving.component import Component
 from hydra_ml.serving.pair_reader import PairReader
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
+
+NO_CANDIDATES = pd.DataFrame(columns=["method", *CANDIDATES])
 
 
 def evaluate(
@@ -43,9 +47,11 @@ def evaluate(
     def support(rows: pd.DataFrame) -> np.ndarray:
         return history_support(rows, records, task, reader.encode)
 
-    chosen, scored = adapter_predictions(answers, queries, task, score=component.score, support=support)
-    floors = floor_predictions(queries, records, task)
-    predictions = pd.concat([floors, greedy_predictions(answers), chosen], ignore_index=True)
+    bench = Bench(task, queries, records, answers, component.score, support)
+    methods = [method for method in chosen_methods(params.evaluate.methods) if method.fits(task)]
+    found = {method.name: method.answer(bench) for method in methods}
+    predictions = pd.concat([given.rows.assign(method=name) for name, given in found.items()], ignore_index=True)
+    scored = [given.candidates.assign(method=name) for name, given in found.items() if given.candidates is not None]
     predictions = predictions.merge(facts_of(queries), on="query_id", validate="many_to_one")
     predictions["prediction"] = predictions["answer"].where(predictions["is_parsed"], None)
 
@@ -59,7 +65,7 @@ def evaluate(
         "seed": params.seed,
     }
     metrics, details = {**about, **results.metrics_document()}, {**about, **results.details_document()}
-    save_table(scored, out / "candidates.parquet")
+    save_table(pd.concat(scored, ignore_index=True) if scored else NO_CANDIDATES, out / "candidates.parquet")
     save_table(predictions.drop(columns="is_parsed"), out / "predictions.parquet")
     save_plots(metrics, details, out / "plots")
     save_dvc_figures(metrics, details, out)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from hydra_ml.answering.reranker import rank_by_score, retrieval_evidence
+from hydra_ml.answering.arms import PERSONAL, SHARED
+from hydra_ml.answering.reranker import candidate_rows, rank_by_score, reranker_scores
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.learning.draws import draw_per_user
 from hydra_ml.params import Params
@@ -29,20 +30,17 @@ def rerank(
     records = load_table(prepared / "records.parquet", ["user_id", "record_id", "text"])
     train = draw_per_user(queries[queries["role"] == "train"], params.generate.queries_per_user, params.seed)
     wanted = pd.concat([queries[queries["role"] == "evaluate"], train])
-    rows = load_table(retrieved / "candidates.parquet")
-    rows = rows[rows["ranker"] == params.retrieve.ranker].merge(wanted.rename(columns={"text": "a"}), on="query_id")
-    rows = rows.merge(records.rename(columns={"text": "b"}), on=["user_id", "record_id"], validate="many_to_one")
+    candidates = load_table(retrieved / "candidates.parquet")
+    rows = candidate_rows(candidates[candidates["ranker"] == params.retrieve.ranker], wanted, records)
 
     reader = PairReader(params.train_reranker, params.encoder, cache, seed=params.seed)
     component = Component(reranker / "base", reranker / "heads", reader)
-    evidence = retrieval_evidence(rows, reader.encode)
-    user_ids = rows["user_id"].to_numpy(dtype=str)
-    personal, shared = component.score(rows["a"].tolist(), rows["b"].tolist(), evidence, user_ids)
+    personal, shared = reranker_scores(rows, reader.encode, component.score)
     evaluated = (rows["role"] == "evaluate").to_numpy()
     ranking = pd.concat(
         [
-            rank_by_score(rows, personal).assign(arm="hydra"),
-            rank_by_score(rows[evaluated], shared[evaluated]).assign(arm="hydra_shared"),
+            rank_by_score(rows, personal).assign(arm=PERSONAL),
+            rank_by_score(rows[evaluated], shared[evaluated]).assign(arm=SHARED),
         ],
         ignore_index=True,
     )

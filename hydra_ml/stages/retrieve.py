@@ -1,6 +1,6 @@
 """retrieve: the first ranking of every query over what it may see of its user's own history.
 
-Training queries get the ranker that the reranker will start from; evaluated ones also those that the baselines need.
+Training queries get the ranker that the reranker will start from; evaluated ones also those that chosen methods need.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import Any
 
 from tqdm import tqdm
 
+from hydra_ml.answering.arms import first_rankers
 from hydra_ml.answering.retrieval import candidate_table, rank_user
+from hydra_ml.evaluation.methods import arms_of, chosen_methods
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.params import Params
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
-
-BASELINES = ("bm25", "recency", "random")  # evaluated queries are always ranked by these
 
 
 def retrieve(*, prepared: Path, out: Path, cache: Path, task: Task, params: Params) -> dict[str, Any]:
@@ -28,12 +28,20 @@ def retrieve(*, prepared: Path, out: Path, cache: Path, task: Task, params: Para
     queries = load_table(prepared / "queries.parquet", ["query_id", "user_id", "role", "text", "profile"])
     records = load_table(prepared / "records.parquet", ["user_id", "record_id", "text"])
     encode = open_encoder(params.encoder, cache).encode  # loads nothing unless the dense ranker asks
+    baselines = first_rankers(arms_of(chosen_methods(params.evaluate.methods)))
     histories = dict(iter(records.groupby("user_id")))  # rows keep their order: oldest first
     users = tqdm(queries.groupby("user_id"), desc=f"retrieve {task.folder}", unit="user")
     blocks = (
         block
         for user_id, asked in users
-        for block in rank_user(asked, histories.get(user_id, records.iloc[:0]), params, encode, baselines=BASELINES)
+        for block in rank_user(
+            asked,
+            histories.get(user_id, records.iloc[:0]),
+            params.retrieve,
+            encode,
+            baselines=baselines,
+            seed=params.seed,
+        )
     )
     table = candidate_table(blocks)
     save_table(table, out / "candidates.parquet")

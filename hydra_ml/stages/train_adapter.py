@@ -16,9 +16,8 @@ from hydra_ml.answering.fit_component import ComponentRows
 from hydra_ml.answering.history_support import history_support
 from hydra_ml.io.tables import load_table
 from hydra_ml.params import Params
-from hydra_ml.serving.component import save_component, train_and_report
+from hydra_ml.serving.fit import fit_and_save
 from hydra_ml.serving.pair_reader import PairReader
-from hydra_ml.serving.refit import refit_and_save
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
 
@@ -26,7 +25,7 @@ from hydra_ml.tasks.task import Task
 def train_adapter(
     *, prepared: Path, generated: Path, out: Path, cache: Path, frozen: Path | None = None, task: Task, params: Params
 ) -> Mapping[str, Any]:
-    """Write out/base, out/heads and out/curve.json; with `frozen`, what `io.refits` describes."""
+    """Write out/base, out/heads and out/curve.json; with `frozen`, what `serving.fit` describes."""
     columns = ["query_id", "user_id", "role", "cohort", "date", "input", "text", "gold", "profile"]
     columns += ["is_new"] if frozen else []
     queries = load_table(prepared / "queries.parquet", columns)
@@ -42,14 +41,17 @@ def train_adapter(
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
     support = history_support(rows, load_table(prepared / "records.parquet"), task, reader.encode)
     component = ComponentRows(rows, candidate_evidence(rows, support), labels)
-    if frozen:
-        about = {"task": task.folder, "component": "adapter"}
-        return refit_and_save(
-            component, queries, params.train_adapter, reader, frozen=frozen, out=out, seed=params.seed, about=about
-        )
-    label = f"train_adapter {task.name}"
-    fitted = train_and_report(component, queries, params.train_adapter, reader, params.seed, label)
-    return save_component(fitted, out, reader, task=task.folder, component="adapter", rows=component)
+    return fit_and_save(
+        component,
+        queries,
+        params.train_adapter,
+        reader,
+        task=task.folder,
+        component="adapter",
+        out=out,
+        frozen=frozen,
+        seed=params.seed,
+    )
 
 
 main = stage_command(train_adapter)

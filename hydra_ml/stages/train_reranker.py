@@ -13,12 +13,11 @@ from typing import Any
 
 from hydra_ml.answering.fit_component import ComponentRows
 from hydra_ml.answering.preferred_answers import positive_labels
-from hydra_ml.answering.reranker import retrieval_evidence, telling_rows
+from hydra_ml.answering.reranker import candidate_rows, retrieval_evidence, telling_rows
 from hydra_ml.io.tables import load_table
 from hydra_ml.params import Params
-from hydra_ml.serving.component import save_component, train_and_report
+from hydra_ml.serving.fit import fit_and_save
 from hydra_ml.serving.pair_reader import PairReader
-from hydra_ml.serving.refit import refit_and_save
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
 
@@ -34,7 +33,7 @@ def train_reranker(
     task: Task,
     params: Params,
 ) -> Mapping[str, Any]:
-    """Write out/base, out/heads and out/curve.json; with `frozen`, what `io.refits` describes."""
+    """Write out/base, out/heads and out/curve.json; with `frozen`, what `serving.fit` describes."""
     columns = ["query_id", "user_id", "role", "cohort", "date", "text", *(["is_new"] if frozen else [])]
     queries = load_table(prepared / "queries.parquet", columns)
     records = load_table(prepared / "records.parquet", ["user_id", "record_id", "text"])
@@ -42,22 +41,24 @@ def train_reranker(
     candidates = candidates[candidates["ranker"] == params.retrieve.ranker].drop(columns="ranker")
     rows = load_table(annotated / "annotations.parquet")
     rows = rows.merge(candidates, on=["query_id", "record_id"], validate="one_to_one")
-    rows = rows.merge(queries[["query_id", "user_id", "text"]].rename(columns={"text": "a"}), on="query_id")
-    rows = rows.merge(records.rename(columns={"text": "b"}), on=["user_id", "record_id"], validate="many_to_one")
+    rows = candidate_rows(rows, queries[["query_id", "user_id", "text"]], records)
 
     labels = positive_labels(task, rows["answer"].tolist(), rows["gold"].tolist(), rows["query_id"].tolist())
     telling = telling_rows(rows["query_id"], labels)
     rows, labels = rows[telling].reset_index(drop=True), labels[telling]
     reader = PairReader(params.train_reranker, params.encoder, cache, seed=params.seed)
     component = ComponentRows(rows, retrieval_evidence(rows, reader.encode), labels)
-    if frozen:
-        about = {"task": task.folder, "component": "reranker"}
-        return refit_and_save(
-            component, queries, params.train_reranker, reader, frozen=frozen, out=out, seed=params.seed, about=about
-        )
-    label = f"train_reranker {task.name}"
-    fitted = train_and_report(component, queries, params.train_reranker, reader, params.seed, label)
-    return save_component(fitted, out, reader, task=task.folder, component="reranker", rows=component)
+    return fit_and_save(
+        component,
+        queries,
+        params.train_reranker,
+        reader,
+        task=task.folder,
+        component="reranker",
+        out=out,
+        frozen=frozen,
+        seed=params.seed,
+    )
 
 
 main = stage_command(train_reranker)

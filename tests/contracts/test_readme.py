@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from flows.stack import PORTS
 from hydra_ml.cli.main import app
-from hydra_ml.evaluation.arena import METHODS
+from hydra_ml.evaluation.methods import all_methods
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -58,4 +58,4 @@ def test_what_is_fetched_is_run_from_where_it_was_put_and_not_taken_for_a_drop()
 
 
 def test_every_method_of_the_arena_is_explained():
-    assert not [method for method in METHODS if f"`{method}`" not in README]
+    assert not [method for method in all_methods() if f"`{method}`" not in README]

@@ -11,13 +11,13 @@ import pytest
 
 from hydra_ml.errors import DataError
 from hydra_ml.evaluation.arena import (
-    METHODS,
     PREDICTION_COLUMNS,
     ArenaResults,
     band_label,
     compare,
     method_order,
 )
+from hydra_ml.evaluation.methods import all_methods
 from hydra_ml.measures import measure_values
 from hydra_ml.tasks import get_task
 
@@ -241,7 +241,7 @@ def test_bands(n_history: int, edges: list[int], label: str) -> None:
 
 def test_methods_stand_in_the_order_of_the_pipeline_and_strangers_last() -> None:
     assert method_order(["zz", "hydra", "aa", "rag_k4", "hydra"]) == ["rag_k4", "hydra", "aa", "zz"]
-    assert method_order(list(reversed(METHODS))) == list(METHODS)
+    assert method_order(list(reversed(all_methods()))) == list(all_methods())
 
 
 def test_a_steady_gain_over_many_users_is_significant() -> None:

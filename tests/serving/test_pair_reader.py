@@ -7,7 +7,8 @@ import pytest
 from hydra_ml import params
 from hydra_ml.answering.fit_component import ComponentRows
 from hydra_ml.model.factored import score
-from hydra_ml.serving.component import Component, save_component, train_and_report
+from hydra_ml.serving.component import Component
+from hydra_ml.serving.fit import save_component, train_and_report
 from hydra_ml.serving.pair_reader import PairReader
 
 SMALL = {"width": 8, "epochs": 3, "batch_size": 16, "ridge": [0.1, 1.0]}

@@ -5,7 +5,11 @@ import json
 import pandas as pd
 import pytest
 
-from hydra_ml.stages.generate import ARMS, prompt_table
+from hydra_ml.answering.arms import rankings_by_name
+from hydra_ml.evaluation.methods import arms_of, chosen_methods
+from hydra_ml.stages.generate import asked_prompts
+
+ARMS = arms_of(chosen_methods(None))
 
 
 def test_every_evaluated_query_has_its_answers_under_every_arm(chain):
@@ -13,10 +17,10 @@ def test_every_evaluated_query_has_its_answers_under_every_arm(chain):
     queries = pd.read_parquet(chain.path("prepare", "queries.parquet"))
     evaluated = queries[queries["role"] == "evaluate"]["query_id"]
     counts = answers[answers["query_id"].isin(evaluated)].groupby(["arm", "query_id"])["sample_idx"].agg(list)
-    for arm, sampled in ARMS.items():
-        assert set(counts[arm].index) == set(evaluated)
-        expected = [0, 1, 2, 3, 4] if sampled else [0]
-        assert all(sorted(found) == expected for found in counts[arm])
+    for arm in ARMS:
+        assert set(counts[arm.name].index) == set(evaluated)
+        expected = [0, 1, 2, 3, 4] if arm.sampled else [0]
+        assert all(sorted(found) == expected for found in counts[arm.name])
 
 
 def test_training_queries_are_asked_under_the_reranked_prompt_alone(chain):
@@ -58,7 +62,8 @@ def test_prompts_name_the_right_records(k):
             )
         ]
     )
-    table = prompt_table(queries, candidates, ranking, k=k).set_index(["query_id", "arm"])["demos"]
+    asked = asked_prompts(queries, rankings_by_name(candidates, ranking), ARMS, k=k)
+    table = asked.set_index(["query_id", "arm"])["demos"]
     assert table["e", "zero_shot"] == []
     assert table["e", "rag_k1"] == ["r0"]
     assert table["e", "rag_k4"] == ["r0", "r1", "r2", "r3"]

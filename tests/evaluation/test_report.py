@@ -9,8 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hydra_ml.evaluation.arena import METHODS, PREDICTION_COLUMNS, compare
-from hydra_ml.io.report import results_table, save_plots
+from hydra_ml.evaluation.arena import PREDICTION_COLUMNS, compare
+from hydra_ml.evaluation.methods import all_methods
+from hydra_ml.evaluation.report import results_table
+from hydra_ml.io.plots import save_plots
 from hydra_ml.tasks import get_task
 
 Documents = tuple[dict[str, Any], dict[str, Any]]
@@ -33,7 +35,7 @@ def documents(task_name: str = "LaMP_2", **rates: float) -> Documents:
     )
 
 
-ALL = {method: 0.3 + 0.06 * index for index, method in enumerate(METHODS) if method != "copy_input"}
+ALL = {method: 0.3 + 0.06 * index for index, method in enumerate(all_methods()) if method != "copy_input"}
 
 
 def line_of(text: str, start: str) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from hydra_ml.evaluation.arena import FLOORS, REFERENCE, Document
+from hydra_ml.evaluation.arena import REFERENCE, Document, is_floor
 from hydra_ml.io.tables import atomic_path, save_json
 from hydra_ml.measures import higher_is_better
 
-SHOWN = ("hydra", "hydra_shared", REFERENCE, "zero_shot", *FLOORS)
+SHOWN = ("hydra", "hydra_shared", REFERENCE, "zero_shot")  # and the floors
 
 
 def save_dvc_figures(metrics: Document, details: Document, out: Path) -> None:
@@ -44,7 +44,8 @@ def headline(metrics: Document, details: Document) -> dict[str, float | str]:
     Rounded to four digits, which is beyond what can be told from luck.
     """
     measure = details["measures"][0]
-    found = {method: round(float(metrics[method][measure]["value"]), 4) for method in SHOWN if method in metrics}
+    shown = [method for method in (*SHOWN, *filter(is_floor, metrics)) if method in metrics]
+    found = {method: round(float(metrics[method][measure]["value"]), 4) for method in shown}
     gain = {}
     if {"hydra", REFERENCE} <= found.keys():
         sign = 1 if higher_is_better(measure) else -1

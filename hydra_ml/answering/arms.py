@@ -1,0 +1,62 @@
+"""Arms: which of a user's records a prompt shows, and whether its answer is also sampled.
+
+Written once: `retrieve` ranks for them, `generate` and serving ask them, methods take their answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from hydra_ml.answering.prompts import top_records
+
+PERSONAL, SHARED = "hydra", "hydra_shared"  # rankings by the reranker: with the user's own head, with nobody's
+RERANKINGS = (PERSONAL, SHARED)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One prompt per query."""
+
+    name: str
+    ranking: str | None  # whose best records are shown: a first ranker's or one of RERANKINGS; None: no record
+    k: int | None = None  # how many; None: `rerank.k`
+    sampled: bool = False  # its answer is also sampled, for methods that choose among answers
+
+
+ZERO_SHOT = Arm("zero_shot", None)
+ICL_RANDOM = Arm("icl_random", "random")
+RECENCY = Arm("recency", "recency")
+RAG_K1 = Arm("rag_k1", "bm25", 1)
+RAG_K4 = Arm("rag_k4", "bm25", 4, sampled=True)
+HYDRA_SHARED = Arm("hydra_shared", SHARED, sampled=True)
+HYDRA = Arm("hydra", PERSONAL, sampled=True)
+SERVED = (HYDRA, RAG_K4)  # whose answers are pooled: what plain RAG would say is always a candidate
+
+
+def first_rankers(arms: Iterable[Arm]) -> list[str]:
+    """The rankers that need no fit among those the arms show records of, each once."""
+    return [name for name in dict.fromkeys(arm.ranking for arm in arms) if name and name not in RERANKINGS]
+
+
+def rankings_by_name(candidates: pd.DataFrame, ranking: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Every ranking by the name arms know it by, from rows of `retrieve` (ranker) and of `rerank` (arm)."""
+    parts = (*candidates.groupby("ranker"), *ranking.groupby("arm"))
+    return {str(name): rows for name, rows in parts}
+
+
+def prompt_rows(
+    queries: pd.DataFrame, arms: Iterable[Arm], rankings: Mapping[str, pd.DataFrame], *, k: int
+) -> pd.DataFrame:
+    """One row per prompt, each arm's queries in order: query_id, user_id, input, arm, is_sampled, demos (record ids,
+    best first; none where a ranking has nothing of the query). k: records shown by arms that leave it open."""
+    parts = []
+    for arm in arms:
+        ranking = rankings.get(arm.ranking or "")
+        shown = {} if ranking is None else top_records(ranking, arm.k or k)
+        part = queries[["query_id", "user_id", "input"]].assign(arm=arm.name, is_sampled=arm.sampled)
+        part["demos"] = [shown.get(query_id, []) for query_id in part["query_id"]]
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)

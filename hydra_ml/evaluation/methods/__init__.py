@@ -1,0 +1,46 @@
+"""The methods of the arena, one file each: its prompts, and how it answers. A new file with a METHOD is a new method.
+
+`evaluate.methods` in params.yaml names those that run; nothing that no chosen method needs is asked of the LLM.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from hydra_ml.answering.arms import Arm
+from hydra_ml.errors import ParamsError
+from hydra_ml.evaluation.methods.method import Bench, Method, Predictions
+
+__all__ = ["Bench", "Method", "Predictions", "all_methods", "arms_of", "chosen_methods"]
+
+
+def all_methods() -> dict[str, Method]:
+    """Every method there is by name, floors first, then in the order of their place."""
+    names = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "method"]
+    return _loaded(tuple(names))
+
+
+@lru_cache(maxsize=4)
+def _loaded(names: tuple[str, ...]) -> dict[str, Method]:
+    found: list[Method] = [importlib.import_module(f"{__name__}.{name}").METHOD for name in names]
+    return {method.name: method for method in sorted(found, key=lambda method: (method.place, method.name))}
+
+
+def chosen_methods(names: Sequence[str] | None) -> list[Method]:
+    """The methods of these names (None: all), in order. Raises ParamsError for a name that is none."""
+    known = all_methods()
+    strange = [name for name in names or () if name not in known]
+    if strange:
+        raise ParamsError(
+            f"evaluate.methods: there is no method {strange[0]!r}; there are {', '.join(known)}. Name some of these, "
+            "or null for all; a new one is a file in hydra_ml/evaluation/methods/."
+        )
+    return [method for method in known.values() if names is None or method.name in names]
+
+
+def arms_of(methods: Iterable[Method]) -> list[Arm]:
+    """The prompts the methods need, each once."""
+    return list(dict.fromkeys(arm for method in methods for arm in method.arms))

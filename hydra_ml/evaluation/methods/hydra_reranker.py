@@ -1,0 +1,13 @@
+"""HYDRA's reranker without its adapter (HYDRA, section 5's ablation)."""
+
+from hydra_ml.answering.arms import HYDRA
+from hydra_ml.evaluation.methods.method import Method
+
+METHOD = Method(
+    "hydra_reranker",
+    "the LLM shown the rerank.k records the reranker prefers",
+    place=80,
+    family="hydra",
+    answer=lambda bench: bench.greedy(HYDRA),
+    arms=(HYDRA,),
+)

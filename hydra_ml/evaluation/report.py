@@ -1,0 +1,191 @@
+"""What a person reads of an evaluation in a terminal.
+
+Reads the documents of `arena.ArenaResults` as they come back from JSON; computes no figure of its own.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from hydra_ml.evaluation.arena import REFERENCE, Document, is_floor, method_order
+from hydra_ml.measures import MEASURES, higher_is_better
+from hydra_ml.terminal import aligned
+
+OURS = "hydra"  # the full method: the one that is warned about, compared in detail and drawn by history
+WIDTH = 120  # columns of the table
+NAME_WIDTH = 14  # longer method names are cut in the table
+
+
+def results_table(metrics: Document, details: Document) -> str:
+    """The results of one task as plain text of at most WIDTH columns; no newline at the end.
+
+    metrics: `ArenaResults.metrics_document()`, with `llm`, `data_version` and `seed` beside the methods where known;
+    details: `ArenaResults.details_document()`. Sections that have nothing to say are left out.
+    """
+    sections = [
+        _heading(metrics, details),
+        _methods_section(metrics, details),
+        _comparison_section(details),
+        _slices_section(metrics, details),
+        "\n".join(_wrapped([*_user_lines(details), *_unparsable_lines(details), *_warnings(metrics, details)])),
+    ]
+    return "\n\n".join(section for section in sections if section)
+
+
+# The table.
+
+
+def _heading(metrics: Document, details: Document) -> str:
+    facts = [f"{name.replace('_', ' ')} {metrics[name]}" for name in ("llm", "data_version", "seed") if name in metrics]
+    line = " · ".join([details["task"], *facts, f"{details['n_queries']} questions of {details['n_users']} users"])
+    return f"{line}\n{'=' * len(line)}"
+
+
+def _methods_section(metrics: Document, details: Document) -> str:
+    measures, best = details["measures"], details["best_baseline"]
+    methods = methods_of(metrics)
+    leaders = {measure: _leaders(metrics, methods, measure) for measure in measures}
+    against = f"{title_of(measures[0])}, difference to {_short(best)}" if best and details["paired"] else ""
+    rows = [["method", *(f" {_column_title(measure)}" for measure in measures), "n", against]]
+    for method in methods:
+        cells = [("*" if method in leaders[m] else " ") + _interval(metrics[method][m]) for m in measures]
+        pair = details["paired"].get(method, {}).get(best, {}).get(measures[0])
+        rows.append([_short(method), *cells, str(metrics[method][measures[0]]["n"]), _difference(pair) if pair else ""])
+    legend = "* best. [95 % interval, users resampled; differences paired on the same questions, two-sided p]"
+    if best:
+        legend += f"\nBest baseline: {_short(best)}, chosen on these same questions, which flatters it a little."
+    return f"{aligned(rows, right={len(measures) + 1})}\n{legend}"
+
+
+def _comparison_section(details: Document) -> str:
+    """HYDRA against each method it is compared with, in every measure; "" where it did not take part."""
+    opponents = details["paired"].get(OURS, {})
+    measures = details["measures"]
+    rows = [[f"{OURS} less", *(title_of(measure) for measure in measures), "detectable", "McNemar"]]
+    for other in sorted(opponents, key=method_order(list(opponents)).index):
+        primary = opponents[other][measures[0]]
+        cells = [_difference(opponents[other][measure]) for measure in measures]
+        rows.append([_short(other), *cells, number(primary["detectable"]), _p_value(primary.get("mcnemar_p"))])
+    if all(row[-1] == "-" for row in rows[1:]):  # ratings and texts have no McNemar test
+        rows = [row[:-1] for row in rows]
+    legend = f"detectable: true difference in {title_of(measures[0])} that this many questions show 4 times in 5."
+    return f"{aligned(rows, right={len(measures) + 1})}\n{legend}" if opponents else ""
+
+
+def _slices_section(metrics: Document, details: Document) -> str:
+    """Known and new users, then history bands: one line each, in the primary measure."""
+    measure, best = details["measures"][0], details["best_baseline"]
+    slices = [(f"{cohort} users", part) for cohort, part in sorted(details["cohorts"].items())]
+    slices += [(f"history {band}", details["bands"][band]) for band in bands_of(details)]
+    shown = [
+        m for m in dict.fromkeys([*filter(is_floor, metrics), best, REFERENCE, "hydra_shared", OURS]) if m in metrics
+    ]
+    rows = [
+        [
+            title_of(measure),
+            "n",
+            "users",
+            *map(_short, shown),
+            f"{OURS} less {_short(best)}" if OURS in metrics and best else "",
+        ]
+    ]
+    for name, part in slices:
+        values = [number(part["metrics"][method][measure]["value"]) for method in shown]
+        pair = part["paired"].get(OURS, {}).get(best, {}).get(measure)
+        row = [name, str(part["n_queries"]), str(part["n_users"]), *values, _difference(pair) if pair else ""]
+        rows.append(row)
+    return aligned(rows, right=set(range(1, len(shown) + 3))) if slices else ""
+
+
+def _user_lines(details: Document) -> list[str]:
+    if OURS not in details["users"]:
+        return []
+    shares = details["users"][OURS]
+    said = ", ".join(f"{verdict} {_percent(shares[verdict])}" for verdict in ("worse", "equal", "better"))
+    return [f"Users under {OURS}, against {REFERENCE} ({shares['worse']['n']} users): {said}."]
+
+
+def _unparsable_lines(details: Document) -> list[str]:
+    lines = []
+    for key, sentence in (("unparsable", "Not an answer"), ("missing", "No prediction at all")):
+        counts = [(method, details[key][method]) for method in method_order(list(details[key]))]
+        said = ", ".join(f"{method} {count}" for method, count in counts if count)
+        if said:
+            lines.append(f"{sentence} (kept, and scored as the official evaluator does): {said}.")
+    return lines
+
+
+def _warnings(metrics: Document, details: Document) -> list[str]:
+    measure = details["measures"][0]
+    lines = []
+    for floor in filter(is_floor, metrics):
+        if OURS in metrics:
+            ours, least = metrics[OURS][measure]["value"], metrics[floor][measure]["value"]
+            if not (ours > least if higher_is_better(measure) else ours < least):
+                lines.append(
+                    f"WARNING: {OURS} ({title_of(measure)} {number(ours)}) does not beat {floor} ({number(least)}): "
+                    "it has not personalized anything."
+                )
+    return lines
+
+
+# Reading the documents.
+
+
+def methods_of(metrics: Document) -> list[str]:
+    """The methods among the document's keys; the others, such as llm and seed, hold no mapping."""
+    return method_order([key for key, value in metrics.items() if isinstance(value, dict)])
+
+
+def bands_of(details: Document) -> list[str]:
+    """Shortest history first: JSON's sorted keys would put "101+" before "11-30"."""
+    return sorted(details["bands"], key=lambda band: int(band.rstrip("+").split("-")[0]))
+
+
+def _leaders(metrics: Document, methods: list[str], measure: str) -> set[str]:
+    choose = max if higher_is_better(measure) else min
+    best = choose(metrics[method][measure]["value"] for method in methods)
+    return {method for method in methods if metrics[method][measure]["value"] == best}
+
+
+def title_of(measure: str) -> str:
+    return MEASURES[measure].title
+
+
+def _column_title(measure: str) -> str:
+    return title_of(measure) if higher_is_better(measure) else f"{title_of(measure)} (lower is better)"
+
+
+# Cells.
+
+
+def _short(method: str) -> str:
+    return method if len(method) <= NAME_WIDTH else f"{method[: NAME_WIDTH - 1]}…"
+
+
+def _wrapped(lines: Sequence[str]) -> list[str]:
+    return [textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines]
+
+
+def number(value: float | None, sign: str = "") -> str:
+    return "-" if value is None else f"{value:{sign}.3f}"
+
+
+def _interval(estimate: Document) -> str:
+    return f"{number(estimate['value'])} [{number(estimate['ci_low'])}, {number(estimate['ci_high'])}]"
+
+
+def _difference(pair: Document) -> str:
+    low, high = number(pair["ci_low"], "+"), number(pair["ci_high"], "+")
+    return f"{number(pair['difference'], '+')} [{low}, {high}] p {_p_value(pair['p'])}"
+
+
+def _p_value(p: float | None) -> str:
+    return "<.001" if p is not None and p < 0.001 else number(p)
+
+
+def _percent(estimate: Document) -> str:
+    if estimate["ci_low"] is None:
+        return f"{estimate['value']:.0%}"
+    return f"{estimate['value']:.0%} [{estimate['ci_low']:.0%}, {estimate['ci_high']:.0%}]"

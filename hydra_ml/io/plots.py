@@ -1,0 +1,147 @@
+"""Two plots of an evaluation.
+
+Reads the documents of `arena.ArenaResults` as they come back from JSON; computes no figure of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra_ml.evaluation.arena import REFERENCE, Document, is_hydra
+from hydra_ml.evaluation.report import OURS, bands_of, methods_of, number, title_of
+from hydra_ml.io.tables import atomic_path
+from hydra_ml.measures import higher_is_better
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BASELINE_COLOUR, OURS_COLOUR, SHARED_COLOUR = "#5b6770", "#d1495b", "#e8a33d"
+DPI = 110
+
+
+def save_plots(metrics: Document, details: Document, folder: Path) -> None:
+    """Write methods.png and, where there are history bands, history.png; equal documents give equal bytes.
+
+    methods.png: the primary measure of every method with its interval, and a line at the best baseline.
+    history.png: the same by number of history records, for REFERENCE, shared heads only, and HYDRA.
+    """
+    _save_figure(_methods_figure(metrics, details), folder / "methods.png")
+    if details["bands"]:
+        _save_figure(_history_figure(details), folder / "history.png")
+
+
+def _methods_figure(metrics: Document, details: Document) -> Figure:
+    measure, best = details["measures"][0], details["best_baseline"]
+    methods = methods_of(metrics)
+    figure, axes = _new_figure(width=7.5, height=1.4 + 0.34 * len(methods))
+    for row, method in enumerate(methods):
+        colour = _colour(method)
+        estimate = metrics[method][measure]
+        _dot(axes, row, estimate, colour=colour, horizontal=True, marker="D" if is_hydra(method) else "o")
+        axes.annotate(
+            number(estimate["value"]),
+            (1.02, row),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            color=colour,
+            fontsize=9,
+        )
+    axes.set_yticks(range(len(methods)), methods)
+    for label, method in zip(axes.get_yticklabels(), methods, strict=True):
+        label.set_color(_colour(method))
+    axes.set_ylim(len(methods) - 0.4, -0.6)  # first method on top
+    if best:
+        value = metrics[best][measure]["value"]
+        axes.axvline(value, color=BASELINE_COLOUR, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+        axes.annotate(
+            f"best baseline: {best}",
+            (value, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color=BASELINE_COLOUR,
+        )
+    axes.grid(axis="x", color="#e3e6e8", linewidth=0.8)
+    axes.set_xlabel(f"{title_of(measure)}, {_direction(measure)}, with 95 % intervals over users")
+    axes.set_title(_plot_title(metrics, details), loc="left", fontsize=10, pad=18)
+    return figure
+
+
+def _history_figure(details: Document) -> Figure:
+    measure, bands = details["measures"][0], bands_of(details)
+    first = details["bands"][bands[0]]["metrics"]
+    shown = [
+        (method, colour, marker)
+        for method, colour, marker in (
+            (REFERENCE, BASELINE_COLOUR, "o"),
+            ("hydra_shared", SHARED_COLOUR, "s"),
+            (OURS, OURS_COLOUR, "D"),
+        )
+        if method in first
+    ]
+    figure, axes = _new_figure(width=7.5, height=4.2)
+    for index, (method, colour, marker) in enumerate(shown):
+        shift = 0.14 * (index - (len(shown) - 1) / 2)  # side by side, so that intervals stay apart
+        estimates = [details["bands"][band]["metrics"][method][measure] for band in bands]
+        places = [place + shift for place in range(len(bands))]
+        axes.plot(places, [e["value"] for e in estimates], color=colour, linewidth=1, alpha=0.5)
+        for place, estimate in zip(places, estimates, strict=True):
+            _dot(axes, place, estimate, colour=colour, horizontal=False, marker=marker)
+        axes.plot([], [], color=colour, marker=marker, label=method)
+    parts = [details["bands"][band] for band in bands]
+    axes.set_xticks(
+        range(len(bands)),
+        [f"{b}\n{p['n_queries']} questions, {p['n_users']} users" for b, p in zip(bands, parts, strict=True)],
+    )
+    axes.set_xlim(-0.5, len(bands) - 0.5)
+    axes.grid(axis="y", color="#e3e6e8", linewidth=0.8)
+    axes.set_xlabel("history records of the user")
+    axes.set_ylabel(f"{title_of(measure)}, {_direction(measure)}")
+    axes.set_title(
+        f"{details['task']}: {title_of(measure)} by length of history, 95 % intervals", loc="left", fontsize=10
+    )
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _plot_title(metrics: Document, details: Document) -> str:
+    llm = f", LLM {metrics['llm']}" if "llm" in metrics else ""
+    return f"{details['task']}: {details['n_queries']} questions of {details['n_users']} users{llm}"
+
+
+def _direction(measure: str) -> str:
+    return "higher is better" if higher_is_better(measure) else "lower is better"
+
+
+def _colour(method: str) -> str:
+    return OURS_COLOUR if is_hydra(method) else BASELINE_COLOUR
+
+
+def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure  # here because the table is often wanted without plots
+
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _dot(axes: Axes, place: float, estimate: Document, *, colour: str, horizontal: bool, marker: str) -> None:
+    value, low, high = estimate["value"], estimate["ci_low"], estimate["ci_high"]
+    # A percentile interval can miss its own value by a hair; matplotlib refuses negative arms.
+    arms = None if low is None else [[max(0.0, value - low)], [max(0.0, high - value)]]
+    look: dict[str, Any] = {"fmt": marker, "color": colour, "markersize": 6, "elinewidth": 1.6, "capsize": 3}
+    if horizontal:
+        axes.errorbar([value], [place], xerr=arms, **look)
+    else:
+        axes.errorbar([place], [value], yerr=arms, **look)
+
+
+def _save_figure(figure: Figure, path: Path) -> None:
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", metadata={"Software": None})  # no version in the bytes

@@ -1,0 +1,146 @@
+"""A component between its rows and its folder: fitted anew, or its heads refitted on a frozen base.
+
+OUT/base  OUT/heads  OUT/curve.json      a component fitted anew
+FROZEN/base  FROZEN/heads                a base as it is, and the present heads of the users at hand
+OUT/base  OUT/heads  OUT/refit.parquet   links to that base, the heads those users have from now on, and why
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from hydra_ml import params
+from hydra_ml.answering.fit_component import ComponentRows, refit_component, refit_table, train_component
+from hydra_ml.errors import ArtifactError, DataError
+from hydra_ml.io.head_bank import HeadBank, save_heads
+from hydra_ml.io.tables import atomic_path, save_json, save_table
+from hydra_ml.io.weights import load_base, save_base
+from hydra_ml.model.factored import FittedModel
+from hydra_ml.model.heads import merged_heads
+from hydra_ml.serving.component import torch_threads
+from hydra_ml.serving.pair_reader import PairReader
+
+
+def fit_and_save(
+    rows: ComponentRows,
+    queries: pd.DataFrame,
+    train: params.Train,
+    reader: PairReader,
+    *,
+    task: str,
+    component: str,
+    out: Path,
+    frozen: Path | None,
+    seed: int,
+) -> Mapping[str, Any]:
+    """Fit a component anew, or with `frozen` its heads alone, and write OUT; returns the figures a stage reports.
+
+    Raises as `fit_component` does, as DataError, and ArtifactError if the frozen base is of another task or component,
+    was fitted on texts read in another way, or is damaged.
+    """
+    if frozen:
+        about = {"task": task, "component": component}
+        return refit_and_save(rows, queries, train, reader, frozen=frozen, out=out, seed=seed, about=about)
+    fitted = train_and_report(rows, queries, train, reader, seed, f"train_{component} {task}")
+    return save_component(fitted, out, reader, task=task, component=component, rows=rows)
+
+
+def train_and_report(
+    rows: ComponentRows, queries: pd.DataFrame, train: params.Train, reader: PairReader, seed: int, label: str
+) -> FittedModel:
+    """Train with a progress bar over rows. Raises DataError when the rows cannot be learned from."""
+    threads = 1 if train.encoder == "dual" else None
+    with tqdm(desc=label, unit=" rows") as bar, torch_threads(threads):
+        try:
+            return train_component(
+                rows, queries, train, seed=seed, make_pairs=reader.pairs, new_base=reader.new_base, bar=bar
+            )
+        except ValueError as error:
+            raise DataError(
+                f"{label}: {error}. Rows: {len(rows.labels)}, positive: {int(rows.labels.sum())}."
+            ) from error
+
+
+def save_component(
+    fitted: FittedModel, out: Path, reader: PairReader, *, task: str, component: str, rows: ComponentRows
+) -> Mapping[str, Any]:
+    """Write base, heads and the training curve; returns the figures a stage reports."""
+    fit = {
+        "base_fit": reader.train.base_fit,
+        "epochs": fitted.epochs,
+        "ridge": fitted.ridge,
+        "n_rows": len(rows.labels),
+        "positive_share": round(float(rows.labels.mean()), 4),
+    }
+    about = {"task": task, "component": component, **reader.describe()}
+    digest = save_base(fitted.shared, out / "base", {**about, "fit": fit})
+    save_heads(fitted.heads, out / "heads", {**about, "base_digest": digest, "fit": fit})
+    save_json(
+        {
+            "curve": [{name: _number(value) for name, value in point.items()} for point in fitted.shared.curve],
+            "ridge_losses": [{"ridge": ridge, "held_back_loss": loss} for ridge, loss in fitted.ridge_losses.items()],
+        },
+        out / "curve.json",
+    )
+    return {**fit, "n_heads": len(fitted.heads.user_ids), "base_digest": digest}
+
+
+def refit_and_save(
+    rows: ComponentRows,
+    queries: pd.DataFrame,
+    train: params.Train,
+    reader: PairReader,
+    *,
+    frozen: Path,
+    out: Path,
+    seed: int,
+    about: Mapping[str, str],
+) -> Mapping[str, Any]:
+    """Refit the heads of the users of `queries` and write OUT; returns the figures a stage reports.
+
+    about: the task and component that the frozen base must be of. Raises ArtifactError if it is of others, was fitted
+    on texts read in another way, or is damaged; DataError if a row is not one to learn from.
+    """
+    shared, manifest = load_base(frozen / "base", reader.new_base)
+    about = {**about, **reader.describe()}
+    for name, value in about.items():
+        if manifest.get(name) != value:
+            raise ArtifactError(
+                f"{frozen / 'base'}: this base says {name} is {manifest.get(name)!r}, but it is to be used with "
+                f"{value!r}. Heads can be refitted only with the settings their base was fitted with."
+            )
+    bank = HeadBank(frozen / "heads", base_digest=manifest["digest"])
+    present = bank.heads_of(queries["user_id"].unique().tolist())
+    ridge = float(manifest["fit"]["ridge"])
+    try:
+        refit = refit_component(
+            rows, queries, train, shared=shared, present=present, ridge=ridge, seed=seed, make_pairs=reader.pairs
+        )
+    except ValueError as error:
+        raise DataError(f"{frozen}: the refit failed, {error}. Rows: {len(rows.labels)}.") from error
+    _link_base(frozen / "base", out / "base")
+    fit = {**manifest["fit"], "n_rows": int(refit.n_rows.sum())}
+    save_heads(
+        merged_heads(present, refit.fitted), out / "heads", {**about, "base_digest": manifest["digest"], "fit": fit}
+    )
+    table = refit_table(refit, sorted(queries["user_id"].unique()))
+    save_table(table, out / "refit.parquet")
+    return {"users": len(table), "replaced": int(table["replaced"].sum()), "rows": int(table["n_rows"].sum())}
+
+
+def _link_base(base: Path, link: Path) -> None:
+    """Links to the files of the base: it is not copied, and not changed."""
+    for path in sorted(base.iterdir()):
+        with atomic_path(link / path.name) as partial:
+            os.symlink(path.resolve(), partial)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)
