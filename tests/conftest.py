@@ -9,9 +9,12 @@ import json
 import logging
 import shutil
 import subprocess
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
@@ -109,3 +112,17 @@ def versioned(tmp_path) -> Path:
     subprocess.run(["git", "add", "."], cwd=root, check=True)
     subprocess.run(["git", "commit", "-qm", "start"], cwd=root, check=True)
     return root
+
+
+def bag_of_words(texts: Sequence[str]) -> np.ndarray:
+    """Unit vectors [N, 64] that share direction where texts share words."""
+    vectors = np.full((len(texts), 64), 1e-3, dtype=np.float32)
+    for row, text in enumerate(texts):
+        for word in text.lower().replace(".", " ").replace(",", " ").split():
+            vectors[row, zlib.crc32(word.encode()) % 64] += 1.0
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def encode() -> Callable[[Sequence[str]], np.ndarray]:
+    return bag_of_words

@@ -7,7 +7,7 @@ Its name is a digest of its content. Checking what comes in is `jobs.ingest`'s w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hydra_ml.errors import ArtifactError
+from hydra_ml.io.layout import task_folder
 from hydra_ml.io.tables import atomic_path
-from hydra_ml.io.user_tables import ROW_GROUP, read_users
+from hydra_ml.io.user_tables import ROW_GROUP, read_users, rows_of_users
 from hydra_ml.records import RECORD_COLUMNS
+from hydra_ml.tasks.task import Task
 
 _SCHEMA = pa.schema([(name, pa.string()) for name in RECORD_COLUMNS])
 
@@ -48,6 +50,21 @@ def records_of(folder: Path, user_ids: Collection[str]) -> pd.DataFrame:
     parts = [_SCHEMA.empty_table(), *_rows_of(folder, user_ids, RECORD_COLUMNS)]
     table = pa.concat_tables(parts).to_pandas()
     return _in_order(table.drop_duplicates(["user_id", "record_id"]))
+
+
+def stored_records(data: Path, task: Task, user_ids: Iterable[str]) -> pd.DataFrame:
+    """What we keep of these users: RECORD_COLUMNS, each record once, each user's oldest first.
+
+    From data/prepare/<task>/records.parquet and the drops in data/history/<task>; row groups of other users are not
+    read. Raises ArtifactError if a table is missing or damaged.
+    """
+    wanted = sorted(set(user_ids))
+    if not wanted:
+        return pd.DataFrame({name: [] for name in RECORD_COLUMNS}, dtype="str")
+    prepared = rows_of_users(task_folder(data, "prepare", task) / "records.parquet", wanted, RECORD_COLUMNS)
+    both = pd.concat([prepared, records_of(task_folder(data, "history", task), wanted)], ignore_index=True)
+    both = both.drop_duplicates(["user_id", "record_id"])
+    return both.sort_values(["user_id", "date"], kind="stable", ignore_index=True)
 
 
 def n_records(folder: Path, name: str) -> int:

@@ -1,37 +1,20 @@
-"""What lies in data/incoming: files of records and folders of LaMP files, found and read as they are.
+"""What lies in data/incoming: files of records and folders of LaMP files.
 
-Whether a row is fit is decided by `io.drop_checks`; here it is only parsed. Files that are hidden, end in .partial, or
+Rows are read by `io.record_reader`, and judged by `io.gx.drop_checks`. Files that are hidden, end in .partial, or
 changed a moment ago are still being written and left alone.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-
-from hydra_ml.errors import DataError
-from hydra_ml.io.parquet_rows import parquet_rows
+from hydra_ml.io.record_reader import ENDINGS
 from hydra_ml.io.tables import folder_digest
 
 DONE = "done"  # folder of data/incoming that drops go to once they are merged
-RECORD_FILES = (".jsonl", ".parquet")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a record drop."""
-
-    number: int  # line of a .jsonl, row of a .parquet, from 1
-    value: Any  # as JSON gives it; the line itself where that cannot be had
-    fault: str = ""  # why the line is no JSON
 
 
 def waiting_drops(incoming: Path, settle_s: float) -> list[Path]:
@@ -58,7 +41,7 @@ def is_drop(path: Path) -> bool:
         return False
     if path.is_dir():
         return path.name.startswith("LaMP_") or any(path.glob("LaMP_*"))
-    return path.suffix in RECORD_FILES
+    return path.suffix in ENDINGS
 
 
 def is_settled(path: Path, settle_s: float) -> bool:
@@ -92,40 +75,6 @@ def drop_digest(path: Path) -> str:
         while block := file.read(1 << 20):
             total.update(block)
     return total.hexdigest()
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a record drop in file order, blank lines passed over. Raises DataError if the file is unreadable."""
-    try:
-        return list(_parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path))
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: cannot be read ({reason}). Write the file again, whole.") from error
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if line.strip():
-                yield _json_row(number, line.strip())
-
-
-def _json_row(number: int, line: bytes) -> Row:
-    try:
-        return Row(number, json.loads(line.decode("utf-8")))
-    except UnicodeDecodeError as error:
-        return Row(number, line.decode("utf-8", "backslashreplace"), f"not UTF-8 at byte {error.start} of the line")
-    except (ValueError, RecursionError) as error:
-        where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
-        return Row(number, line.decode("utf-8"), f"not JSON{where}")
-
-
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    """Nulls are left out of a row, as a JSON row would."""
-    for number, value in enumerate(parquet_rows(path), start=1):
-        yield Row(number, {key: field for key, field in value.items() if field is not None})
 
 
 def move_drop(path: Path, target: Path) -> None:

@@ -23,7 +23,7 @@ def rows_of_users(path: Path, user_ids: Collection[str], columns: Sequence[str])
         with pq.ParquetFile(path) as file:
             rows: pd.DataFrame = read_users(file, wanted, columns).to_pandas()
     except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such table. Run `dvc repro` to make it.") from None
+        raise ArtifactError(f"{path}: no such table. Run `dvc pull` to get it, or `dvc repro` to make it.") from None
     except (OSError, pa.ArrowException) as error:
         raise ArtifactError(f"{path}: cannot be read as Parquet ({error}). Delete it and run `dvc repro`.") from error
     return rows

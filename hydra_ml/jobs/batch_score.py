@@ -30,9 +30,10 @@ from tqdm import tqdm
 from hydra_ml.answering.score_requests import PERSONALIZATIONS, give_profiles
 from hydra_ml.errors import BudgetExceeded
 from hydra_ml.io.batch_folder import BatchFolder, begun_batch, clear_finished, content_of
+from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
-from hydra_ml.io.requests import read_requests, stored_records
+from hydra_ml.io.requests import read_requests
 from hydra_ml.params import LLM, Params
 from hydra_ml.serving.open_release import OpenRelease, open_release
 from hydra_ml.tasks import get_task

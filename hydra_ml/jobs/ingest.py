@@ -28,9 +28,10 @@ from hydra_ml.io import git
 from hydra_ml.io.gx.data_docs import DataDocs
 from hydra_ml.io.gx.drop_checks import Judged, judge_rows
 from hydra_ml.io.history_store import append_drop, changed_users, drop_names, n_records, opened_drop
-from hydra_ml.io.incoming import DONE, Row, drop_digest, drop_state, move_drop, read_rows, waiting_drops
+from hydra_ml.io.incoming import DONE, drop_digest, drop_state, move_drop, waiting_drops
 from hydra_ml.io.lamp.download import add, n_questions
 from hydra_ml.io.layout import common_folder
+from hydra_ml.io.record_reader import Row, read_rows
 from hydra_ml.io.tables import atomic_path, folder_digest, load_json, save_json
 from hydra_ml.jobs.ingest_report import Counts, IngestReport, plain_name
 from hydra_ml.params import Params
@@ -135,7 +136,7 @@ def _take_records(
 ) -> tuple[IngestReport, dict[str, list[str]]]:
     """Merge the sound rows of a record drop; the users with new records by task. Refused: nothing is merged."""
     try:
-        rows = read_rows(path)
+        rows = list(read_rows(path))
     except DataError as error:
         return replace(report, refused=str(error)), {}
     if not rows:

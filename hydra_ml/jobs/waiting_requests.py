@@ -6,7 +6,6 @@ names. What was scored with an earlier release stays scored: asking again is `hy
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,8 +15,8 @@ from hydra_ml.errors import DataError, ParamsError
 from hydra_ml.io.batch_folder import BatchFolder, content_of
 from hydra_ml.io.incoming import is_settled
 from hydra_ml.io.layout import task_folder
-from hydra_ml.io.parquet_rows import parquet_rows
-from hydra_ml.io.requests import ENDINGS, SHARED
+from hydra_ml.io.record_reader import ENDINGS, read_rows
+from hydra_ml.io.requests import SHARED
 from hydra_ml.io.tables import load_json
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
@@ -78,27 +77,16 @@ def _names(path: Path, task: Task) -> bool:
     """Whether one of the file's requests is for the task, or none is for any: then every task's batch says so."""
     try:
         named = _tasks_named(path)
-    except (OSError, pa.ArrowException):
+    except DataError:
         return True
     return task in named or not named
 
 
 def _tasks_named(path: Path) -> set[Task]:
-    """The tasks that the file's requests name. Raises OSError or pa.ArrowException if the file cannot be read."""
-    if path.suffix == ".parquet":
-        names = {row.get("task") for row in parquet_rows(path, ["task"])}
-    else:
-        with path.open("rb") as lines:
-            names = {name for line in lines if isinstance(name := _task_of(line), str)}
+    """The tasks that the file's requests name; a row that is no request is a dead letter of whichever task scores it.
+    Raises DataError if the file cannot be read."""
+    names = {row.value.get("task") for row in read_rows(path, ["task"]) if isinstance(row.value, dict)}
     return {task for name in names if isinstance(name, str) and (task := _task(name)) is not None}
-
-
-def _task_of(line: bytes) -> object:
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):  # a dead letter of whichever task the file is scored for
-        return None
-    return entry.get("task") if isinstance(entry, dict) else None
 
 
 def _task(name: str) -> Task | None:

@@ -136,8 +136,13 @@ def pool_history(
 def read_record(task: Task, user_id: str, item: Item) -> Record:
     """The record that a raw history item is; its id names the content, whatever id the file gave the item."""
     text, answer, date = task.record_text(item), task.record_answer(item), item.get("date", "")
+    return made_record(user_id, text=text, input=task.record_input(item), answer=answer, date=date)
+
+
+def made_record(user_id: str, *, text: str, input: str, answer: str, date: str) -> Record:
+    """A record whose id names its content."""
     content = "\x1f".join((user_id, normalized(text), normalized(answer), date))
-    return Record(content_digest(content)[:16], user_id, text, task.record_input(item), answer, date)
+    return Record(content_digest(content)[:16], user_id, text, input, answer, date)
 
 
 def strictly_earlier(date: str, than: str) -> bool:

@@ -83,7 +83,7 @@ class ReleaseModel(PythonModel):
 
 def stored(user_ids: list[str], task: Task) -> pd.DataFrame:
     """RECORD_COLUMNS of the users in DATA; empty where the folder served from holds no data of the task."""
-    from hydra_ml.io.requests import stored_records
+    from hydra_ml.io.history_store import stored_records
 
     if not user_ids or not task_folder(DATA, "prepare", task).is_dir():
         return pd.DataFrame(columns=list(RECORD_COLUMNS), dtype=str)

@@ -39,6 +39,10 @@ class Task(ABC):
         """The task input around a bare text: what `query_text` undoes."""
         return f"{self.instruction} {text}"
 
+    def asks(self, input: str) -> bool:
+        """Whether the input begins as the task's own do: the first four words tell all tasks apart."""
+        return input[:80].split()[:4] == self.instruction[:80].split()[:4]
+
     @abstractmethod
     def record_text(self, item: Item) -> str:
         """What retrieval reads of a raw history item (LaMP section 6, "Document")."""

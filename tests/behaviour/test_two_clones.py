@@ -70,7 +70,9 @@ def test_a_clone_that_pulls_ends_with_the_same_digests(versioned: Path, tmp_path
     remote = ["remote", "modify", "--local", "local", "url", str(versioned / ".dvc-remote")]
     subprocess.run([sys.executable, "-m", "dvc", *remote], cwd=clone, check=True, capture_output=True)
     versions.pull([Path("data/raw/LaMP_2.dvc"), Path("data/history/LaMP_2.dvc")], clone)
-    assert versions.data_version(MOVIES, clone) == versions.data_version(MOVIES, versioned)
+    assert versions.content_version(clone / "data/raw" / MOVIES.folder, clone) == versions.content_version(
+        versioned / "data/raw" / MOVIES.folder, versioned
+    )
 
     lock = repro_all(versioned)
     assert repro_all(clone) == lock

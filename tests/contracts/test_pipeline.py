@@ -94,6 +94,7 @@ PLUMBING = {
     "io/layout",
     "io/tables",
     "io/user_tables",
+    "io/parquet_rows",
     "io/sqlite_file",
     "io/params_file",
     "io/llm_environment",

@@ -16,6 +16,7 @@ from hydra_ml.errors import ParamsError, VersionsError
 from hydra_ml.io import dvc as versions
 from hydra_ml.io import git
 from hydra_ml.tasks import get_task
+from hydra_ml.tasks.task import Task
 
 ROOT = Path(__file__).parents[2]
 MOVIES, RATINGS, EMAILS = (get_task(name) for name in ("LaMP_2", "LaMP_3", "LaMP_6"))
@@ -58,6 +59,10 @@ def small(versioned: Path) -> Path:
 
 def tracked_version(root: Path, name: str) -> str:
     return YAML(typ="safe").load((root / name).read_text())["outs"][0]["md5"]
+
+
+def raw_version(task: Task, root: Path) -> str:
+    return versions.content_version(root / "data/raw" / task.folder, root)
 
 
 def test_the_order_of_this_project_is_that_of_its_file() -> None:
@@ -202,24 +207,26 @@ def test_nothing_outlives_a_run_that_is_stopped(small: Path) -> None:
 
 
 def test_the_version_of_data_is_what_dvc_says_of_it(small: Path) -> None:
-    before = versions.data_version(MOVIES, small)
+    before = raw_version(MOVIES, small)
     assert before.endswith(".dir")
     (file,) = versions.track([Path("data/raw/LaMP_2")], small)
     assert file == Path("data/raw/LaMP_2.dvc")
     assert tracked_version(small, "data/raw/LaMP_2.dvc") == before
     assert versions.n_tracked_files(small / file) == 1
     (small / "data/raw/LaMP_2/.b.1.partial").write_text("half")  # left by a killed process
-    assert versions.data_version(MOVIES, small) == before
+    assert raw_version(MOVIES, small) == before
     (small / "data/raw/LaMP_2/a").write_text("other\n")
-    assert versions.data_version(MOVIES, small) != before
+    assert raw_version(MOVIES, small) != before
     versions.repro("prepare", MOVIES, root=small)
     lock = YAML(typ="safe").load((small / "dvc.lock").read_text())["stages"]["prepare@LaMP_2"]["deps"]
-    assert [dep["md5"] for dep in lock if dep["path"] == "data/raw/LaMP_2"] == [versions.data_version(MOVIES, small)]
+    assert [dep["md5"] for dep in lock if dep["path"] == "data/raw/LaMP_2"] == [raw_version(MOVIES, small)]
     (small / "data/raw/LaMP_2/a").write_text("as `hydra-ml run` may put other data there\n")
     subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", "prepare@LaMP_2"], cwd=small, check=True)
-    assert tracked_version(small, "data/raw/LaMP_2.dvc") == versions.data_version(MOVIES, small)
+    assert tracked_version(small, "data/raw/LaMP_2.dvc") == versions.content_version(
+        small / "data/raw" / MOVIES.folder, small
+    )
     with pytest.raises(VersionsError, match=r"LaMP_6: DVC can tell no version of it .*`dvc pull`"):
-        versions.data_version(EMAILS, small)
+        raw_version(EMAILS, small)
 
 
 def test_push_and_pull_through_the_remote(small: Path, tmp_path: Path) -> None:
@@ -234,7 +241,7 @@ def test_push_and_pull_through_the_remote(small: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "dvc", *remote], cwd=clone, check=True)
     versions.pull(files, clone)
     assert (clone / "data/raw/LaMP_3/a").read_text() == "two\n"
-    assert versions.data_version(MOVIES, clone) == versions.data_version(MOVIES, small)
+    assert raw_version(MOVIES, clone) == versions.content_version(small / "data/raw" / MOVIES.folder, small)
 
 
 @pytest.mark.parametrize("how", ["none", "unreachable"])

@@ -6,11 +6,9 @@ import os
 import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from hydra_ml.errors import DataError
-from hydra_ml.io.incoming import Row, drop_digest, drop_state, move_drop, read_rows, waiting_drops
+from hydra_ml.io.incoming import drop_digest, drop_state, move_drop, waiting_drops
 
 HOUR_S, DAY_S = 3600.0, 86400.0  # no delay of a test reaches either
 
@@ -55,41 +53,6 @@ def test_a_drop_that_was_written_to_is_in_another_state(tmp_path: Path, name: st
     with file.open("a") as more:
         more.write("{}")
     assert drop_state(path) != state
-
-
-def test_rows_of_jsonl(tmp_path: Path) -> None:
-    path = tmp_path / "drop.jsonl"
-    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n\n  \n[2]\n{"b": NaN\n{"c": "\xff"}\r\n{"d": "\\ud800"}')
-    rows = read_rows(path)
-    assert rows[0] == Row(1, {"a": 1})
-    assert rows[1] == Row(4, [2])
-    assert rows[2] == Row(5, '{"b": NaN', "not JSON at character 9")
-    assert rows[3] == Row(6, '{"c": "\\xff"}', "not UTF-8 at byte 7 of the line")
-    assert rows[4] == Row(7, {"d": "\ud800"})
-    path.write_bytes(b"[" * 100_000)
-    assert read_rows(path)[0].fault == "not JSON"
-    path.write_bytes(b"")
-    assert read_rows(path) == []
-
-
-def test_rows_of_parquet(tmp_path: Path) -> None:
-    path = tmp_path / "drop.parquet"
-    pd.DataFrame(
-        {"user_id": ["a", None], "date": pd.to_datetime(["2020-01-02", None]), "score": [4.0, None]}
-    ).to_parquet(path)
-    rows = read_rows(path)
-    assert [row.number for row in rows] == [1, 2]
-    assert rows[0].value["user_id"] == "a"
-    assert rows[0].value["date"].isoformat().startswith("2020-01-02")
-    assert rows[1].value == {}
-
-
-@pytest.mark.parametrize("content", [b"", b"PAR1 but no more", b"{}"])
-def test_unreadable_parquet_is_told(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "drop.parquet"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"drop.parquet: cannot be read .*Write the file again"):
-        read_rows(path)
 
 
 def test_digest_follows_content_not_name(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hydra_ml.errors import ArtifactError, DataError
-from hydra_ml.io.history_store import append_drop
-from hydra_ml.io.requests import Unfit, read_history, read_request, read_requests, stored_records
+from hydra_ml.io.history_store import append_drop, stored_records
+from hydra_ml.io.requests import Unfit, read_history, read_request, read_requests
 from hydra_ml.io.tables import save_table
 from hydra_ml.learning.history import read_record
 from hydra_ml.records import RECORD_COLUMNS
@@ -78,7 +78,7 @@ def test_bad_lines_are_told_by_number_and_id(tmp_path):
     requests, dead = read_requests(path, TASK)
     assert [request.request_id for request in requests] == ["r"]
     assert [(letter.request_id, letter.line, letter.reason) for letter in dead] == [
-        ("", 2, "not UTF-8"),
+        ("", 2, "not UTF-8 at byte 0 of the line"),
         ("", 3, "not JSON"),
         ("r", 4, "request_id repeated; it stands on line 1 already"),
         ("x", 5, "lacks task"),

@@ -243,7 +243,7 @@ def test_a_drop_that_grows_while_it_is_read_is_taken_again(
     read_rows = job.read_rows
 
     def read_and_write(file: Path) -> Any:
-        rows = read_rows(file)
+        rows = list(read_rows(file))
         with file.open("a") as more:
             more.write(f"{line[9:] if torn else line}\n")
         return rows

@@ -1,15 +1,13 @@
-"""A quick encoder, real servers on free ports, and clients of them."""
+"""Real servers on free ports, and clients of them."""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 import uvicorn
 from openai import AsyncOpenAI, DefaultAioHttpClient
@@ -19,20 +17,6 @@ from hydra_ml.llm.client import LLMClient
 from hydra_ml.params import LLM
 
 KEY = "sk-very-secret-0042"
-
-
-def bag_of_words(texts: Sequence[str]) -> np.ndarray:
-    """Unit vectors [N, 64] that share direction where texts share words."""
-    vectors = np.full((len(texts), 64), 1e-3, dtype=np.float32)
-    for row, text in enumerate(texts):
-        for word in text.lower().replace(".", " ").replace(",", " ").split():
-            vectors[row, zlib.crc32(word.encode()) % 64] += 1.0
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-@pytest.fixture
-def encode() -> Callable[[Sequence[str]], np.ndarray]:
-    return bag_of_words
 
 
 class RunningServer:

@@ -114,7 +114,7 @@ def _config(folder: Path) -> Any:
 def _put_assets(folder: Path) -> None:
     """Copy the style sheets and scripts that lack into the site."""
     folder.mkdir(parents=True, exist_ok=True)
-    with as_file(files("hydra_ml.io").joinpath("docs_assets")) as bundled:
+    with as_file(files("hydra_ml.io.gx").joinpath("docs_assets")) as bundled:
         for source in bundled.iterdir():
             if not (folder / source.name).exists():
                 with atomic_path(folder / source.name) as partial:

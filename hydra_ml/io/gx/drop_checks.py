@@ -6,17 +6,16 @@ declared as checks. Reasons say what was expected, never what was found.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pandas as pd
 
 from hydra_ml.errors import ParamsError
 from hydra_ml.io.gx.expectations import Check, bad_rows, date_check, record_checks
-from hydra_ml.io.incoming import Row
+from hydra_ml.io.record_reader import Fault, Row, is_missing, read_date, read_text
 from hydra_ml.learning.history import read_record
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.tasks import TASKS, get_task
@@ -24,8 +23,6 @@ from hydra_ml.tasks.task import Task
 
 UNKNOWN = "unknown"  # stands for the task of a row that names none
 MAX_USER_ID = 256  # characters
-_NUMBERS = frozenset({"user_id", "date", "score"})  # what may be written as a number
-_DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -132,10 +129,10 @@ def _head(value: Mapping[str, Any], folder: str, tomorrow: str) -> dict[str, Any
     day, is_day = _day(value)
     return {
         "task": task,
-        "user_id": None if value.get("user_id") is None else _text(value, "user_id") or "",
+        "user_id": None if is_missing(value.get("user_id")) else _text(value, "user_id") or "",
         "date": day,
         "is_day": is_day,
-        "is_past": day <= tomorrow or not is_day or _DATE.fullmatch(day) is None,
+        "is_past": day <= tomorrow or not day[:1].isdigit(),
     }
 
 
@@ -156,8 +153,8 @@ def _fields(value: Mapping[str, Any], task: Task) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for key in task.item_keys:
         text = _text(value, key)
-        columns[key] = None if value.get(key) is None else "?" if text is None else text
-        columns[f"{key} is text"] = value.get(key) is None or text is not None
+        columns[key] = None if is_missing(value.get(key)) else "?" if text is None else text
+        columns[f"{key} is text"] = is_missing(value.get(key)) or text is not None
     return columns
 
 
@@ -186,39 +183,16 @@ def _task_folder(value: Mapping[str, Any]) -> str | None:
 
 
 def _text(value: Mapping[str, Any], key: str) -> str | None:
-    """The field as text, numbers spelled out where LaMP's files may hold them; None if it is none, or no Unicode."""
-    field = value.get(key)
-    if key in _NUMBERS and isinstance(field, int | float) and not isinstance(field, bool):
-        if isinstance(field, int) or field.is_integer():
-            return str(int(field))
-        return None if key == "user_id" else str(field)  # NaN is nobody; other fields' own checks refuse theirs
-    if not isinstance(field, str):
-        return None
+    """The field as text, blank ones too, which have a check of their own; None if it is none, or no Unicode."""
     try:
-        field.encode()
-    except UnicodeEncodeError:
-        return None
-    return field
+        return read_text(value, key)
+    except Fault as fault:
+        return str(value[key]) if fault.kind == "empty" else None
 
 
 def _day(value: Mapping[str, Any]) -> tuple[str, bool]:
-    """The date as YYYY[-MM[-DD]] and whether there is such a day; as it came, if it is no date at all; "" if blank.
-
-    A time of day with its zone counts as the day it was in UTC.
-    """
-    field = value.get("date")
-    if field is None:
-        return "", True
-    text = field.isoformat() if isinstance(field, date) else _text(value, "date")
-    if text is None:
-        return "no text", True  # the date's own check refuses it
-    found = _DATE.fullmatch(text.strip())
+    """The date as records have it and whether there is such a day; "" where there is none, else no date at all."""
     try:
-        if found is None:
-            moment = datetime.fromisoformat(text.strip())
-            return (moment.astimezone(UTC) if moment.tzinfo else moment).date().isoformat(), True
-        year, month, day = found.groups()
-        date(int(year), int(month or 1), int(day or 1))
-    except (ValueError, OverflowError):
-        return text, found is None  # no date at all is told by the other check
-    return "-".join([year, *(part.zfill(2) for part in (month, day) if part)]), True
+        return read_date(value), True
+    except Fault as fault:
+        return "" if fault.kind in ("missing", "empty", "no day") else "no date", fault.kind != "no day"

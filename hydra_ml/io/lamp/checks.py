@@ -6,17 +6,14 @@ Every problem of a file is gathered and told at once, with the record it stands 
 from __future__ import annotations
 
 import json
-import re
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from hydra_ml.errors import DataError
+from hydra_ml.io.record_reader import Fault, read_date, read_text
 from hydra_ml.tasks.task import Task
 
 TOLD = 20  # problems spelled out per file; the rest are counted
-_WRITTEN_AS_NUMBER = frozenset({"id", "user_id", "date", "score", "output"})  # fields whose text may stand as 4 or 4.0
-_DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})([T ]\S.*)?)?)?")
 
 
 class Problems:
@@ -80,35 +77,29 @@ def checked_object(value: object, where: str, problems: Problems) -> dict[str, A
 
 def checked_text(entry: dict[str, Any], key: str, where: str, problems: Problems) -> str:
     """The text under `key`; "" and a problem if it is missing, not text, blank, or not writable as UTF-8."""
-    value = entry.get(key)
-    if type(value) is str and value.isascii() and value and not value.isspace():
-        return value  # nearly every field of a large file ends here
-    if key not in entry:
-        problems.add(where, f"lacks {key!r} (it has {', '.join(entry) or 'no keys'})")
-        return ""
-    if key in _WRITTEN_AS_NUMBER and (type(value) is int or (type(value) is float and value.is_integer())):
-        return str(int(value))
-    if not isinstance(value, str):
-        problems.add(where, f"{key!r} is {shown(value)}, not a text")
-        return ""
-    if not value.strip():
-        problems.add(where, f"{key!r} is empty")
-        return ""
     try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        problems.add(where, f"{key!r} holds half a character (a lone surrogate) at position {error.start}")
+        return read_text(entry, key)
+    except Fault as fault:
+        if key not in entry:
+            told = f"lacks {key!r} (it has {', '.join(entry) or 'no keys'})"
+        elif fault.kind in ("missing", "no text"):
+            told = f"{key!r} is {shown(entry[key])}, not a text"
+        else:
+            told = str(fault).replace(key, repr(key), 1)
+        problems.add(where, told)
         return ""
-    return value
 
 
 def checked_date(entry: dict[str, Any], where: str, problems: Problems) -> str:
     """The entry's date as YYYY[-MM[-DD]], zero-padded so that it sorts as text; "" and a problem if it is none."""
-    text = checked_text(entry, "date", where, problems)
-    date = _padded_date(text)
-    if text and not date:
-        problems.add(where, f"date {shown(text)} is not YYYY, YYYY-MM or YYYY-MM-DD")
-    return date
+    try:
+        return read_date(entry)
+    except Fault as fault:
+        if fault.kind in ("no date", "no day"):
+            problems.add(where, f"{fault} (found {shown(entry['date'])})")
+        else:
+            checked_text(entry, "date", where, problems)
+        return ""
 
 
 def checked_item(item: object, task: Task, dated: bool, where: str, problems: Problems) -> dict[str, str] | None:
@@ -126,18 +117,6 @@ def checked_item(item: object, task: Task, dated: bool, where: str, problems: Pr
     if problems.count == before and task.kind in ("label", "rating") and task.record_answer(entry) not in task.labels:
         problems.add(where, f"answer {shown(task.record_answer(entry))} is outside the task's set")
     return entry if problems.count == before else None
-
-
-@lru_cache(maxsize=65_536)
-def _padded_date(text: str) -> str:
-    """The date with two-digit month and day; "" if it is none."""
-    found = _DATE.fullmatch(text.strip())
-    if not found:
-        return ""
-    year, month, day, time = found.groups()
-    if not (1 <= int(month or 1) <= 12 and 1 <= int(day or 1) <= 31):
-        return ""
-    return "-".join([year, *(part.zfill(2) for part in (month, day) if part)]) + (time or "")
 
 
 def shown(value: object) -> str:

@@ -142,18 +142,6 @@ def is_dated(questions: Sequence[Question]) -> bool:
     return with_user > 0
 
 
-def detect_task(path: Path) -> Task:
-    """The task a questions file holds, by its inputs' lead-ins, else its items' keys. DataError if neither tells."""
-    document = _question_list(path)
-    held = _held_task(document)
-    if held is None:
-        raise DataError(
-            f"{path}: no LaMP task has inputs like {shown(_first_input(document))}. Begin each input with the official "
-            "template of its task."
-        )
-    return held
-
-
 def write_split(
     folder: Path, split: str, task: Task, questions: Sequence[Question], golds: Mapping[str, str] | None
 ) -> None:
@@ -209,11 +197,10 @@ def _checked_question(raw: object, index: int, task: Task, dated: bool, problems
 
 def _held_task(document: Sequence[Any]) -> Task | None:
     """The task most inputs' first words name; without any, the one task whose item keys these are; else None."""
-    lead_ins = {_lead_in(task.instruction): task for task in TASKS.values()}
     inputs = (entry.get("input") for entry in document if isinstance(entry, dict))
-    votes = Counter(lead for text in inputs if isinstance(text, str) and (lead := _lead_in(text)) in lead_ins)
+    votes = Counter(asked.folder for text in inputs if isinstance(text, str) and (asked := _asked_task(text)))
     if votes:
-        return lead_ins[votes.most_common(1)[0][0]]
+        return TASKS[votes.most_common(1)[0][0]]
     profiles = (entry.get("profile") for entry in document if isinstance(entry, dict))
     item = next((profile[0] for profile in profiles if isinstance(profile, list) and profile), None)
     keys = set(item) - {"id", "date"} if isinstance(item, dict) else set()
@@ -221,9 +208,8 @@ def _held_task(document: Sequence[Any]) -> Task | None:
     return fitting[0] if len(fitting) == 1 else None  # LaMP-1 and 5, and 4 and 6, share their keys
 
 
-def _lead_in(text: str) -> str:
-    """The first four words, which no two tasks share."""
-    return " ".join(text[:80].split()[:4])
+def _asked_task(input: str) -> Task | None:
+    return next((task for task in TASKS.values() if task.asks(input)), None)
 
 
 def _first_input(document: Sequence[Any]) -> object:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from hydra_ml.io.gx.drop_checks import Judged, judge_rows
 from hydra_ml.io.gx.expectations import new_context
-from hydra_ml.io.incoming import Row
+from hydra_ml.io.record_reader import Row
 from hydra_ml.learning.history import read_record
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.tasks import get_task
@@ -41,7 +41,7 @@ BAD: list[tuple[Any, list[str]]] = [
     ),
     ({**MOVIE, "user_id": ["ann"]}, [IS_USER]),
     ({**MOVIE, "user_id": "\ud800"}, [IS_USER]),
-    ({**MOVIE, "user_id": float("nan")}, [IS_USER]),
+    ({**MOVIE, "user_id": float("nan")}, ["has a user_id"]),
     ({**MOVIE, "user_id": float("inf")}, [IS_USER]),
     ({**MOVIE, "user_id": 7.5}, [IS_USER]),
     ({**MOVIE, "user_id": "a\n"}, ["user_id has no line breaks or other control characters"]),
@@ -54,7 +54,7 @@ BAD: list[tuple[Any, list[str]]] = [
     ({**MOVIE, "description": "x" * 501}, ["text has at most 500 characters", "input has at most 500 characters"]),
     ({**MOVIE, "tag": "drama"}, [TAGS]),
     ({**MOVIE, "tag": True}, ["tag is text in valid Unicode"]),
-    ({**REVIEW, "score": float("nan")}, [STARS]),
+    ({**REVIEW, "score": float("nan")}, ["has score"]),
     ({**REVIEW, "score": 4.5}, [STARS]),
     ({**REVIEW, "score": "four"}, [STARS]),
     ({**REVIEW, "score": 0}, [STARS]),

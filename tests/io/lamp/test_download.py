@@ -17,7 +17,7 @@ from hydra_ml.io.lamp.download import add, fetch
 from hydra_ml.io.lamp.files import Question, outputs_path, questions_path, read_split, write_split
 from hydra_ml.tasks import TASKS
 
-REAL = Path(__file__).parents[2].parent / "shared" / "data"
+REAL = Path(__file__).parents[3].parent / "shared" / "data"
 HTML = b"<!DOCTYPE html>\n<html><body>The page you asked for does not exist.</body></html>"
 
 

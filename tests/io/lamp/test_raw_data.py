@@ -11,7 +11,7 @@ from hydra_ml.errors import DataError
 from hydra_ml.io.lamp.raw_data import bring_data
 from hydra_ml.io.tables import load_json
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

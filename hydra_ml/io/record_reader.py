@@ -1,0 +1,160 @@
+"""Rows that people send, read one way at every entrance: LaMP files, drops of records, requests.
+
+What counts as a text, an id, a date and a row stands here alone, so that one thing that a user wrote becomes one record
+whichever way it comes in. Each entrance tells faults in its own words; no fault holds a word of what was sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from hydra_ml.errors import DataError
+from hydra_ml.io.parquet_rows import UNREADABLE, parquet_rows
+from hydra_ml.tasks.task import Task
+
+ENDINGS = (".jsonl", ".parquet")
+EXACT = 2**53  # whole floats from here on have lost digits
+MAY_BE_NUMBERS = frozenset({"id", "user_id", "request_id", "date", "score", "output"})
+_DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?", re.ASCII)
+_DAY = re.compile(r"\d{4}-\d{1,2}-\d{1,2}", re.ASCII)
+
+Kind = Literal["missing", "no text", "empty", "no Unicode", "unreadable", "no date", "no day"]
+
+
+class Fault(ValueError):
+    """Why a field cannot be read."""
+
+    def __init__(self, kind: Kind, told: str) -> None:
+        super().__init__(told)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a file."""
+
+    number: int  # line of a .jsonl, row of a .parquet, from 1
+    value: Any  # as JSON gives it; the line itself where that cannot be had
+    fault: str = ""  # why the line is no JSON
+
+
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """The rows of a .jsonl or .parquet in file order, blank lines and empty cells passed over.
+
+    columns: those of a .parquet to read, None for all. Raises DataError if the file cannot be read.
+    """
+    try:
+        if path.suffix == ".parquet":
+            for number, cells in enumerate(parquet_rows(path, columns), start=1):
+                yield Row(number, {key: value for key, value in cells.items() if value is not None})
+        else:
+            with path.open("rb") as file:
+                yield from (_json_row(number, line) for number, line in enumerate(file, start=1) if line.strip())
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file.") from None
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: cannot be read ({reason}). Write the file again, whole.") from error
+
+
+def _json_row(number: int, line: bytes) -> Row:
+    if number == 1:
+        line = line.removeprefix(b"\xef\xbb\xbf")
+    line = line.strip()
+    try:
+        return Row(number, json.loads(line.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        return Row(number, line.decode("utf-8", "backslashreplace"), f"not UTF-8 at byte {error.start} of the line")
+    except (ValueError, RecursionError) as error:  # the latter: brackets thousands deep
+        where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+        return Row(number, line.decode("utf-8"), f"not JSON{where}")
+
+
+def is_missing(value: object) -> bool:
+    """Whether nothing stands there: null, or the NaN that tables put where a row has no value."""
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def read_text(entry: Mapping[str, Any], key: str) -> str:
+    """The text under `key`; fields of MAY_BE_NUMBERS may be whole numbers. Raises Fault."""
+    value = entry.get(key)
+    if type(value) is str and value.isascii() and value and not value.isspace():
+        return value  # nearly every field of a large file ends here
+    if is_missing(value):
+        raise Fault("missing", f"lacks {key}")
+    if value is UNREADABLE:
+        raise Fault("unreadable", f"{key} cannot be read")
+    if key in MAY_BE_NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, int):
+            return str(value)
+        if abs(value) >= EXACT and key.endswith("id"):
+            raise Fault("no text", f"{key} is a number too large to be exact: write it as text")
+        if value.is_integer() or not key.endswith("id"):  # 4.5 is nobody; a score or day of it is refused as such
+            return str(int(value) if value.is_integer() else value)
+    if not isinstance(value, str):
+        raise Fault("no text", f"{key} is not a text")
+    if not value.strip():
+        raise Fault("empty", f"{key} is empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        told = f"{key} holds half a character (a lone surrogate) at position {error.start}"
+        raise Fault("no Unicode", told) from None
+    return value
+
+
+def read_date(entry: Mapping[str, Any]) -> str:
+    """The entry's date as YYYY[-MM[-DD]], zero-padded so that it sorts as text.
+
+    A time of day counts as its day, one with a zone as the day it was in UTC: two records of one day have no order.
+    Raises Fault: "no day" for one that no calendar has.
+    """
+    value = entry.get("date")
+    if isinstance(value, date):  # a datetime is one
+        return _day_of(value) if isinstance(value, datetime) else value.isoformat()
+    found = _sortable(read_text(entry, "date").strip())
+    if isinstance(found, Fault):
+        raise found
+    return found
+
+
+@lru_cache(maxsize=65_536)
+def _sortable(text: str) -> str | Fault:
+    found = _DATE.fullmatch(text)
+    try:
+        if found:
+            year, month, day = found.groups()
+            date(int(year), int(month or 1), int(day or 1))
+            return "-".join([year, *(part.zfill(2) for part in (month, day) if part)])
+        if text.isdigit() and len(text) != len("YYYYMMDD"):
+            told = "date is a number; if it counts seconds or milliseconds since 1970, write the day, YYYY-MM-DD"
+            return Fault("no date", told)
+        return _day_of(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        if found or _DAY.match(text):
+            return Fault("no day", "date is no day of the calendar")
+        return Fault("no date", "date is not YYYY-MM-DD or a shorter form of it")
+
+
+def _day_of(moment: datetime) -> str:
+    return (moment.astimezone(UTC) if moment.tzinfo else moment).date().isoformat()
+
+
+def read_item(entry: Mapping[str, Any], task: Task, *, dated: bool) -> dict[str, str]:
+    """The task's own fields of a history item as texts, and its date where it must have one. Raises the first Fault;
+    "no text" for an answer outside the task's closed set."""
+    item = {key: read_text(entry, key) for key in task.item_keys}
+    if dated:
+        item["date"] = read_date(entry)
+    if task.kind in ("label", "rating") and task.record_answer(item) not in task.labels:
+        raise Fault("no text", "answer is outside the task's set")
+    return item
