@@ -145,7 +145,7 @@ class Replayed:
 
 
 def opened(folder: Path, users: list[str]) -> OpenRelease:
-    """A release as `io.releases` opens it, with heads of all users."""
+    """A release as `serving.open_release` opens it, with heads of all users."""
     params = Params(tasks=[TASK.folder], retrieve=Retrieve(n_candidates=CANDIDATES))
     texts = open_encoder(params.encoder, folder, progress="")
 

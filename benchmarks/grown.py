@@ -113,8 +113,8 @@ def grow(small: Path, root: Path, n_users: int) -> list[str]:
 
 def random_heads(data: Path, users: Sequence[str]) -> None:
     """Heads of all users, for both components, in place of those that are there."""
+    from hydra_ml.io.files import load_json
     from hydra_ml.io.head_bank import save_heads
-    from hydra_ml.io.tables import load_json
     from hydra_ml.model.heads import Heads, n_parameters
 
     for component in ("reranker", "adapter"):

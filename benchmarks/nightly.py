@@ -77,7 +77,7 @@ def rows(*, quick: bool) -> list[Row]:
 
 def run_chain(root: Path, n_users: int, train: dict[str, Any]) -> dict[str, Any]:
     """Seconds of each stage, of all and of LEARNING alone; and how METHODS fared, with intervals."""
-    from hydra_ml.io.tables import load_json
+    from hydra_ml.io.files import load_json
 
     grown.save_params(root / "params.yaml", {**FEWER, "train_reranker": train, "train_adapter": train})
     grown.write_sample(root / "data/raw" / grown.TASK, n_users)

@@ -17,7 +17,7 @@ from rank_bm25 import BM25Okapi
 
 from benchmarks import machine
 from benchmarks.compare import Row, Side, Spread, compare, share_of_limit
-from hydra_ml.answering.retrieval import Bm25Index, rank_bm25, top_records
+from hydra_ml.answering.retrieval import Bm25Index, best_visible, rank_bm25
 
 N_BEST = 20
 N_WORDS, MEAN_WORDS = 30_000, 60  # vocabulary, drawn by Zipf's law; mean length of a text
@@ -165,7 +165,7 @@ def masked(shape: Shape, users: Sequence[User], repeats: int) -> list[Row]:
 def ask_ours(index: Bm25Index, user: User) -> object:
     """As `rank_user` asks in serving: every record may be seen."""
     visible = np.ones((len(user.queries), len(user.texts)), dtype=bool)
-    return top_records(index.scores(user.queries, visible), visible, N_BEST)
+    return best_visible(index.scores(user.queries, visible), visible, N_BEST)
 
 
 def build_okapi(texts: Sequence[str]) -> BM25Okapi:

@@ -15,23 +15,23 @@ from prefect import flow, get_run_logger, task
 from flows.policy import HOOKS, HOUR, TASK_HOOKS, TRY_AGAIN
 from flows.runs import (
     DATA,
-    FlowFailed,
     Runner,
     Tasks,
     artifact_key,
     begin,
-    cause_of,
     for_each_task,
     named,
     over_shards,
+    raise_failed,
     settings,
     show_table,
     task_run_named,
     task_runner,
+    try_each,
 )
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.jobs import batch_score as job
-from hydra_ml.jobs.batch_score import BatchPlan, BatchReport, ShardReport
+from hydra_ml.jobs.batch_score import BatchPlan, BatchReport, ScoredShard
 from hydra_ml.jobs.waiting_requests import waiting_requests
 from hydra_ml.params import TaskFolder
 from hydra_ml.tasks import get_task
@@ -67,19 +67,11 @@ def batch_score_task(task: TaskFolder, stamp: str, requests: Path | None = None)
     settle_s = settings().ingest.settle_s
     files = waiting_requests(get_task(task), data=DATA, settle_s=settle_s) if requests is None else [requests]
     get_run_logger().info("%d request files to score for %s", len(files), task)
-    reports, failed = [], {}
-    for path in files:
-        try:
-            reports.append(score_file(path, task))
-        except Exception as error:
-            failed[path.name] = cause_of(error)
-            get_run_logger().error("%s: %s", path.name, error)
+    reports, failed = try_each({path.name: path for path in files}, lambda path: score_file(path, task))
     if reports:
-        show_table(artifact_key("batch-score", task), reports, f"{len(reports)} batches of {task}")
-    if failed:
-        causes = "; ".join(f"{name}: {cause}" for name, cause in failed.items())
-        raise FlowFailed(f"{len(failed)} of {len(files)} request files were not scored. {causes}")
-    return sum(report["scored"] for report in reports)
+        show_table(artifact_key("batch-score", task), [*reports.values()], f"{len(reports)} batches of {task}")
+    raise_failed(failed, f"{len(failed)} of {len(files)} request files were not scored")
+    return sum(report["scored"] for report in reports.values())
 
 
 def score_file(path: Path, task: TaskFolder) -> dict[str, Any]:
@@ -96,7 +88,7 @@ def plan_batch(path: Path, task: TaskFolder) -> BatchPlan:
 
 
 @task(name="score_shard", task_run_name="score_shard", **TRY_AGAIN, **TASK_HOOKS)
-def score_shard(plan: BatchPlan, shard: int) -> ShardReport:
+def score_shard(plan: BatchPlan, shard: int) -> ScoredShard:
     """Score one shard; one that is finished is not scored again."""
     return job.score_shard(plan, shard)
 

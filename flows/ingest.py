@@ -9,12 +9,12 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.events import emit_event
 
 from flows.policy import HOOKS, HOUR, MINUTE, TASK_HOOKS, TRY_AGAIN
-from flows.runs import DATA, FlowFailed, begin, named, settings
+from flows.runs import DATA, begin, named, raise_failed, settings, try_each
 from hydra_ml.io.layout import common_folder
 from hydra_ml.io.own_stack import load_own_stack
 from hydra_ml.jobs import ingest as job
@@ -28,20 +28,14 @@ def ingest() -> dict[str, int]:
     Raises FlowFailed at the end if a drop was refused (it is in data/quarantine) or failed (it waits for the next run).
     """
     begin()
-    taken, failed = [], {}
-    for path in job.find_drops(common_folder(DATA, "incoming"), settings().ingest.settle_s):
-        try:
-            taken.append(take_drop(path))
-        except Exception as error:
-            failed[path.name] = type(error).__name__
-            get_run_logger().error("%s: %s", path.name, error)
+    drops = job.find_drops(common_folder(DATA, "incoming"), settings().ingest.settle_s)
+    reports, failed = try_each({path.name: path for path in drops}, take_drop)
+    taken = [*reports.values()]
     for folder in sorted({folder for report in taken for folder in report.history}):
         tell(folder)  # before the remote is asked: what is merged here can be learned while it is out of reach
     publish()
-    failed |= {report.drop: "refused" for report in taken if report.refused}
-    if failed:
-        names = ", ".join(f"{name} ({kind})" for name, kind in failed.items())
-        raise FlowFailed(f"{len(failed)} drops were not taken in: {names}. See their reports among the artifacts.")
+    failed |= {report.drop: "refused, see its report among the artifacts" for report in taken if report.refused}
+    raise_failed(failed, f"{len(failed)} drops were not taken in")
     accepted: Counter[str] = Counter()
     for report in taken:
         accepted.update({folder: counts.accepted for folder, counts in report.tasks.items()})

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from prefect import Task, get_run_logger, runtime
@@ -37,7 +37,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
 from hydra_ml.errors import HydraError, without_secret
-from hydra_ml.io.mlflow.tracking import experiment_id
+from hydra_ml.io.mlflow.tracking import Tracking
 from hydra_ml.io.params_file import load_params
 from hydra_ml.params import Params, TaskFolder
 from hydra_ml.tasks import get_task
@@ -48,6 +48,10 @@ PARAMS = Path("params.yaml")
 
 Runner = Literal["threads", "dask"]
 Tasks = Annotated[list[TaskFolder], Field(min_length=1)] | None  # None: those of params.yaml
+
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class FlowFailed(HydraError, RuntimeError):
@@ -127,18 +131,30 @@ def for_each_task(tasks: Sequence[TaskFolder] | None, one: Callable[[TaskFolder]
 
     One task's failure does not stop the others. Raises FlowFailed at the end, naming those that failed.
     """
-    results: dict[str, Any] = {}
-    failed: dict[str, str] = {}
-    for task in dict.fromkeys(settings().tasks if tasks is None else tasks):
-        try:
-            results[task] = one(task)
-        except Exception as error:
-            failed[task] = cause_of(error)
-            get_run_logger().error("%s failed: %s", task, error)
-    if failed:
-        causes = "; ".join(f"{task}: {cause}" for task, cause in failed.items())
-        raise FlowFailed(f"{len(failed)} of {len(failed) + len(results)} tasks failed. {causes}")
+    chosen = dict.fromkeys(settings().tasks if tasks is None else tasks)
+    results, failed = try_each({task: task for task in chosen}, one)
+    raise_failed(failed, f"{len(failed)} of {len(chosen)} tasks failed")
     return results
+
+
+def try_each(units: Mapping[str, T], one: Callable[[T], R]) -> tuple[dict[str, R], dict[str, str]]:
+    """`one(unit)` for every unit by its name, in order: what came of those that went well, and the causes of the
+    others, which stop nobody."""
+    results: dict[str, R] = {}
+    failed: dict[str, str] = {}
+    for name, unit in units.items():
+        try:
+            results[name] = one(unit)
+        except Exception as error:
+            failed[name] = cause_of(error)
+            get_run_logger().error("%s failed: %s", name, error)
+    return results, failed
+
+
+def raise_failed(failed: Mapping[str, str], told: str) -> None:
+    """Raise FlowFailed with each one's cause, if any failed."""
+    if failed:
+        raise FlowFailed(f"{told}. " + "; ".join(f"{name}: {cause}" for name, cause in failed.items()))
 
 
 def cause_of(error: Exception) -> str:
@@ -220,7 +236,7 @@ def link_run(key: str, task: TaskFolder, run_id: str) -> None:
     """A link artifact to an MLflow run; nothing where the store is a file that no server shows."""
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
     if address.startswith("http"):
-        place = f"/#/experiments/{experiment_id(get_task(task))}/runs/{run_id}"
+        place = f"/#/experiments/{Tracking().experiment_id(get_task(task))}/runs/{run_id}"
         create_link_artifact(without_secret(address).rstrip("/") + place, key=key, link_text=f"MLflow run {run_id}")
 
 

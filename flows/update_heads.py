@@ -30,7 +30,7 @@ from flows.runs import (
 )
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.jobs import update_heads as job
-from hydra_ml.jobs.update_report import ShardReport, UpdatePlan, UpdateReport
+from hydra_ml.jobs.update_report import RefittedShard, UpdatePlan, UpdateReport
 from hydra_ml.params import TaskFolder
 from hydra_ml.tasks import get_task
 
@@ -87,12 +87,12 @@ def plan_update(task: TaskFolder, which: str) -> UpdatePlan:
 
 
 @task(name="update_shard", task_run_name="update_shard", **TRY_AGAIN, **TASK_HOOKS)
-def update_shard(plan: UpdatePlan, shard: int) -> ShardReport:
+def update_shard(plan: UpdatePlan, shard: int) -> RefittedShard:
     """Refit one shard's users; a shard that is finished is not done again."""
     return job.update_shard(plan, shard)
 
 
 @task(name="finish_update", task_run_name="finish_update", timeout_seconds=HOUR, **TRY_AGAIN, **TASK_HOOKS)
-def finish_update(plan: UpdatePlan, reports: list[ShardReport], run_name: str) -> UpdateReport:
+def finish_update(plan: UpdatePlan, reports: list[RefittedShard], run_name: str) -> UpdateReport:
     """Register the heads and the release that names them; nothing where nothing changed."""
     return job.finish_update(plan, reports, run_name)

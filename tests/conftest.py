@@ -69,26 +69,52 @@ def small_params() -> dict:
     return document
 
 
-def build_chain(root: Path, task: str, *, n_users: int, seed: int) -> Chain:
+def build_chain(root: Path, task: str, *, n_users: int, seed: int, dated: bool = True) -> Chain:
+    """dated: time-based files; else user-based ones, where every question is a user of its own."""
     sample = generate(task, seed=seed, n_users=n_users)
     for split, entries in sample.questions.items():
         questions = [Question(e["id"], e["input"], tuple(e["profile"]), e["user_id"], e["date"]) for e in entries]
+        if not dated:
+            bare = [tuple({k: v for k, v in item.items() if k != "date"} for item in q.profile) for q in questions]
+            questions = [Question(q.question_id, q.input, items) for q, items in zip(questions, bare, strict=True)]
         write_split(root / "raw", split, get_task(task), questions, sample.golds[split])
     with (root / "params.yaml").open("w") as file:
         YAML().dump(small_params(), file)
     return Chain(root, task, {})
 
 
-@pytest.fixture(scope="session")
-def chain(tmp_path_factory) -> Chain:
-    """LaMP-2, eight users, every stage run once."""
-    built = build_chain(tmp_path_factory.mktemp("chain"), "LaMP_2", n_users=8, seed=3)
+def run_chain(built: Chain) -> Chain:
+    """Every stage run once, its summary kept."""
     for stage in CHAIN:
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
             assert built.run(stage) == 0, stage
         built.summaries[stage] = json.loads(out.getvalue())
     return built
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory) -> Chain:
+    """LaMP-2, eight users, every stage run once."""
+    return run_chain(build_chain(tmp_path_factory.mktemp("chain"), "LaMP_2", n_users=8, seed=3))
+
+
+@pytest.fixture
+def make_chain(tmp_path) -> Callable[..., Chain]:
+    """Builds and runs a small chain of one's own: `make_chain(task, dated=True, **sections of params.yaml)`."""
+
+    def make(task: str, *, dated: bool = True, **sections: dict) -> Chain:
+        built = build_chain(tmp_path / task, task, n_users=4, seed=3, dated=dated)
+        document = small_params()
+        document["annotate"]["queries_per_user"] = document["generate"]["queries_per_user"] = 3
+        document["prepare"].update(train_users=12, evaluate_users=12)
+        for section, changes in sections.items():
+            document[section].update(changes)
+        with (built.root / "params.yaml").open("w") as file:
+            YAML().dump(document, file)
+        return run_chain(built)
+
+    return make
 
 
 @pytest.fixture(autouse=True)

@@ -58,7 +58,7 @@ def with_every_label(candidates: pd.DataFrame, task: Task) -> pd.DataFrame:
 
 def candidate_evidence(candidates: pd.DataFrame, support: np.ndarray) -> np.ndarray:
     """Evidence float32 [N, 3]: log of the vote share, add-half smoothed so that an answer without votes stays finite;
-    its share of the greedy answers; and the history's support [N] (`support.history_support`)."""
+    its share of the greedy answers; and the history's support [N] (`history_support`)."""
     share = (candidates["votes"].to_numpy() + 0.5) / (candidates["n_samples"].to_numpy() + 1.0)
     return np.stack([np.log(share), candidates["greedy_share"].to_numpy(), support], axis=1).astype(
         np.float32

@@ -15,7 +15,7 @@ from torch import nn
 from hydra_ml import params
 from hydra_ml.learning.draws import held_back_queries
 from hydra_ml.model.factored import FittedModel, fit_model
-from hydra_ml.model.fit_base import Bar, FitSettings, SharedPart, TrainRows
+from hydra_ml.model.fit_base import Bar, SharedPart, TrainRows
 from hydra_ml.model.heads import Heads
 from hydra_ml.model.pairs import Pairs
 from hydra_ml.model.refit import Refit, refit_heads
@@ -57,7 +57,7 @@ def train_component(
     back = held_back_queries(used, settings.held_back, seed)
     train_rows = _train_rows(rows, facts, back, make_pairs)
     known = (facts["cohort"] == "known").to_numpy()
-    return fit_model(new_base, train_rows, fit_settings(settings, seed), known=known, ridges=settings.ridge, bar=bar)
+    return fit_model(new_base, train_rows, settings, known=known, seed=seed, bar=bar)
 
 
 def refit_component(
@@ -104,20 +104,6 @@ def _train_rows(rows: ComponentRows, facts: pd.DataFrame, back: set[str], make_p
         user_ids=facts["user_id"].to_numpy(dtype=str),
         query_ids=facts["query_id"].to_numpy(dtype=str),
         held_back=facts["query_id"].isin(back).to_numpy(),
-    )
-
-
-def fit_settings(train: params.Train, seed: int) -> FitSettings:
-    """The base's training settings from a section of params.yaml."""
-    return FitSettings(
-        head=train.head,
-        base_fit=train.base_fit,
-        width=train.width,
-        epochs=train.epochs,
-        batch_size=train.batch_size,
-        learning_rate=train.learning_rate,
-        weight_decay=train.weight_decay,
-        seed=seed,
     )
 
 

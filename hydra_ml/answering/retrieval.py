@@ -35,14 +35,14 @@ class Ranking(NamedTuple):
 
 
 def rank_bm25(records: Sequence[str], queries: Sequence[str], visible: np.ndarray, n: int) -> Ranking:
-    """At most `n` records per query by BM25 over what it may see, from texts; see `Bm25Index.scores`, `top_records`."""
-    return top_records(Bm25Index(records).scores(queries, visible), visible, n)
+    """at most `n` records per query by BM25 over what it may see; see `Bm25Index.scores`, `best_visible`."""
+    return best_visible(Bm25Index(records).scores(queries, visible), visible, n)
 
 
 def rank_recency(visible: np.ndarray, n: int) -> Ranking:
     """At most `n` records per query, newest first; the score is the record's position in the history, 0 the oldest."""
     position = np.arange(visible.shape[1], dtype=np.float32)
-    return top_records(np.broadcast_to(position, visible.shape), visible, n)
+    return best_visible(np.broadcast_to(position, visible.shape), visible, n)
 
 
 def rank_random(query_ids: Sequence[str], visible: np.ndarray, n: int, *, seed: int) -> Ranking:
@@ -50,15 +50,15 @@ def rank_random(query_ids: Sequence[str], visible: np.ndarray, n: int, *, seed: 
     scores = np.empty(visible.shape)  # [Q, R]
     for row, query_id in zip(scores, query_ids, strict=True):
         row[:] = np.random.default_rng(int(content_digest(f"{seed}:{query_id}"), 16)).random(len(row))
-    return top_records(scores, visible, n)
+    return best_visible(scores, visible, n)
 
 
 def rank_dense(records: np.ndarray, queries: np.ndarray, visible: np.ndarray, n: int) -> Ranking:
     """At most `n` records per query by dot product of their rows [R, D] and [Q, D]: the cosine of unit rows."""
-    return top_records(queries @ records.T, visible, n)
+    return best_visible(queries @ records.T, visible, n)
 
 
-def top_records(scores: np.ndarray, visible: np.ndarray, n: int) -> Ranking:
+def best_visible(scores: np.ndarray, visible: np.ndarray, n: int) -> Ranking:
     """The `n` best visible records of every query, from scores [Q, R]; none for a query that may see nothing.
 
     Scores are compared as float32, and equal ones go to the newer record (the later position): a total order.

@@ -24,27 +24,11 @@ from hydra_ml.learning.history import question_asks, record_asks
 from hydra_ml.llm.chat import Ask, Reply, answer_keys
 from hydra_ml.model.interfaces import Encode, ScorePairs
 from hydra_ml.params import Params
+from hydra_ml.predictions import PREDICTION_COLUMNS
 from hydra_ml.records import RECORD_COLUMNS, Record, Request
 from hydra_ml.tasks.task import Task
 
 REQUEST_COLUMNS = ("request_id", "user_id", "input", "profile")
-PREDICTION_COLUMNS = (
-    "request_id",
-    "user_id",
-    "prediction",  # None where no answer came that the task could read; `error` then says why
-    "score",  # float32 log-odds that the user prefers this answer
-    "generic_prediction",  # what the shared heads alone would choose among the same candidates
-    "personalization",  # "personal": a head of the user's own; "shared": history, no head; "none": neither
-    "n_history",  # records the request could be answered from
-    "chosen_record_ids",  # those the reranker put into its prompt, most useful first
-    "candidates",  # list of answer, votes, personal, shared: greedy answers first, then by votes
-    "release",
-    "llm_calls",  # requests sent now for prompts that no earlier row had already asked; 0 where all was cached
-    "tokens_in",  # as bought, now or earlier, for the same prompts
-    "tokens_out",
-    "error",  # "" or what went wrong, also where the other answers sufficed
-)
-PERSONALIZATIONS = ("personal", "shared", "none")
 UNREADABLE = "the LLM gave no answer that the task can read"
 
 AskAll = Callable[[Sequence[Ask]], list[Reply]]

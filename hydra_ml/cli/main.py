@@ -71,8 +71,8 @@ Where to look next
 def arena(params: ParamsOption = PARAMS) -> None:
     """Print the side-by-side of methods for every task of the last run."""
     from hydra_ml.evaluation.report import results_table
+    from hydra_ml.io.files import load_json
     from hydra_ml.io.params_file import load_params
-    from hydra_ml.io.tables import load_json
 
     for task in load_params(params).tasks:
         folder = Path("data/evaluate") / task

@@ -1,7 +1,7 @@
 """The side-by-side of methods: the same queries, the same measures, the same resamples for all.
 
 Takes a table of predictions and a task, gives values with intervals, paired differences, and who was made worse.
-Knows nothing of how predictions came about, nor of files; `io.report` prints and draws what this finds.
+Knows nothing of how predictions came about, nor of files; `evaluation.report` prints it, `io.plots` draws it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hydra_ml.measures import MEASURES, FloatArray, higher_is_better, is_parsabl
 from hydra_ml.tasks.task import Task
 
 REFERENCE = "rag_k4"  # what users would get without HYDRA: nobody should be worse off than with it
-PREDICTION_COLUMNS = ("method", "query_id", "user_id", "cohort", "n_history", "prediction", "gold")
+ARENA_COLUMNS = ("method", "query_id", "user_id", "cohort", "n_history", "prediction", "gold")
 COHORTS = ("known", "new")
 TIE = 1e-9  # users whose summed scores differ by less fared equally
 
@@ -87,7 +87,7 @@ def compare(
 ) -> ArenaResults:
     """The methods in `predictions` measured side by side; the same table in any row order gives the same results.
 
-    predictions: PREDICTION_COLUMNS, a row per method and query; prediction is None where the answer was unparsable. A
+    predictions: ARENA_COLUMNS, a row per method and query; prediction is None where the answer was unparsable. A
     query that a method has no row for is scored as unparsable. bands: upper edges of history-length bands, [10, 30]
     for 1-10, 11-30 and 31+, with 0 apart. The best baseline is chosen on the very queries it is then compared on,
     which flatters it a little: the differences against it are conservative.
@@ -116,6 +116,11 @@ def compare(
         unparsable={m: sum(not is_parsable(task, a) for a in grid.answers[i]) for i, m in enumerate(grid.methods)},
         missing=grid.missing,
     )
+
+
+def facts_of(queries: pd.DataFrame) -> pd.DataFrame:
+    """What the arena must know of each evaluated query: query_id, user_id, cohort, n_history, gold."""
+    return queries[["query_id", "user_id", "cohort", "gold"]].assign(n_history=queries["profile"].str.len())
 
 
 def band_label(n_history: int, edges: Sequence[int]) -> str:
@@ -258,7 +263,7 @@ def _best_baseline(methods: list[str], primary: str, components: FloatArray) -> 
 
 
 def _grid(predictions: pd.DataFrame, task: Task) -> _Grid:
-    lacking = [column for column in PREDICTION_COLUMNS if column not in predictions.columns]
+    lacking = [column for column in ARENA_COLUMNS if column not in predictions.columns]
     if lacking:
         raise DataError(f"{task.name}: the predictions table lacks the column(s) {', '.join(lacking)}.")
     if predictions.empty:

@@ -26,7 +26,7 @@ WORST_SHARE = 0.1  # the users whose mean is the "worst decile"
 def user_measures(predictions: pd.DataFrame, task: Task, *, bands: Sequence[int]) -> pd.DataFrame:
     """USER_COLUMNS: each evaluated user's mean of the task's first measure under METHODS, sorted by user_id.
 
-    predictions: arena.PREDICTION_COLUMNS, methods beyond METHODS are left out; NaN where a method has no row. n: the
+    predictions: arena.ARENA_COLUMNS, methods beyond METHODS are left out; NaN where a method has no row. n: the
     user's queries; n_history: the longest history one of them could see; measure: the measure's name.
     Raises DataError if `hydra` answered nothing.
     """
@@ -76,7 +76,7 @@ def cohort_measures(users: pd.DataFrame) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class UsersCompared:
     """Two heads versions on the users both were measured on."""
 
     measure: str
@@ -94,7 +94,7 @@ class Comparison:
         return float(self.users["before"].mean()), float(self.users["after"].mean())
 
 
-def compare_heads(before: pd.DataFrame, after: pd.DataFrame, *, resamples: int, seed: int) -> Comparison:
+def compare_heads(before: pd.DataFrame, after: pd.DataFrame, *, resamples: int, seed: int) -> UsersCompared:
     """Pair two tables of `user_measures` by user. Every user counts the same, however many queries.
 
     Raises ArtifactError if they hold different measures or share no user.
@@ -131,7 +131,7 @@ def compare_heads(before: pd.DataFrame, after: pd.DataFrame, *, resamples: int, 
         }
     )
     order = np.lexsort([users["user_id"].to_numpy(dtype=str), -np.abs(change).round(9)])
-    return Comparison(
+    return UsersCompared(
         measure=measure,
         users=users.iloc[order].reset_index(drop=True),
         difference=paired_difference(drawn, 1, 0),

@@ -20,7 +20,7 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class AnswersCompared:
     """Champion and challenger on the same N queries."""
 
     measure: str  # the task's primary one
@@ -45,7 +45,7 @@ class Decision:
     version: str
     against: str | None  # the champion's version; None: there was none
     reasons: tuple[Reason, ...]
-    figures: Comparison | None  # None: there was nothing to compare with, or no point in it
+    figures: AnswersCompared | None  # None: there was nothing to compare with, or no point in it
     judged_at: str  # ISO 8601, UTC
     promoted_at: str = ""  # "": it did not become champion
     forced: str = ""  # why it was promoted all the same
@@ -99,7 +99,7 @@ class Decision:
         return "\n".join([*lines, "", f"Judged {self.judged_at}. A check against regressions, not a claim of quality."])
 
 
-def _rounded(figures: Comparison) -> dict[str, Any]:
+def _rounded(figures: AnswersCompared) -> dict[str, Any]:
     """The figures as a tag holds them."""
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(figures).items()}
 

@@ -18,7 +18,7 @@ import pandas as pd
 from hydra_ml import params
 from hydra_ml.errors import DataError
 from hydra_ml.evaluation.arena import TIE
-from hydra_ml.evaluation.decision import Comparison, Reason
+from hydra_ml.evaluation.decision import AnswersCompared, Reason
 from hydra_ml.evaluation.statistics import ROUNDING, resample
 from hydra_ml.measures import MEASURES, per_query
 from hydra_ml.model.heads import Heads
@@ -32,7 +32,7 @@ MAX_FAILED = 0.01  # share of queries the LLM may fail on; more says something o
 ANSWERING = ("seed", "encoder", "retrieve", "rerank", "generate", "train_reranker", "train_adapter")
 
 
-def judge_comparison(found: Comparison, rules: params.Promote) -> list[Reason]:
+def judge_comparison(found: AnswersCompared, rules: params.Promote) -> list[Reason]:
     """The rules on figures: answered, not inferior, users worse."""
     title = MEASURES[found.measure].title
     failed = max(found.champion_failed, found.challenger_failed)
@@ -63,7 +63,9 @@ def judge_comparison(found: Comparison, rules: params.Promote) -> list[Reason]:
     ]
 
 
-def compare_answers(answers: pd.DataFrame, task: Task, *, n_affected: int, resamples: int, seed: int) -> Comparison:
+def compare_answers(
+    answers: pd.DataFrame, task: Task, *, n_affected: int, resamples: int, seed: int
+) -> AnswersCompared:
     """Both releases measured on the same queries, users resampled together.
 
     answers: ANSWER_COLUMNS, one row per query; champion and challenger hold their predictions, None where there is
@@ -88,7 +90,7 @@ def compare_answers(answers: pd.DataFrame, task: Task, *, n_affected: int, resam
     gains = sign * (drawn.resamples[:, 1] - drawn.resamples[:, 0])  # [R]
     per_user = np.zeros(len(names))
     np.add.at(per_user, users, sign * (sides[1][:, 0] - sides[0][:, 0]))
-    return Comparison(
+    return AnswersCompared(
         measure=measure,
         champion=float(drawn.values[0]),
         challenger=float(drawn.values[1]),

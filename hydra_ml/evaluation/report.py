@@ -1,6 +1,6 @@
 """What a person reads of an evaluation in a terminal.
 
-Reads the documents of `arena.ArenaResults` as they come back from JSON; computes no figure of its own.
+Reads the documents of `evaluation.arena.ArenaResults` as they come back from JSON; computes no figure of its own.
 """
 
 from __future__ import annotations

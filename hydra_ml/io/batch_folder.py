@@ -22,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 
 from hydra_ml.errors import ArtifactError, DataError
+from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.predictions import (
     TASK,
     DeadLetter,
@@ -30,7 +31,7 @@ from hydra_ml.io.predictions import (
     save_dead_letters,
     save_predictions,
 )
-from hydra_ml.io.tables import load_json, load_table, save_json, save_table
+from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.records import Record, Request, shard_of_user
 
 COLUMNS = ["request_id", "user_id", "input", "line", "history"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from hydra_ml.evaluation.arena import REFERENCE, Document, is_floor
-from hydra_ml.io.tables import atomic_path, save_json
+from hydra_ml.io.files import atomic_path, save_json
 from hydra_ml.measures import higher_is_better
 
 SHOWN = ("hydra", "hydra_shared", REFERENCE, "zero_shot")  # and the floors

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from hydra_ml.errors import ArtifactError, DataError
-from hydra_ml.io.tables import atomic_path, load_json, save_json
+from hydra_ml.io.files import atomic_path, load_json, save_json
 from hydra_ml.model.heads import Heads, n_parameters
 from hydra_ml.records import shard_of_user
 

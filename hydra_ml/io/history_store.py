@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hydra_ml.errors import ArtifactError
+from hydra_ml.io.files import atomic_path
 from hydra_ml.io.layout import task_folder
-from hydra_ml.io.tables import atomic_path
 from hydra_ml.io.user_tables import ROW_GROUP, read_users, rows_of_users
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.tasks.task import Task

@@ -11,8 +11,8 @@ import os
 import time
 from pathlib import Path
 
+from hydra_ml.io.files import folder_digest
 from hydra_ml.io.record_reader import ENDINGS
-from hydra_ml.io.tables import folder_digest
 
 DONE = "done"  # folder of data/incoming that drops go to once they are merged
 

@@ -7,7 +7,7 @@ import os
 from hydra_ml.errors import ParamsError
 from hydra_ml.params import LLM
 
-OFFLINE = "offline-minilm"  # the embedded model's name, `llm.offline.MODEL_NAME`
+OFFLINE = "offline-minilm"  # the embedded model's name, `offline.model.MODEL_NAME`
 
 
 def variable(name: str) -> str:

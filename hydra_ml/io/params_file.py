@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from hydra_ml.errors import ParamsError
-from hydra_ml.io.tables import atomic_path
+from hydra_ml.io.files import atomic_path
 from hydra_ml.params import Params, parse_params
 
 

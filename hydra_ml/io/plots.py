@@ -1,6 +1,6 @@
 """Two plots of an evaluation.
 
-Reads the documents of `arena.ArenaResults` as they come back from JSON; computes no figure of its own.
+Reads the documents of `evaluation.arena.ArenaResults` as they come back from JSON; computes no figure of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra_ml.evaluation.arena import REFERENCE, Document, is_hydra
 from hydra_ml.evaluation.report import OURS, bands_of, methods_of, number, title_of
-from hydra_ml.io.tables import atomic_path
+from hydra_ml.io.files import atomic_path
 from hydra_ml.measures import higher_is_better
 
 if TYPE_CHECKING:

@@ -17,38 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hydra_ml.errors import DataError
-from hydra_ml.io.tables import atomic_path
+from hydra_ml.io.files import atomic_path
+from hydra_ml.predictions import PREDICTIONS
 
-PREDICTIONS = pa.schema(
-    [
-        ("request_id", pa.string()),
-        ("user_id", pa.string()),
-        ("prediction", pa.string()),
-        ("score", pa.float32()),
-        ("generic_prediction", pa.string()),
-        ("personalization", pa.string()),
-        ("n_history", pa.int32()),
-        ("chosen_record_ids", pa.list_(pa.string())),
-        (
-            "candidates",
-            pa.list_(
-                pa.struct(
-                    [
-                        ("answer", pa.string()),
-                        ("votes", pa.int32()),
-                        ("personal", pa.float32()),
-                        ("shared", pa.float32()),
-                    ]
-                )
-            ),
-        ),
-        ("release", pa.string()),
-        ("llm_calls", pa.int32()),
-        ("tokens_in", pa.int64()),
-        ("tokens_out", pa.int64()),
-        ("error", pa.string()),
-    ]
-)
 TASK = "task"  # a column of finished predictions beside these: the task's folder
 
 

@@ -1,7 +1,7 @@
 """Requests, as JSONL or Parquet.
 
 A request that cannot be answered becomes a dead letter with its line and the reason, never dropped; a reason holds no
-word of what the request says. Which records a request may be answered from is `scoring.give_profiles`'s affair.
+word of what the request says. Which records a request may be answered from is `answering.score_requests`'s affair.
 """
 
 from __future__ import annotations

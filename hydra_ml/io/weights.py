@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.io.tables import atomic_path, file_digest, load_json, save_json
+from hydra_ml.io.files import atomic_path, file_digest, load_json, save_json
 from hydra_ml.model.fit_base import SharedPart
 
 SCHEMA_VERSION = 1

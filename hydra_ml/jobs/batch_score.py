@@ -27,7 +27,7 @@ from typing import Any
 from filelock import FileLock
 from tqdm import tqdm
 
-from hydra_ml.answering.score_requests import PERSONALIZATIONS, give_profiles
+from hydra_ml.answering.score_requests import give_profiles
 from hydra_ml.errors import BudgetExceeded
 from hydra_ml.io.batch_folder import BatchFolder, begun_batch, clear_finished, content_of
 from hydra_ml.io.history_store import stored_records
@@ -35,6 +35,7 @@ from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.requests import read_requests
 from hydra_ml.params import LLM, Params
+from hydra_ml.predictions import PERSONALIZATIONS
 from hydra_ml.serving.open_release import OpenRelease, open_release
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
@@ -72,7 +73,7 @@ class BatchPlan:
 
 
 @dataclass(frozen=True)
-class ShardReport:
+class ScoredShard:
     """What one shard came to. The costs are those of the run that finished it."""
 
     shard: int
@@ -200,7 +201,7 @@ def _kept(folder: BatchFolder | None, live: str) -> BatchFolder | None:
     return folder
 
 
-def score_shard(plan: BatchPlan, shard: int, llm: LLM | None = None) -> ShardReport:
+def score_shard(plan: BatchPlan, shard: int, llm: LLM | None = None) -> ScoredShard:
     """Answer one shard's requests and keep the result; at once if that was done already, by this or another worker.
 
     llm: how to call the LLM; None means the plan's settings with the shard's share of the budget. Raises LLMError,
@@ -210,7 +211,7 @@ def score_shard(plan: BatchPlan, shard: int, llm: LLM | None = None) -> ShardRep
     with FileLock(folder.path / f"shard-{shard:05d}.lock"):  # the system lets go of it when its holder dies
         if not folder.has(shard):
             _score(plan, shard, plan.share(shard) if llm is None else llm)
-        return ShardReport(**folder.shard_report(shard))
+        return ScoredShard(**folder.shard_report(shard))
 
 
 def finish_batch(plan: BatchPlan) -> BatchReport:
@@ -254,7 +255,7 @@ def score_requests(
     return finish_batch(plan)
 
 
-def _less(llm: LLM, report: ShardReport) -> LLM:
+def _less(llm: LLM, report: ScoredShard) -> LLM:
     """What a shard left of the budget."""
     used = {"max_calls": report.llm_calls, "max_tokens": report.tokens_paid}
     limits = {"max_calls": llm.max_calls, "max_tokens": llm.max_tokens}
@@ -285,7 +286,7 @@ def _score(plan: BatchPlan, shard: int, llm: LLM) -> None:
     with opened.llm(llm) as client:
         table = opened.score(requests, records, client)
         usage = client.usage
-    report = ShardReport(
+    report = ScoredShard(
         shard=shard,
         requests=len(table),
         dead_letters=int(table["prediction"].isna().sum()),

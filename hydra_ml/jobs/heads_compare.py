@@ -11,17 +11,23 @@ from pathlib import Path
 import pandas as pd
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.evaluation.compare_users import OURS, REFERENCE, Comparison, compare_heads, user_measures
+from hydra_ml.evaluation.arena import facts_of
+from hydra_ml.evaluation.compare_users import (
+    OURS,
+    REFERENCE,
+    UsersCompared,
+    cohort_measures,
+    compare_heads,
+    user_measures,
+)
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.model_versions import VersionFacts
 from hydra_ml.io.mlflow.registry import ALIASES, Registry
-from hydra_ml.io.mlflow.tracking import log_metrics, log_user_measures, measures_of, user_measures_of
 from hydra_ml.io.tables import load_table
 from hydra_ml.measures import MEASURES, higher_is_better, measure_values
 from hydra_ml.params import Params
 from hydra_ml.release import model_name
 from hydra_ml.serving.frozen_queries import FrozenQueries
-from hydra_ml.stages.evaluate import facts_of
 from hydra_ml.tasks.task import Task
 from hydra_ml.terminal import aligned
 
@@ -40,7 +46,7 @@ def compare_text(task: Task, before: str, after: str, registry: Registry, part: 
     versions = [_heads_version(task, name, registry, part) for name in (before, after)]
     tables = []
     for version in versions:
-        table = user_measures_of(version.run_id, uri=registry.uri)
+        table = registry.tracking.run(version.run_id).user_measures()
         if table is None:
             raise ArtifactError(
                 f"{model_name(task, part)} version {version.version}: its run {version.run_id} measured no users. "
@@ -62,8 +68,8 @@ def measure_users(
     plain RAG answered to them comes from data/evaluate, for it knows no heads. Raises as `FrozenQueries` does.
     """
     version, release = registry.release(task, version)
-    run_id = registry.version(task, "release", version).run_id
-    if user_measures_of(run_id, uri=registry.uri) is not None:
+    run = registry.tracking.run(registry.version(task, "release", version).run_id)
+    if run.user_measures() is not None:
         return False
     champion = registry.aliases(task).get("champion", version)
     against = (champion, registry.release(task, champion)[1])
@@ -75,10 +81,11 @@ def measure_users(
     evaluated = load_table(task_folder(data, "evaluate", task) / "predictions.parquet", [*ours.columns])
     plain = evaluated[(evaluated["method"] == REFERENCE) & evaluated["query_id"].isin(ours["query_id"])]
     predictions = pd.concat([ours, plain], ignore_index=True)
-    log_user_measures(run_id, user_measures(predictions, task, bands=params.evaluate.bands), uri=registry.uri)
+    users = user_measures(predictions, task, bands=params.evaluate.bands)
+    run.log_user_measures(users, cohort_measures(users))
     given = [None if pd.isna(answer) else str(answer) for answer in ours["prediction"]]
     values = measure_values(task, given, ours["gold"].tolist())
-    log_metrics(run_id, {f"{OURS}/{name}": value for name, value in values.items()}, uri=registry.uri)
+    run.log_metrics({f"{OURS}/{name}": value for name, value in values.items()})
     return True
 
 
@@ -90,7 +97,7 @@ def list_text(task: Task, registry: Registry) -> str:
         versions = registry.versions(task, part)
         rows = [["version", "", "made, UTC", "users", "base", "run", _measure_title(task)]]
         for version in versions:
-            measured = measures_of(version.run_id, uri=registry.uri)
+            measured = registry.tracking.run(version.run_id).measures()
             value = measured.get(f"hydra/{task.measures[0]}")
             rows.append(
                 [
@@ -131,7 +138,7 @@ def _measure_title(task: Task) -> str:
     return MEASURES[task.measures[0]].title
 
 
-def _summary(task: Task, part: str, versions: list[VersionFacts], found: Comparison) -> str:
+def _summary(task: Task, part: str, versions: list[VersionFacts], found: UsersCompared) -> str:
     before, after = versions
     direction = "higher is better" if higher_is_better(found.measure) else "lower is better"
     before_after = " -> ".join(f"{mean:.3f}" for mean in found.means)
@@ -152,7 +159,7 @@ def _summary(task: Task, part: str, versions: list[VersionFacts], found: Compari
     return "\n".join(lines)
 
 
-def _users(found: Comparison, titles: list[str]) -> str:
+def _users(found: UsersCompared, titles: list[str]) -> str:
     n_changed = int((found.users["change"].abs() > 0).sum())
     changed = found.users.head(n_changed).head(MOST_CHANGED)  # most changed first
     if changed.empty:

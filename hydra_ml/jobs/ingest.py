@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from hydra_ml.errors import DataError, VersionsError
 from hydra_ml.io import dvc as versions
 from hydra_ml.io import git
+from hydra_ml.io.files import atomic_path, folder_digest, load_json, save_json
 from hydra_ml.io.gx.data_docs import DataDocs
 from hydra_ml.io.gx.drop_checks import Judged, judge_rows
 from hydra_ml.io.history_store import append_drop, changed_users, drop_names, n_records, opened_drop
@@ -32,7 +33,6 @@ from hydra_ml.io.incoming import DONE, drop_digest, drop_state, move_drop, waiti
 from hydra_ml.io.lamp.download import add, n_questions
 from hydra_ml.io.layout import common_folder
 from hydra_ml.io.record_reader import Row, read_rows
-from hydra_ml.io.tables import atomic_path, folder_digest, load_json, save_json
 from hydra_ml.jobs.ingest_report import Counts, IngestReport, plain_name
 from hydra_ml.params import Params
 

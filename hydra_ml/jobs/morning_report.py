@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra_ml.errors import ArtifactError, HydraError
+from hydra_ml.io.files import atomic_path, load_json
 from hydra_ml.io.incoming import DONE
 from hydra_ml.io.layout import common_folder, task_folder
 from hydra_ml.io.mlflow.registry import Registry
-from hydra_ml.io.mlflow.tracking import measures_of
-from hydra_ml.io.tables import atomic_path, load_json
 from hydra_ml.jobs.hold import hold_of
 from hydra_ml.measures import MEASURES
 from hydra_ml.tasks import get_task
@@ -108,7 +107,7 @@ def _night_before(task: Task, registry: Registry, release: str) -> dict[str, flo
     """Measures of the nightly release before this one; None where there is none."""
     for facts in registry.versions(task, "release"):
         if facts.tags.get("made_by") == "nightly" and release and int(facts.version) < int(release):
-            return measures_of(facts.run_id, uri=registry.uri)
+            return registry.tracking.run(facts.run_id).measures()
     return None
 
 

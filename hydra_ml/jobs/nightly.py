@@ -1,6 +1,6 @@
 """nightly: after the stages of dvc.yaml ran, what they made is logged, registered and put up as the challenger.
 
-Which stage runs when is DVC's affair (`io.versions`), and `flows.nightly`'s to schedule.
+Which stage runs when is DVC's affair (`io.dvc`), and `flows.nightly`'s to schedule.
 """
 
 from __future__ import annotations
@@ -10,21 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.evaluation.compare_users import user_measures
+from hydra_ml.evaluation.compare_users import cohort_measures, user_measures
+from hydra_ml.io.files import load_json
 from hydra_ml.io.git import git_commit
 from hydra_ml.io.layout import TRAINERS, task_folder
 from hydra_ml.io.mlflow.registry import Registry
-from hydra_ml.io.mlflow.tracking import (
-    describe_run,
-    lock_digests,
-    log_curve,
-    log_dataset,
-    log_file,
-    log_measures,
-    log_user_measures,
-    start_run,
-)
-from hydra_ml.io.tables import load_json, load_table
+from hydra_ml.io.mlflow.tracking import Run, lock_digests
+from hydra_ml.io.tables import load_table
 from hydra_ml.jobs.morning_report import results_rows
 from hydra_ml.params import Params
 from hydra_ml.release import PARTS, ComponentRef, Release, data_version
@@ -50,12 +42,11 @@ def register_chain(
     drops = load_json(task_folder(data, "prepare", task) / "manifest.json").get("history", [])
     version = data_version(raw_version(task, data, digests), drops)
     tags = {"data_version": version}
-    with start_run(
-        task, run_name, job=job, params=document, tags=tags, lock=data.parent / "dvc.lock", uri=registry.uri
-    ) as run_id:
-        measures = _log_chain(task, params, data, run_id, digests, version, registry.uri)
+    lock = data.parent / "dvc.lock"
+    with registry.tracking.start(task, run_name, job=job, params=document, tags=tags, lock=lock) as run:
+        measures = _log_chain(task, params, data, run, digests, version)
         components: dict[str, ComponentRef] = {
-            part: registry.register_component(task, part, folder, run_id=run_id, metrics=measures)
+            part: registry.register_component(task, part, folder, run_id=run.run_id, metrics=measures)
             for part, folder in places.items()
         }
         release = Release(
@@ -69,7 +60,7 @@ def register_chain(
             made_at=datetime.now(UTC).isoformat(timespec="seconds"),
             validated=validated,
         )
-        made = registry.register_release(task, release, run_id=run_id)
+        made = registry.register_release(task, release, run_id=run.run_id)
     registry.point(task, {"challenger": made})
     return made
 
@@ -102,31 +93,27 @@ def raw_version(task: Task, data: Path, digests: Mapping[str, str]) -> str:
 
 
 def _log_chain(
-    task: Task, params: Params, data: Path, run_id: str, digests: Mapping[str, str], version: str, uri: str
+    task: Task, params: Params, data: Path, run: Run, digests: Mapping[str, str], version: str
 ) -> dict[str, float]:
     """Log everything the chain's stages left; returns the measures that components are compared by."""
     for stage, context in (("raw", "source"), ("prepare", "training"), ("generate", "training")):
         source = f"data/{stage}/{task.folder}"
         digest = digests.get(source, version if stage == "raw" else "")
-        log_dataset(run_id, f"{task.folder}.{stage}", digest=digest, source=source, context=context, uri=uri)
+        run.log_dataset(f"{task.folder}.{stage}", digest=digest, source=source, context=context)
     for stage in TRAINERS.values():
         made = task_folder(data, stage, task)
-        log_curve(
-            run_id,
-            stage,
-            load_json(made / "curve.json"),
-            load_json(made / "heads/manifest.json").get("fit", {}),
-            uri=uri,
-        )
+        fit = load_json(made / "heads/manifest.json").get("fit", {})
+        run.log_curve(stage, load_json(made / "curve.json"), fit)
     results = task_folder(data, "evaluate", task)
     metrics = load_json(results / "metrics.json")
-    log_measures(run_id, metrics, uri=uri)
+    run.log_measures(metrics)
     for name in ("metrics.json", "details.json", "plots"):
-        log_file(run_id, results / name, folder="plots" if name == "plots" else "evaluate", uri=uri)
+        run.log_file(results / name, folder="plots" if name == "plots" else "evaluate")
     for name in ("report.md", "report.json"):
-        log_file(run_id, task_folder(data, "validate", task) / name, folder="validate", uri=uri)
+        run.log_file(task_folder(data, "validate", task) / name, folder="validate")
     predictions = load_table(results / "predictions.parquet")
     users = user_measures(predictions, task, bands=params.evaluate.bands)
-    by_cohort = log_user_measures(run_id, users, uri=uri)
-    describe_run(run_id, _description(task, data, params, version), uri=uri)
+    by_cohort = cohort_measures(users)
+    run.log_user_measures(users, by_cohort)
+    run.describe(_description(task, data, params, version))
     return {f"hydra/{name}": metrics["hydra"][name]["value"] for name in task.measures} | by_cohort

@@ -26,9 +26,9 @@ from hydra_ml.evaluation.gate import (
     judge_llms,
     judge_past,
 )
+from hydra_ml.io.files import file_digest, load_json
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
-from hydra_ml.io.tables import file_digest, load_json
 from hydra_ml.jobs.heads_compare import measure_users
 from hydra_ml.jobs.hold import hold, hold_of
 from hydra_ml.params import Params

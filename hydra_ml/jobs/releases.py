@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra_ml.io.mlflow.registry import Registry
-from hydra_ml.io.mlflow.tracking import measures_of
 from hydra_ml.jobs.hold import hold_of
 from hydra_ml.release import PARTS, Release
 from hydra_ml.tasks.task import Task
@@ -38,7 +37,7 @@ def collect_releases(task: Task, registry: Registry) -> list[ReleaseFacts]:
     found = []
     for facts in registry.versions(task, "release"):
         tags = facts.tags
-        measures = measures_of(facts.run_id, uri=registry.uri)
+        measures = registry.tracking.run(facts.run_id).measures()
         found.append(
             ReleaseFacts(
                 version=facts.version,

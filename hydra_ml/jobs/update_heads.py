@@ -27,16 +27,17 @@ from filelock import FileLock
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.dvc import stages_to
+from hydra_ml.io.files import file_digest, load_json, save_json
 from hydra_ml.io.git import git_commit
 from hydra_ml.io.head_bank import HeadBank, save_heads, update_bank
 from hydra_ml.io.history_store import changed_users, drop_names
 from hydra_ml.io.layout import TRAINERS, task_folder
 from hydra_ml.io.mlflow.registry import Registry
-from hydra_ml.io.mlflow.tracking import describe_run, log_document, log_file, log_metrics, start_run
-from hydra_ml.io.tables import file_digest, load_json, load_table, save_json, save_table
+from hydra_ml.io.mlflow.tracking import Run
+from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.jobs.update_report import (
     COMPONENTS,
-    ShardReport,
+    RefittedShard,
     UpdatePlan,
     UpdateReport,
     component_figures,
@@ -134,7 +135,7 @@ def _write_plan(workspace: Path, about: Mapping[str, Any], users: Sequence[str],
 # One shard.
 
 
-def update_shard(plan: UpdatePlan, shard: int) -> ShardReport:
+def update_shard(plan: UpdatePlan, shard: int) -> RefittedShard:
     """Refit the heads of one shard's users; what a finished shard reported before, nothing done.
 
     Torch runs on one thread, here and in all that follows in this thread: shards are what runs side by side, and equal
@@ -149,10 +150,10 @@ def update_shard(plan: UpdatePlan, shard: int) -> ShardReport:
         if not (folder / "report.json").is_file():
             shutil.rmtree(folder, ignore_errors=True)  # half a shard of a killed run; its LLM answers are in the cache
             save_json(asdict(_refit_shard(plan, shard, folder)), folder / "report.json")
-        return ShardReport(**load_json(folder / "report.json"))
+        return RefittedShard(**load_json(folder / "report.json"))
 
 
-def _refit_shard(plan: UpdatePlan, shard: int, folder: Path) -> ShardReport:
+def _refit_shard(plan: UpdatePlan, shard: int, folder: Path) -> RefittedShard:
     started = time.monotonic()
     task, document = get_task(plan.task), load_json(Path(plan.workspace) / "plan.json")
     params, users = _shard_params(document, shard), document["shards"][shard]
@@ -172,7 +173,7 @@ def _refit_shard(plan: UpdatePlan, shard: int, folder: Path) -> ShardReport:
         task_folder(scratch, TRAINERS[component], task).replace(folder / component)
     n_queries = len(load_table(task_folder(scratch, "prepare", task) / "queries.parquet", ["query_id"]))
     shutil.rmtree(scratch)  # texts of users are kept no longer than needed
-    return ShardReport(
+    return RefittedShard(
         shard=shard,
         n_users=len(users),
         n_queries=n_queries,
@@ -216,7 +217,7 @@ def _about(bank: HeadBank) -> dict[str, Any]:
 # Finishing.
 
 
-def finish_update(plan: UpdatePlan, reports: Sequence[ShardReport], run_name: str) -> UpdateReport:
+def finish_update(plan: UpdatePlan, reports: Sequence[RefittedShard], run_name: str) -> UpdateReport:
     """Register the accepted heads and a release with them as challenger, in one MLflow run.
 
     A component without accepted heads keeps its heads version; the release counts the drops as learned even so. Without
@@ -239,7 +240,7 @@ def _with_all_shards(plan: UpdatePlan) -> UpdatePlan:
     return replace(plan, n_shards=len(load_json(written)["shards"]) if written.is_file() else 0)
 
 
-def _finish(plan: UpdatePlan, registry: Registry, reports: Sequence[ShardReport], run_name: str) -> UpdateReport:
+def _finish(plan: UpdatePlan, registry: Registry, reports: Sequence[RefittedShard], run_name: str) -> UpdateReport:
     workspace, task = Path(plan.workspace), get_task(plan.task)
     undone = [i for i in range(plan.n_shards) if not (plan.shard_folder(i) / "report.json").is_file()]
     if undone:
@@ -252,15 +253,15 @@ def _finish(plan: UpdatePlan, registry: Registry, reports: Sequence[ShardReport]
     drops = {drop.name: drop for drop in drops_of(task, data=Path(plan.data))}
     learned_now = [asdict(drops[name]) for name in plan.drops if name in drops]
     tags = {"based_on": plan.release, "drops": ", ".join(str(drop["file"] or drop["name"]) for drop in learned_now)}
-    with start_run(task, run_name, job=JOB, params=release.params, tags=tags, uri=plan.uri) as run_id:
+    with registry.tracking.start(task, run_name, job=JOB, params=release.params, tags=tags) as run:
         lineage = {"based_on": plan.release, "drops": learned_now, "already_learned": list(release.history)}
-        log_document(run_id, lineage, "lineage.json", uri=plan.uri)
+        run.log_document(lineage, "lineage.json")
         table = users_table(plan)
         save_table(table, workspace / "users.parquet")
-        log_file(run_id, workspace / "users.parquet", folder="update", uri=plan.uri)
+        run.log_file(workspace / "users.parquet", folder="update")
         components, figures = dict(release.components), {}
         for component in COMPONENTS:
-            ref, shards = _register_heads(plan, registry, task, release, component, run_id)
+            ref, shards = _register_heads(plan, registry, task, release, component, run.run_id)
             components[ref.part] = ref
             figures[component] = {**component_figures(table, component), "shards_written": shards}
         learned = tuple(sorted({*release.history, *plan.drops}))
@@ -273,15 +274,15 @@ def _finish(plan: UpdatePlan, registry: Registry, reports: Sequence[ShardReport]
             made_by=JOB,
             made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        version = _registered(registry, task, made) or registry.register_release(task, made, run_id=run_id)
+        version = _registered(registry, task, made) or registry.register_release(task, made, run_id=run.run_id)
         registry.point(task, {"challenger": version})
         seconds = round(time.monotonic() - started + sum(report.seconds for report in reports), 3)
-        _log_figures(plan, run_id, figures, seconds)
+        _log_figures(plan, run, figures, seconds)
         left_out = left_out_of(plan)
         report = UpdateReport(
-            plan.task, plan.release, version, run_id, plan.drops, plan.n_users, figures, seconds, left_out
+            plan.task, plan.release, version, run.run_id, plan.drops, plan.n_users, figures, seconds, left_out
         )
-        describe_run(run_id, report.markdown(), uri=plan.uri)
+        run.describe(report.markdown())
     save_json(asdict(report), workspace / "done.json")
     _tidy(workspace)
     return report
@@ -324,9 +325,9 @@ def _registered(registry: Registry, task: Task, made: Release) -> str | None:
     return version if same else None
 
 
-def _log_figures(plan: UpdatePlan, run_id: str, figures: Mapping[str, Mapping[str, Any]], seconds: float) -> None:
+def _log_figures(plan: UpdatePlan, run: Run, figures: Mapping[str, Mapping[str, Any]], seconds: float) -> None:
     flat = {f"{component}/{name}": value for component, found in figures.items() for name, value in found.items()}
-    log_metrics(run_id, {**flat, "users_changed": plan.n_users, "seconds": seconds}, uri=plan.uri)
+    run.log_metrics({**flat, "users_changed": plan.n_users, "seconds": seconds})
 
 
 def _finished(workspace: Path, registry: Registry, task: Task) -> UpdateReport | None:

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from hydra_ml.answering.fit_component import NOTHING_NEW
-from hydra_ml.io.tables import load_json, load_table
+from hydra_ml.io.files import load_json
+from hydra_ml.io.tables import load_table
 from hydra_ml.release import PARTS
 from hydra_ml.tasks import get_task
 
@@ -39,7 +40,7 @@ class UpdatePlan:
 
 
 @dataclass(frozen=True)
-class ShardReport:
+class RefittedShard:
     """What came of one shard."""
 
     shard: int
@@ -103,7 +104,7 @@ def left_out_of(plan: UpdatePlan) -> dict[str, int]:
 
 
 def users_table(plan: UpdatePlan) -> pd.DataFrame:
-    """What became of each user, by component: component, user_id, and the columns of `io.refits.refit_table`."""
+    """What became of each user, by component: component, user_id, and the columns of `fit_component.refit_table`."""
     shards = load_json(Path(plan.workspace) / "plan.json")["shards"] if plan.n_users else []
     parts = []
     for shard, users in enumerate(shards):

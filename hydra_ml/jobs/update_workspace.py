@@ -11,8 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.history_store import drop_names, opened_drop, records_of
-from hydra_ml.io.tables import load_json, load_table, save_json, save_table
+from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.io.user_tables import read_users, rows_of_users
 from hydra_ml.learning.guard import guard_of
 from hydra_ml.learning.preparation import record_table

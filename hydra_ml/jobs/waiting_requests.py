@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 
 from hydra_ml.errors import DataError, ParamsError
 from hydra_ml.io.batch_folder import BatchFolder, content_of
+from hydra_ml.io.files import load_json
 from hydra_ml.io.incoming import is_settled
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.record_reader import ENDINGS, read_rows
 from hydra_ml.io.requests import SHARED
-from hydra_ml.io.tables import load_json
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from hydra_ml.errors import DataError, ParamsError
+from hydra_ml.io.files import load_json
 from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.predictions import load_dead_letters, load_predictions
-from hydra_ml.io.tables import load_json
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from hydra_ml.errors import DataError
 from hydra_ml.io import dvc as versions
+from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.history_store import drop_names, n_records
 from hydra_ml.io.incoming import DONE
 from hydra_ml.io.layout import common_folder, task_folder
-from hydra_ml.io.tables import load_json, save_json
 from hydra_ml.jobs.ingest import alone
 from hydra_ml.tasks.task import Task
 

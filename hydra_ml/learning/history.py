@@ -16,8 +16,8 @@ from hydra_ml.records import Cohort, Record, content_digest, normalized
 from hydra_ml.tasks.task import Item, Task
 
 
-class Question(Protocol):
-    """A question as LaMP's files hold it (`io.lamp_files.Question` is one)."""
+class LampQuestion(Protocol):
+    """A question as LaMP's files hold it (`io.lamp.files.Question` is one)."""
 
     @property
     def question_id(self) -> str: ...
@@ -68,7 +68,7 @@ def draw(user_ids: Iterable[str], count: int | None, *, seed: int, purpose: str)
 
 
 def draw_order(query_id: str, seed: int) -> str:
-    """A query's luck where `training_rows.draw_per_user` draws a few of a user's: the lowest are drawn."""
+    """A query's luck where `draws.draw_per_user` draws a few of a user's: the lowest are drawn."""
     return content_digest(f"{seed} {query_id}")
 
 
@@ -94,9 +94,9 @@ def choose_cohorts(
 def pool_history(
     task: Task,
     user_id: str,
-    questions: Sequence[Question],
+    questions: Sequence[LampQuestion],
     *,
-    chosen: Sequence[Question],
+    chosen: Sequence[LampQuestion],
     limit: int,
     arrived: Sequence[Record] = (),
 ) -> History:
@@ -162,7 +162,7 @@ def question_asks(task: Task, input: str) -> frozenset[str]:
     return frozenset({normalized(task.query_text(input))})
 
 
-def evaluated_content(task: Task, questions: Sequence[Question], golds: Mapping[str, str]) -> Evaluated:
+def evaluated_content(task: Task, questions: Sequence[LampQuestion], golds: Mapping[str, str]) -> Evaluated:
     """What no training row may hold, from every question of the evaluated split, drawn for evaluation or not."""
     texts = {text for question in questions for text in question_asks(task, question.input)}
     texts |= {normalized(task.query_text(question.input)) for question in questions}
@@ -177,7 +177,7 @@ def held_out(task: Task, records: Sequence[Record], evaluated: Evaluated) -> np.
     return np.array(same, dtype=bool)
 
 
-def too_late(records: Sequence[Record], evaluated: Sequence[Question]) -> np.ndarray:
+def too_late(records: Sequence[Record], evaluated: Sequence[LampQuestion]) -> np.ndarray:
     """bool [R]: a user's dated records that are not strictly earlier than all of that user's evaluated questions.
 
     A question without a date lies after the newest record of its profile; one without either, before everything.

@@ -19,7 +19,7 @@ from hydra_ml.learning.guard import Guard
 from hydra_ml.learning.history import (
     Cohorts,
     History,
-    Question,
+    LampQuestion,
     evaluated_content,
     held_out,
     pool_history,
@@ -48,8 +48,8 @@ class Asked:
     """The questions of the train split and of the evaluated split, by user, and every gold by question id."""
 
     dated: bool
-    train: Mapping[str, Sequence[Question]]
-    evaluate: Mapping[str, Sequence[Question]]
+    train: Mapping[str, Sequence[LampQuestion]]
+    evaluate: Mapping[str, Sequence[LampQuestion]]
     golds: Mapping[str, str]
 
 
@@ -99,12 +99,12 @@ class Preparation:
         )
         return PreparedUser(history.records, out, rows)
 
-    def _out(self, records: Sequence[Record], evaluate: Sequence[Question]) -> np.ndarray:
+    def _out(self, records: Sequence[Record], evaluate: Sequence[LampQuestion]) -> np.ndarray:
         """bool [R]: which of a user's records no model may be fitted on, given the user's evaluated questions."""
         out = held_out(self.task, records, self.guard.evaluated)
         return out | too_late(records, evaluate) if self.guard.dated else out
 
-    def _learnable(self, arrived: Sequence[Record], evaluate: Sequence[Question]) -> list[Record]:
+    def _learnable(self, arrived: Sequence[Record], evaluate: Sequence[LampQuestion]) -> list[Record]:
         """Those of a user's newly arrived records that may be learned from.
 
         No evaluated question was given the others either: left out, they crowd no usable record out of the limit.
@@ -115,7 +115,7 @@ class Preparation:
         return [record for record, held in zip(arrived, out, strict=True) if not held]
 
     def _question_rows(
-        self, user_id: str, questions: Sequence[Question], history: History, *, role: Role
+        self, user_id: str, questions: Sequence[LampQuestion], history: History, *, role: Role
     ) -> list[PreparedQuery]:
         """One row per question, each with its own profile less what gives the answer away; that may leave nothing."""
         asks = [record_asks(self.task, record) for record in history.records]
@@ -136,7 +136,9 @@ class Preparation:
             rows.append(PreparedQuery(query, role, self.cohorts.of(user_id), "", profile))
         return rows
 
-    def _training_questions(self, train: Sequence[Question], evaluate: Sequence[Question]) -> list[Question]:
+    def _training_questions(
+        self, train: Sequence[LampQuestion], evaluate: Sequence[LampQuestion]
+    ) -> list[LampQuestion]:
         """The user's train questions that no evaluated question repeats or precedes."""
         kept = []
         for question in train:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hydra_ml.learning.history import Evaluated, Question, seeded_number
+from hydra_ml.learning.history import Evaluated, LampQuestion, seeded_number
 from hydra_ml.records import Record, normalized
 from hydra_ml.tasks.citation import CitationTask
 from hydra_ml.tasks.task import Task
@@ -27,7 +27,7 @@ class References:
     of_user: Mapping[str, frozenset[str]] = field(default_factory=dict)  # normalized titles of a user's own questions
 
 
-def collect_references(task: Task, questions: Mapping[str, Sequence[Question]], evaluated: Evaluated) -> References:
+def collect_references(task: Task, questions: Mapping[str, Sequence[LampQuestion]], evaluated: Evaluated) -> References:
     """Wrong references to draw from: those of train questions (by user), less what is evaluated. Only for LaMP-1."""
     if task.kind != "choice":
         return References()

@@ -8,15 +8,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from torch import nn
 
-from hydra_ml.model.fit_base import Bar, FitSettings, SharedPart, TrainRows, base_features, choice_loss, fit_base
+from hydra_ml.model.fit_base import Bar, SharedPart, TrainRows, base_features, choice_loss, fit_base
 from hydra_ml.model.fit_heads import HeadRows, fit_heads
 from hydra_ml.model.heads import Heads, no_heads, score_rows
 from hydra_ml.model.pairs import Pairs
+from hydra_ml.params import Train
 
 RIDGE_TOLERANCE = 0.01  # share of the lowest held-back loss
 
@@ -56,10 +57,10 @@ def evidence_logits(shared: SharedPart, evidence: np.ndarray) -> np.ndarray:
 def fit_model(
     new_base: Callable[[], nn.Module],
     rows: TrainRows,
-    settings: FitSettings,
+    settings: Train,
     *,
     known: np.ndarray,
-    ridges: Sequence[float],
+    seed: int,
     bar: Bar,
 ) -> FittedModel:
     """Base and heads from training rows. known bool [N] marks the rows a base may learn from; heads learn from all.
@@ -70,21 +71,21 @@ def fit_model(
     if len(np.unique(rows.labels[known] > 0.5)) < 2:
         raise ValueError("the known users' rows all carry the same label: there is nothing to learn from")
     older, newest = known & ~rows.held_back, known & rows.held_back
+    ridges = settings.ridge
     epochs, ridge, losses = settings.epochs, float(ridges[len(ridges) // 2]), {}
     curve: list[dict[str, float]] = []
     if _can_choose(rows, older, newest):
-        trial = fit_base(new_base(), rows, settings, fit_mask=older, watch_mask=newest, bar=bar)
+        trial = fit_base(new_base(), rows, settings, fit_mask=older, watch_mask=newest, seed=seed, bar=bar)
         curve = trial.curve
         epochs = int(np.argmin([point["held_back_loss"] for point in curve]))  # 0: the evidence alone did best
         if epochs < settings.epochs:  # the ridge must be chosen on the base as it will be: stopped at the best epoch
-            trial = fit_base(
-                new_base(), rows, replace(settings, epochs=epochs), fit_mask=older, watch_mask=newest, bar=bar
-            )
+            stopped = settings.model_copy(update={"epochs": epochs})
+            trial = fit_base(new_base(), rows, stopped, fit_mask=older, watch_mask=newest, seed=seed, bar=bar)
         losses = ridge_losses(trial, rows, older, newest, ridges)
         ridge = weakest_good(losses)
-    final = replace(settings, epochs=epochs)
+    final = settings.model_copy(update={"epochs": epochs})
     nobody = np.zeros(len(known), dtype=bool)
-    shared = fit_base(new_base(), rows, final, fit_mask=known, watch_mask=nobody, bar=bar)
+    shared = fit_base(new_base(), rows, final, fit_mask=known, watch_mask=nobody, seed=seed, bar=bar)
     shared.curve = curve or shared.curve
     heads = fit_heads_on(shared, rows, np.ones(len(known), dtype=bool), ridge)
     return FittedModel(shared, heads, ridge, epochs, losses)

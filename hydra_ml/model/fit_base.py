@@ -11,7 +11,7 @@ away afterwards, since `fit_heads` solves all heads, known and new, on the finis
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,24 +20,11 @@ from torch import nn
 from hydra_ml.model.fit_heads import fit_logistic
 from hydra_ml.model.heads import HeadKind, head_logits, initial_head, n_parameters
 from hydra_ml.model.pairs import Pairs
+from hydra_ml.params import Train
 
 EVIDENCE_RIDGE = 1.0  # keeps evidence weights finite where the evidence alone separates the rows
 JOINT_RIDGE = 0.01  # pull of a residual to zero while it is trained with the base; tuned on dev
 EVAL_BATCH = 1024
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How a base is trained; see `params.Train` for each field's meaning."""
-
-    head: HeadKind
-    base_fit: Literal["shared", "joint"]
-    width: int
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -72,7 +59,14 @@ class Bar(Protocol):
 
 
 def fit_base(
-    base: nn.Module, rows: TrainRows, settings: FitSettings, *, fit_mask: np.ndarray, watch_mask: np.ndarray, bar: Bar
+    base: nn.Module,
+    rows: TrainRows,
+    settings: Train,
+    *,
+    fit_mask: np.ndarray,
+    watch_mask: np.ndarray,
+    seed: int,
+    bar: Bar,
 ) -> SharedPart:
     """The shared part after training `base` in place on the rows of fit_mask.
 
@@ -82,8 +76,8 @@ def fit_base(
     """
     fit, watch = np.flatnonzero(fit_mask), np.flatnonzero(watch_mask)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        training = _Training(base, rows, settings, fit)
+        torch.manual_seed(seed)
+        training = _Training(base, rows, settings, fit, seed)
         alone = held_back_loss(training.result(), rows, watch)
         curve = [{"epoch": 0.0, "train_loss": float("nan"), "held_back_loss": alone}]
         for epoch in range(1, settings.epochs + 1):
@@ -99,9 +93,9 @@ def fit_base(
 class _Training:
     """One run of AdamW over base, theta_0, evidence weights and, with `joint`, a residual per user."""
 
-    def __init__(self, base: nn.Module, rows: TrainRows, settings: FitSettings, fit: np.ndarray) -> None:
+    def __init__(self, base: nn.Module, rows: TrainRows, settings: Train, fit: np.ndarray, seed: int) -> None:
         self.base, self.rows, self.settings, self.fit = base, rows, settings, fit
-        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.generator = torch.Generator().manual_seed(seed)
         start = fit_logistic(rows.evidence[fit], rows.labels[fit], ridge=EVIDENCE_RIDGE)
         theta_0 = initial_head(settings.head, settings.width, self.generator)
         theta_0[-1] += float(start[-1])  # the bias is the last number of either kind of head

@@ -19,8 +19,9 @@ from tqdm import tqdm
 from hydra_ml import params
 from hydra_ml.answering.fit_component import ComponentRows, refit_component, refit_table, train_component
 from hydra_ml.errors import ArtifactError, DataError
+from hydra_ml.io.files import atomic_path, save_json
 from hydra_ml.io.head_bank import HeadBank, save_heads
-from hydra_ml.io.tables import atomic_path, save_json, save_table
+from hydra_ml.io.tables import save_table
 from hydra_ml.io.weights import load_base, save_base
 from hydra_ml.model.factored import FittedModel
 from hydra_ml.model.heads import merged_heads

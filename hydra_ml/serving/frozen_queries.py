@@ -13,9 +13,10 @@ import pandas as pd
 
 from hydra_ml.answering.score_requests import UNREADABLE
 from hydra_ml.evaluation.gate import answers_alike, differing_users
+from hydra_ml.io.files import folder_digest, load_json
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
-from hydra_ml.io.tables import folder_digest, load_json, load_table, save_table
+from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.model.heads import Heads
 from hydra_ml.params import LLM
 from hydra_ml.records import RECORD_COLUMNS, content_digest

@@ -14,15 +14,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from hydra_ml.answering.score_requests import PREDICTION_COLUMNS, Models, score_requests
+from hydra_ml.answering.score_requests import Models, score_requests
 from hydra_ml.errors import ArtifactError, ParamsError
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.feature_cache import CachedEncoder
+from hydra_ml.io.files import load_json
 from hydra_ml.io.llm import open_llm
 from hydra_ml.io.mlflow.registry import Registry
-from hydra_ml.io.tables import load_json
 from hydra_ml.llm.client import LLMClient
 from hydra_ml.params import LLM, Params, Train, parse_params
+from hydra_ml.predictions import PREDICTION_COLUMNS
 from hydra_ml.release import Release, model_name
 from hydra_ml.serving.component import Component, torch_threads
 from hydra_ml.serving.pair_reader import PairReader
@@ -43,7 +44,7 @@ class OpenRelease:
     cache: Path
 
     def score(self, requests: pd.DataFrame, records: pd.DataFrame, llm: LLMClient | None = None) -> pd.DataFrame:
-        """One prediction per request, in order; columns `scoring.PREDICTION_COLUMNS`, see `scoring.score_requests`.
+        """One prediction per request, in order; columns PREDICTION_COLUMNS, see `answering.score_requests`.
 
         llm: a client of the release's model; None opens one with the response cache. Torch works on one thread: a
         call's numbers depend on its own rows, bit for bit (as far as `model.encoder` promises), not on calls made

@@ -29,8 +29,8 @@ class ReleaseModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Open the release that was packaged, wherever the aliases point by now; raises as `open_release` does."""
+        from hydra_ml.io.files import file_digest, load_json
         from hydra_ml.io.mlflow.registry import Registry
-        from hydra_ml.io.tables import file_digest, load_json
         from hydra_ml.serving.open_release import open_release
         from hydra_ml.tasks import get_task
 
@@ -42,14 +42,14 @@ class ReleaseModel(PythonModel):
         self._one_at_a_time = threading.Lock()
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """A row per request, in order, columns `scoring.PREDICTION_COLUMNS`; a request that cannot be answered has no
+        """A row per request, in order, columns PREDICTION_COLUMNS; a request that cannot be answered has no
         prediction and says why in `error`.
 
         model_input: request_id, user_id, input, and history where it comes along: JSON of a list of items, as
         `io.requests.read_history` takes them. Without it: the user's records in data/, if there are any.
         """
-        from hydra_ml.answering.score_requests import PREDICTION_COLUMNS
         from hydra_ml.io.requests import Unfit, read_request
+        from hydra_ml.predictions import PREDICTION_COLUMNS
 
         task = self._opened.task
         fit: list[Request] = []

@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 
 from hydra_ml.answering.history_support import history_support
-from hydra_ml.evaluation.arena import compare
+from hydra_ml.evaluation.arena import compare, facts_of
 from hydra_ml.evaluation.methods import Bench, chosen_methods
 from hydra_ml.evaluation.methods.method import CANDIDATES
 from hydra_ml.evaluation.report import results_table
 from hydra_ml.io.figures import save_dvc_figures
+from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.plots import save_plots
-from hydra_ml.io.tables import load_json, load_table, save_json, save_table
+from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.params import Params
 from hydra_ml.serving.component import Component
 from hydra_ml.serving.pair_reader import PairReader
@@ -73,11 +74,6 @@ def evaluate(
     save_json(metrics, out / "metrics.json")
     print(results_table(metrics, details), file=sys.stderr)
     return {"queries": len(queries), "methods": int(predictions["method"].nunique())}
-
-
-def facts_of(queries: pd.DataFrame) -> pd.DataFrame:
-    """What the arena must know of each evaluated query: query_id, user_id, cohort, n_history, gold."""
-    return queries[["query_id", "user_id", "cohort", "gold"]].assign(n_history=queries["profile"].str.len())
 
 
 main = stage_command(evaluate)

@@ -13,9 +13,10 @@ from typing import Any
 from tqdm import tqdm
 
 from hydra_ml.errors import DataError
+from hydra_ml.io.files import folder_digest, save_json
 from hydra_ml.io.history_store import changed_users, drop_names, records_of
 from hydra_ml.io.lamp.files import Question, is_dated, outputs_path, read_split
-from hydra_ml.io.tables import folder_digest, save_json, save_table
+from hydra_ml.io.tables import save_table
 from hydra_ml.io.user_tables import ROW_GROUP
 from hydra_ml.learning.guard import guard_table
 from hydra_ml.learning.history import choose_cohorts

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from hydra_ml.errors import DataError
+from hydra_ml.io.files import atomic_path, load_json, save_json
 from hydra_ml.io.gx.expectations import (
     QUERY_CONTRACTS,
     Finding,
@@ -22,7 +23,7 @@ from hydra_ml.io.gx.expectations import (
     record_checks,
     run_checks,
 )
-from hydra_ml.io.tables import atomic_path, load_json, load_table, save_json
+from hydra_ml.io.tables import load_table
 from hydra_ml.learning.history import question_asks, strictly_earlier
 from hydra_ml.params import Params
 from hydra_ml.records import QUERY_COLUMNS, RECORD_COLUMNS, normalized

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rank_bm25 import BM25Okapi
 
-from hydra_ml.answering.retrieval import Bm25Index, rank_bm25, rank_dense, rank_random, rank_recency, top_records
+from hydra_ml.answering.retrieval import Bm25Index, best_visible, rank_bm25, rank_dense, rank_random, rank_recency
 
 PROSE = [
     "the cat sat on the mat and the dog looked on",
@@ -103,7 +103,7 @@ def test_top_records_equals_a_plain_sort(n: int) -> None:
     rng = np.random.default_rng(n)
     values = np.array([-2.5, -1e-30, -0.0, 0.0, 1e-30, 0.7, 3e8])  # few: ties at every cut
     scores, visible = rng.choice(values, (20, 50)), rng.random((20, 50)) < rng.random((20, 1))
-    ranking = top_records(scores, visible, n)
+    ranking = best_visible(scores, visible, n)
     for i in range(20):
         in_order = sorted(np.flatnonzero(visible[i]), key=lambda k: (-np.float32(scores[i, k]), -k))
         rows = ranking.query_idx == i
@@ -162,4 +162,4 @@ def test_dense_ranks_by_cosine() -> None:
 
 def test_top_records_compares_as_float32() -> None:
     scores = np.array([[1.0 + 1e-12, 1.0, 0.5]])  # rounding noise of two equal sums
-    assert top_records(scores, np.ones((1, 3), dtype=bool), 3).record_idx.tolist() == [1, 0, 2]
+    assert best_visible(scores, np.ones((1, 3), dtype=bool), 3).record_idx.tolist() == [1, 0, 2]

@@ -9,10 +9,10 @@ import pytest
 from hydra_ml.io.encoders import load_text_encoder
 from hydra_ml.model.base import DualBase
 from hydra_ml.model.factored import fit_model, score
-from hydra_ml.model.fit_base import FitSettings, TrainRows, base_features
+from hydra_ml.model.fit_base import TrainRows, base_features
 from hydra_ml.model.heads import no_heads
 from hydra_ml.model.pairs import DualPairs
-from hydra_ml.params import Encoder
+from hydra_ml.params import Encoder, Train
 from hydra_ml.sample import generate
 from hydra_ml.tasks import get_task
 
@@ -48,10 +48,10 @@ def world():
         table["query_id"].to_numpy(dtype=str),
         (position > 0.8).to_numpy(),
     )
-    settings = FitSettings("residual", "joint", WIDTH, 8, 256, 3e-3, 1e-2, seed=0)
+    settings = Train(width=WIDTH, ridge=[3.0, 10.0, 30.0])
     everybody = np.ones(len(table), dtype=bool)
     new_base = lambda: DualBase(encoder.dim, WIDTH, 0.1)  # noqa: E731
-    model = fit_model(new_base, rows, settings, known=everybody, ridges=[3.0, 10.0, 30.0], bar=NoBar())
+    model = fit_model(new_base, rows, settings, known=everybody, seed=0, bar=NoBar())
     return sample, encoder, model
 
 

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "hydra_ml"
 # Lowest first. A module imports from its own layer or a lower one.
 LAYERS = [
     {"records", "errors"},
-    {"params", "tasks", "measures", "terminal"},
+    {"params", "tasks", "measures", "terminal", "predictions"},
     {"release", "learning", "model", "llm", "offline", "sample"},
     {"answering"},
     {"evaluation"},

@@ -92,6 +92,7 @@ PLUMBING = {
     "llm/chat",
     "stages/command",
     "io/layout",
+    "io/files",
     "io/tables",
     "io/user_tables",
     "io/parquet_rows",

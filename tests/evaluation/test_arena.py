@@ -11,7 +11,7 @@ import pytest
 
 from hydra_ml.errors import DataError
 from hydra_ml.evaluation.arena import (
-    PREDICTION_COLUMNS,
+    ARENA_COLUMNS,
     ArenaResults,
     band_label,
     compare,
@@ -47,7 +47,7 @@ def table(answers: dict[str, list[Any]], queries: list[tuple[Any, ...]] = QUERIE
         for method, given in answers.items()
         for (query_id, user_id, cohort, n_history, gold), answer in zip(queries, given, strict=True)
     ]
-    return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
+    return pd.DataFrame(rows, columns=list(ARENA_COLUMNS))
 
 
 def compared(predictions: pd.DataFrame | None = None, **options: Any) -> ArenaResults:

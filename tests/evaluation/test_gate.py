@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from hydra_ml.errors import DataError
-from hydra_ml.evaluation.decision import Comparison, Decision, Reason, gate_figures
+from hydra_ml.evaluation.decision import AnswersCompared, Decision, Reason, gate_figures
 from hydra_ml.evaluation.gate import (
     answers_alike,
     compare_answers,
@@ -43,12 +43,12 @@ def answers(champion: list[str | None], challenger: list[str | None], golds: lis
     )
 
 
-def compared(champion, challenger, *, task=NEWS, gold=RIGHT, per_user=2) -> Comparison:
+def compared(champion, challenger, *, task=NEWS, gold=RIGHT, per_user=2) -> AnswersCompared:
     table = answers(champion, challenger, [gold] * len(champion), per_user=per_user)
     return compare_answers(table, task, n_affected=3, resamples=500, seed=1)
 
 
-def held(found: Comparison, **rules) -> dict[str, bool]:
+def held(found: AnswersCompared, **rules) -> dict[str, bool]:
     return {reason.name: reason.passed for reason in judge_comparison(found, Promote(**rules))}
 
 

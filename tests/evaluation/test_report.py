@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hydra_ml.evaluation.arena import PREDICTION_COLUMNS, compare
+from hydra_ml.evaluation.arena import ARENA_COLUMNS, compare
 from hydra_ml.evaluation.methods import all_methods
 from hydra_ml.evaluation.report import results_table
 from hydra_ml.io.plots import save_plots
@@ -28,7 +28,7 @@ def documents(task_name: str = "LaMP_2", **rates: float) -> Documents:
         for i in range(60)
         for answer in [right if (i * 7) % 10 < rate * 10 else None if i == 1 else wrong]
     ]
-    results = compare(pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS)), task, resamples=200, seed=3, bands=[10, 30])
+    results = compare(pd.DataFrame(rows, columns=list(ARENA_COLUMNS)), task, resamples=200, seed=3, bands=[10, 30])
     metrics = results.metrics_document() | {"llm": "offline-minilm", "data_version": "ab12", "seed": 3}
     return json.loads(json.dumps(metrics, sort_keys=True)), json.loads(
         json.dumps(results.details_document(), sort_keys=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from hydra_ml.io.files import load_json
 from hydra_ml.io.history_store import append_drop
-from hydra_ml.io.tables import load_json
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.tasks import get_task
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from hydra_ml.cli.main import main
-from hydra_ml.io.tables import load_json, load_table, save_json
+from hydra_ml.io.files import load_json, save_json
+from hydra_ml.io.tables import load_table
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from hydra_ml.errors import ArtifactError
+from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.head_bank import update_bank
-from hydra_ml.io.mlflow.tracking import measures_of, start_run, user_measures_of
-from hydra_ml.io.tables import load_json, load_table, save_json
+from hydra_ml.io.mlflow.tracking import Tracking
+from hydra_ml.io.tables import load_table
 from hydra_ml.jobs.heads_compare import compare_text, list_text, measure_users
 from hydra_ml.jobs.nightly import register_chain
 from hydra_ml.model.heads import Heads
@@ -67,10 +68,10 @@ def updated_release(project, tmp_path) -> tuple[str, set[str]]:
     about = {key: bank.manifest[key] for key in ("task", "component", "base_digest")}
     wild = Heads(bank.kind, bank.width, user_ids, table)
     update_bank(bank, wild, tmp_path / "h", old_version=ref.version, manifest=about)
-    with start_run(task, "update", job="update_heads", params=release.params, uri=registry.uri) as run_id:
-        heads = registry.register_component(task, "adapter.heads", tmp_path / "h", run_id=run_id)
+    with Tracking(registry.uri).start(task, "update", job="update_heads", params=release.params) as run:
+        heads = registry.register_component(task, "adapter.heads", tmp_path / "h", run_id=run.run_id)
         made = replace(release, components=dict(release.components) | {"adapter.heads": heads}, made_by="update_heads")
-        return registry.register_release(task, made, run_id=run_id), set(user_ids)
+        return registry.register_release(task, made, run_id=run.run_id), set(user_ids)
 
 
 def test_heads_that_no_evaluation_saw_are_measured_on_the_frozen_queries(own_project, tmp_path):
@@ -87,7 +88,7 @@ def test_heads_that_no_evaluation_saw_are_measured_on_the_frozen_queries(own_pro
     assert measure()
     assert not measure()  # once is enough
     first, second = (
-        user_measures_of(project.registry.version(project.task, "adapter.heads", heads).run_id, uri=project.uri)
+        Tracking(project.uri).run(project.registry.version(project.task, "adapter.heads", heads).run_id).user_measures()
         for heads in ("1", "2")
     )
     same = ["user_id", "n", "cohort", "n_history", "band", "measure", "rag_k4"]
@@ -96,7 +97,7 @@ def test_heads_that_no_evaluation_saw_are_measured_on_the_frozen_queries(own_pro
     assert changed  # wild heads choose otherwise, and nobody else can
     assert changed <= wild
     run_id = project.registry.version(project.task, "release", version).run_id
-    assert measures_of(run_id, uri=project.uri)["cohort/accuracy.all"] == pytest.approx(
+    assert Tracking(project.uri).run(run_id).measures()["cohort/accuracy.all"] == pytest.approx(
         np.average(second["hydra"], weights=second["n"])
     )
     assert "version 2 against version 1" in compare_text(project.task, "1", "2", project.registry)
@@ -110,11 +111,11 @@ def test_the_gates_answers_give_the_evaluations_measures(own_project):
     """The serving path and the evaluation measure the same heads alike."""
     project = own_project
     _, release = project.registry.release(project.task, project.champion)
-    with start_run(project.task, "again", job="update_heads", params=release.params, uri=project.uri) as run_id:
-        version = project.registry.register_release(project.task, release, run_id=run_id)
+    with Tracking(project.uri).start(project.task, "again", job="update_heads", params=release.params) as run:
+        version = project.registry.register_release(project.task, release, run_id=run.run_id)
     assert measure_users(project.task, project.params, data=project.data, registry=project.registry, version=version)
-    measured = user_measures_of(run_id, uri=project.uri)
+    measured = Tracking(project.uri).run(run.run_id).user_measures()
     champion = project.registry.version(project.task, "release", project.champion)
-    evaluated = user_measures_of(champion.run_id, uri=project.uri)
+    evaluated = Tracking(project.uri).run(champion.run_id).user_measures()
     kept = ["user_id", "hydra", "rag_k4", "n", "cohort", "n_history"]
     assert measured[kept].equals(evaluated[kept])

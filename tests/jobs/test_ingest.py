@@ -18,9 +18,9 @@ import pandas as pd
 import pytest
 
 from hydra_ml.errors import DataError, VersionsError
+from hydra_ml.io.files import folder_digest
 from hydra_ml.io.history_store import drop_names, records_of
 from hydra_ml.io.lamp.files import Question, write_split
-from hydra_ml.io.tables import folder_digest
 from hydra_ml.jobs import ingest as job
 from hydra_ml.jobs.ingest import find_drops, ingest_drop, publish
 from hydra_ml.jobs.ingest_report import Counts, IngestReport

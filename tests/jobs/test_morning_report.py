@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from hydra_ml.io.tables import load_json, save_json
+from hydra_ml.io.files import load_json, save_json
 from hydra_ml.jobs.hold import hold
 from hydra_ml.jobs.morning_report import TaskNight, morning_report, results_rows, save_report
 from hydra_ml.jobs.promote import promote

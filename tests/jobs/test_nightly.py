@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from hydra_ml.errors import ArtifactError
+from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.mlflow.store import connect
-from hydra_ml.io.mlflow.tracking import measures_of, user_measures_of
-from hydra_ml.io.tables import load_json, load_table, save_json
+from hydra_ml.io.mlflow.tracking import Tracking
+from hydra_ml.io.tables import load_table
 from hydra_ml.jobs.nightly import register_chain
 from hydra_ml.release import PARTS
 
@@ -73,14 +74,14 @@ def test_no_text_of_a_user_reaches_mlflow(project):
 
 def test_measures_by_user_and_cohort_agree_with_the_evaluation(project):
     run = run_of_release(project)
-    users = user_measures_of(run.info.run_id, uri=project.uri)
+    users = Tracking(project.uri).run(run.info.run_id).user_measures()
     predictions = load_table(project.data / "evaluate" / "LaMP_2" / "predictions.parquet")
     ours = predictions[predictions["method"] == "hydra"]
     hits = (ours["prediction"] == ours["gold"]).groupby(ours["user_id"]).mean().sort_index()
     pd.testing.assert_series_equal(
         users.set_index("user_id")["hydra"], hits.astype(float), check_names=False, check_index_type=False
     )
-    measures = measures_of(run.info.run_id, uri=project.uri)
+    measures = Tracking(project.uri).run(run.info.run_id).measures()
     details = load_json(project.data / "evaluate" / "LaMP_2" / "details.json")
     for cohort, part in details["cohorts"].items():
         assert measures[f"cohort/accuracy.{cohort}"] == pytest.approx(part["metrics"]["hydra"]["accuracy"]["value"])

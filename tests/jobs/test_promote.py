@@ -15,9 +15,10 @@ from filelock import FileLock
 
 from hydra_ml.errors import ArtifactError, HydraError
 from hydra_ml.evaluation.decision import gate_figures
+from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.head_bank import HeadBank, save_heads
 from hydra_ml.io.mlflow.registry import Registry
-from hydra_ml.io.tables import load_json, load_table, save_json
+from hydra_ml.io.tables import load_table
 from hydra_ml.jobs import promote as job
 from hydra_ml.jobs.hold import hold, hold_of, release_hold
 from hydra_ml.jobs.promote import judge, promote, rollback

@@ -16,9 +16,10 @@ import pytest
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io import head_bank
+from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.head_bank import HeadBank, save_heads
 from hydra_ml.io.mlflow.registry import Registry
-from hydra_ml.io.tables import load_json, load_table, save_json
+from hydra_ml.io.tables import load_table
 from hydra_ml.jobs import update_heads
 from hydra_ml.jobs.nightly import register_chain
 from hydra_ml.jobs.update_heads import _shard_params, _tidy, finish_update, update_shard

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from hydra_ml.errors import ArtifactError
+from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.history_store import append_drop
-from hydra_ml.io.tables import load_json, save_json, save_table
+from hydra_ml.io.tables import save_table
 from hydra_ml.jobs.update_workspace import Sources, write_prepared
 from hydra_ml.learning.guard import Guard, guard_table
 from hydra_ml.learning.history import Evaluated

@@ -11,10 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+from hydra_ml.io.files import load_json
 from hydra_ml.io.head_bank import HeadBank
 from hydra_ml.io.history_store import append_drop
 from hydra_ml.io.mlflow.registry import Registry
-from hydra_ml.io.tables import load_json, load_table
+from hydra_ml.io.tables import load_table
 from hydra_ml.jobs.update_heads import finish_update, plan_update, update_shard
 from hydra_ml.jobs.update_report import UpdatePlan, UpdateReport
 from hydra_ml.params import Params

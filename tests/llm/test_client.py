@@ -223,7 +223,7 @@ def test_a_refused_request_is_not_fatal_not_repeated_and_not_cached(scripted, co
         replies = connect(address, cache=store).ask_all(asks, label="test")
         assert replies[-1].answers == ("short 0",)
         assert all("context length" in reply.error and reply.answers == ("",) for reply in replies[:-1])
-        assert len(server.bodies) == 16 if run == 1 else 31
+        assert len(server.bodies) == (16 if run == 1 else 31)
 
 
 @pytest.mark.parametrize(("status", "says"), [(401, "OPENAI_API_KEY"), (403, "OPENAI_API_KEY"), (404, "llm.model")])

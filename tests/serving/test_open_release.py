@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hydra_ml.answering.score_requests import PREDICTION_COLUMNS
 from hydra_ml.errors import ArtifactError, DataError
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.params_file import load_params
 from hydra_ml.jobs.nightly import register_chain
 from hydra_ml.params import LLM
+from hydra_ml.predictions import PREDICTION_COLUMNS
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.serving.open_release import OpenRelease, check_encoder, open_release, release_params
 from hydra_ml.tasks import get_task

@@ -16,11 +16,11 @@ import mlflow.pyfunc
 import pandas as pd
 import pytest
 
-from hydra_ml.answering.score_requests import PREDICTION_COLUMNS
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.params_file import load_params
 from hydra_ml.io.tables import load_table
 from hydra_ml.jobs.nightly import register_chain
+from hydra_ml.predictions import PREDICTION_COLUMNS
 from hydra_ml.tasks import get_task
 
 TASK = get_task("LaMP_2")

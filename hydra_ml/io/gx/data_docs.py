@@ -16,8 +16,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from hydra_ml.io.files import atomic_path
 from hydra_ml.io.gx.expectations import new_context
-from hydra_ml.io.tables import atomic_path
 
 KEPT = 300  # validations; older ones leave the site
 ASSETS = "assets"  # folder of the site with style sheets and scripts

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_ml.errors import DataError
+from hydra_ml.io.files import atomic_path
 from hydra_ml.io.lamp.checks import (
     Problems,
     checked_date,
@@ -24,7 +25,6 @@ from hydra_ml.io.lamp.checks import (
     load_document,
     shown,
 )
-from hydra_ml.io.tables import atomic_path
 from hydra_ml.tasks import TASKS
 from hydra_ml.tasks.answers import whole_number
 from hydra_ml.tasks.task import Task

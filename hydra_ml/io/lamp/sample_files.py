@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from hydra_ml.io.files import save_json
 from hydra_ml.io.lamp.files import Question, write_split
-from hydra_ml.io.tables import save_json
 from hydra_ml.sample import generate
 from hydra_ml.tasks import get_task
 

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from hydra_ml.errors import ArtifactError, without_secret
+from hydra_ml.io.files import file_digest
 from hydra_ml.io.mlflow.store import as_default, connect, speaking
-from hydra_ml.io.tables import file_digest
 
 MANIFEST = "manifest.json"
 REMEDY = "Go back with `hydra-ml rollback`, restore the store's files from a backup, or run the nightly flow anew."

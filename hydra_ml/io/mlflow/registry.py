@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra_ml.errors import ArtifactError, without_secret
+from hydra_ml.io.files import file_digest, load_json
 from hydra_ml.io.mlflow.model_versions import MANIFEST, REMEDY, ModelVersions, VersionFacts
 from hydra_ml.io.mlflow.release_package import RELEASE_FILE, description, save_release_model
-from hydra_ml.io.mlflow.store import as_default, connect, speaking, tracking_uri
-from hydra_ml.io.mlflow.tracking import experiment_id, flattened, log_metrics
-from hydra_ml.io.tables import file_digest, load_json
+from hydra_ml.io.mlflow.store import as_default, speaking, tracking_uri
+from hydra_ml.io.mlflow.tracking import Tracking, flattened
 from hydra_ml.release import PARTS, ComponentRef, Release, model_name
 from hydra_ml.tasks.task import Task
 
@@ -43,7 +43,8 @@ class Registry:
         """uri: None means MLFLOW_TRACKING_URI, else .mlflow/ of the working directory. cache: for files of a store that
         is not on this machine's disk."""
         self.uri = uri or tracking_uri()
-        self._client = connect(self.uri)
+        self.tracking = Tracking(self.uri)
+        self._client = self.tracking.client
         self._versions = ModelVersions(self.uri, cache / "registry")
 
     # Registering.
@@ -113,7 +114,7 @@ class Registry:
         with speaking(self.uri, f"register {name}"):
             self._make_model(name)
             model = self._client.create_logged_model(
-                experiment_id(task, self.uri),
+                self.tracking.experiment_id(task),
                 name=name.replace(".", "_"),
                 source_run_id=run_id,
                 tags=kept,
@@ -121,7 +122,7 @@ class Registry:
                 model_type=name.split(".", 1)[1],
             )
             self._client.log_model_artifacts(model.model_id, str(folder))
-            log_metrics(run_id, metrics, model_id=model.model_id, uri=self.uri)
+            self.tracking.run(run_id).log_metrics(metrics, model_id=model.model_id)
             self._client.finalize_logged_model(model.model_id, "READY")
             self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
             with as_default(self.uri):

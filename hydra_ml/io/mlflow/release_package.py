@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
-from hydra_ml.io.tables import save_json
+from hydra_ml.io.files import save_json
+from hydra_ml.predictions import PREDICTIONS
 from hydra_ml.release import PARTS, Release, model_name
 from hydra_ml.tasks.task import Task
 
@@ -48,33 +50,26 @@ def save_release_model(release: Release, task: Task, folder: Path) -> None:
 def signature() -> Any:
     """What a request and an answer hold: columns of requests in, of predictions out."""
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-    from mlflow.types.schema import Array, DataType, Object, Property
+    from mlflow.types import ColSpec, DataType, Schema
 
-    text, number = DataType.string, DataType.double
-    candidate = [Property("answer", text), Property("votes", DataType.long)]
-    candidate += [Property(name, number) for name in ("personal", "shared")]
-    asked: list[Any] = [ColSpec(text, name) for name in ("request_id", "user_id", "input")]
-    asked.append(ColSpec(text, "history", required=False))  # JSON, see `io.requests.read_history`
-    given: dict[str, Any] = {
-        "request_id": text,
-        "user_id": text,
-        "prediction": text,
-        "score": number,
-        "generic_prediction": text,
-        "personalization": text,
-        "n_history": DataType.long,
-        "chosen_record_ids": Array(text),
-        "candidates": Array(Object(candidate)),
-        "release": text,
-        "llm_calls": DataType.long,
-        "tokens_in": DataType.long,
-        "tokens_out": DataType.long,
-        "error": text,
-    }
-    return ModelSignature(
-        inputs=Schema(asked), outputs=Schema([ColSpec(kind, name, required=False) for name, kind in given.items()])
-    )
+    asked: list[Any] = [ColSpec(DataType.string, name) for name in ("request_id", "user_id", "input")]
+    asked.append(ColSpec(DataType.string, "history", required=False))  # JSON, see `io.requests.read_history`
+    given: list[Any] = [ColSpec(_kind(column.type), column.name, required=False) for column in PREDICTIONS]
+    return ModelSignature(inputs=Schema(asked), outputs=Schema(given))
+
+
+def _kind(arrow: pa.DataType) -> Any:
+    """MLflow's name of a column's type."""
+    from mlflow.types import DataType
+    from mlflow.types.schema import Array, Object, Property
+
+    if pa.types.is_list(arrow):
+        return Array(_kind(arrow.value_type))
+    if pa.types.is_struct(arrow):
+        return Object([Property(field.name, _kind(field.type)) for field in arrow])
+    if pa.types.is_floating(arrow):
+        return DataType.double
+    return DataType.long if pa.types.is_integer(arrow) else DataType.string
 
 
 def input_example(task: Task) -> pd.DataFrame:

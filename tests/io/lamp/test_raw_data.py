@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hydra_ml.errors import DataError
+from hydra_ml.io.files import load_json
 from hydra_ml.io.lamp.raw_data import bring_data
-from hydra_ml.io.tables import load_json
 
 ROOT = Path(__file__).parents[3]
 

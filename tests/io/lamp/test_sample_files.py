@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from hydra_ml.errors import ParamsError
+from hydra_ml.io.files import load_json
 from hydra_ml.io.lamp.files import is_dated, read_split
 from hydra_ml.io.lamp.sample_files import write_sample
-from hydra_ml.io.tables import load_json
 from hydra_ml.sample import generate
 from hydra_ml.tasks import TASKS
 

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from hydra_ml.errors import ArtifactError
+from hydra_ml.io.files import save_json
 from hydra_ml.io.head_bank import HeadBank, save_heads, update_bank
 from hydra_ml.io.mlflow.registry import Registry
-from hydra_ml.io.mlflow.tracking import start_run
-from hydra_ml.io.tables import save_json
+from hydra_ml.io.mlflow.tracking import Tracking
 from hydra_ml.model.heads import Heads
 from hydra_ml.release import PARTS, ComponentRef, Release
 from hydra_ml.tasks import get_task
@@ -60,8 +60,8 @@ def registry(root) -> Registry:
 
 @pytest.fixture(scope="module")
 def run_id(registry) -> str:
-    with start_run(TASK, "test", job="nightly", params=PARAMS, uri=registry.uri) as run_id:
-        return run_id
+    with Tracking(registry.uri).start(TASK, "test", job="nightly", params=PARAMS) as run:
+        return run.run_id
 
 
 @pytest.fixture
@@ -285,9 +285,9 @@ def test_a_store_on_another_machine_is_copied_once_and_a_spoilt_copy_fetched_ane
             wait_for(f"http://127.0.0.1:{port}/health", server)
             remote = Registry(f"http://127.0.0.1:{port}", cache=tmp_path / ".cache")
             task = get_task("LaMP_4")  # an experiment that this server made itself
-            with start_run(task, "remote", job="nightly", params=PARAMS, uri=remote.uri) as run_id:
+            with Tracking(remote.uri).start(task, "remote", job="nightly", params=PARAMS) as run:
                 made = heads_folder(tmp_path / "heads", {"u1": 1.0}, "base 1")
-                ref = remote.register_component(task, "adapter.heads", made, run_id=run_id)
+                ref = remote.register_component(task, "adapter.heads", made, run_id=run.run_id)
             folder = remote.fetch(task, ref)
             assert folder.is_relative_to(tmp_path / ".cache")
             assert remote.fetch(task, ref) == folder

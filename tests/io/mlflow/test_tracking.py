@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.io.mlflow import tracking
+from hydra_ml.evaluation.compare_users import cohort_measures
 from hydra_ml.io.mlflow.store import connect, tracking_uri, without_secret
-from hydra_ml.io.mlflow.tracking import start_run
+from hydra_ml.io.mlflow.tracking import Run, Tracking, lock_digests
 from hydra_ml.tasks import get_task
 
 TASK = get_task("LaMP_2")
@@ -46,8 +46,12 @@ def uri(tmp_path_factory) -> str:
 
 @pytest.fixture
 def run_id(uri) -> str:
-    with start_run(TASK, "a run", job="nightly", params=PARAMS, uri=uri) as run_id:
-        return run_id
+    with Tracking(uri).start(TASK, "a run", job="nightly", params=PARAMS) as run:
+        return run.run_id
+
+
+def run_at(uri: str, run_id: str) -> Run:
+    return Tracking(uri).run(run_id)
 
 
 def run_of(uri: str, run_id: str):
@@ -57,8 +61,9 @@ def run_of(uri: str, run_id: str):
 def test_a_run_says_from_what_it_was_made(uri, tmp_path):
     lock = tmp_path / "dvc.lock"
     lock.write_text(LOCK)
-    with start_run(TASK, "first", job="update_heads", params=PARAMS, tags={"drops": "2"}, lock=lock, uri=uri) as run_id:
-        assert run_of(uri, run_id).info.status == "RUNNING"
+    with Tracking(uri).start(TASK, "first", job="update_heads", params=PARAMS, tags={"drops": "2"}, lock=lock) as run:
+        assert run_of(uri, run.run_id).info.status == "RUNNING"
+    run_id = run.run_id
     run = run_of(uri, run_id)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "first")
     assert run.data.params == {
@@ -78,7 +83,7 @@ def test_a_run_says_from_what_it_was_made(uri, tmp_path):
 def test_artifacts_lie_beside_the_store_wherever_the_process_stands(uri, run_id, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "report.md").write_text("fine")
-    tracking.log_file(run_id, tmp_path / "report.md", folder="validate", uri=uri)
+    run_at(uri, run_id).log_file(tmp_path / "report.md", folder="validate")
     store = Path(uri.removeprefix("sqlite:///")).parent
     assert [path.read_text() for path in store.glob("artifacts/lamp-2/**/validate/report.md")] == ["fine"]
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
@@ -88,8 +93,8 @@ def test_a_run_that_breaks_is_failed_and_says_by_what_alone(uri):
     found = []
 
     def broken() -> None:
-        with start_run(TASK, "x", job="j", params={}, uri=uri) as run_id:
-            found.append(run_id)
+        with Tracking(uri).start(TASK, "x", job="j", params={}) as run:
+            found.append(run.run_id)
             raise ValueError("a user's text")
 
     with pytest.raises(ValueError, match="a user's text"):
@@ -101,17 +106,17 @@ def test_a_run_that_breaks_is_failed_and_says_by_what_alone(uri):
 
 def test_a_run_whose_process_was_killed_is_closed_by_the_next_of_its_name(uri):
     client = connect(uri)
-    experiment = tracking.experiment_id(TASK, uri)
+    experiment = Tracking(uri).experiment_id(TASK)
     killed = client.create_run(experiment, run_name="night's run", tags={"job": "nightly"}).info.run_id
     other = client.create_run(experiment, run_name="another", tags={"job": "nightly"}).info.run_id
-    with start_run(TASK, "night's run", job="nightly", params={}, uri=uri):
+    with Tracking(uri).start(TASK, "night's run", job="nightly", params={}):
         pass
     assert run_of(uri, killed).info.status == "KILLED"
     assert run_of(uri, other).info.status == "RUNNING"
 
 
 def test_metrics_curves_and_measures_become_series(uri, run_id):
-    tracking.log_metrics(run_id, {"a": 1.5, "none": None, "nan": float("nan")}, uri=uri)
+    run_at(uri, run_id).log_metrics({"a": 1.5, "none": None, "nan": float("nan")})
     curve = {
         "curve": [
             {"epoch": 0.0, "train_loss": None, "held_back_loss": 0.7},
@@ -119,12 +124,12 @@ def test_metrics_curves_and_measures_become_series(uri, run_id):
         ],
         "ridge_losses": [{"ridge": 3.0, "held_back_loss": 0.4}, {"ridge": 30.0, "held_back_loss": 0.3}],
     }
-    tracking.log_curve(run_id, "train_adapter", curve, {"ridge": 3.0, "epochs": 1}, uri=uri)
+    run_at(uri, run_id).log_curve("train_adapter", curve, {"ridge": 3.0, "epochs": 1})
     found = {"value": 0.7, "ci_low": 0.6, "ci_high": 0.8, "n": 10}
     nothing = {"value": 0.5, "ci_low": None, "ci_high": None, "n": 10}
     metrics = {"task": "LaMP-2", "seed": 1, "hydra": {"accuracy": found}, "rag_k4": {"accuracy": nothing}}
-    tracking.log_measures(run_id, metrics, uri=uri)
-    assert tracking.measures_of(run_id, uri=uri) == {
+    run_at(uri, run_id).log_measures(metrics)
+    assert run_at(uri, run_id).measures() == {
         "a": 1.5,
         "train_adapter/train_loss": 0.6,
         "train_adapter/held_back_loss": 0.5,
@@ -145,8 +150,8 @@ def test_metrics_curves_and_measures_become_series(uri, run_id):
 
 def test_a_dataset_is_named_by_its_dvc_digest(uri, run_id):
     digest = "0123456789abcdef0123456789abcdef.dir"
-    tracking.log_dataset(run_id, "LaMP_2.raw", digest=digest, source="data/raw/LaMP_2", context="source", uri=uri)
-    tracking.log_dataset(run_id, "nothing", digest="", source="data/none", uri=uri)
+    run_at(uri, run_id).log_dataset("LaMP_2.raw", digest=digest, source="data/raw/LaMP_2", context="source")
+    run_at(uri, run_id).log_dataset("nothing", digest="", source="data/none")
     (logged,) = run_of(uri, run_id).inputs.dataset_inputs
     assert (logged.dataset.name, logged.dataset.digest) == ("LaMP_2.raw", digest)
     assert [(tag.key, tag.value) for tag in logged.tags] == [("mlflow.data.context", "source")]
@@ -166,20 +171,21 @@ def test_measures_by_user_come_back_as_they_were_logged(uri, run_id):
             "rag_k4": [0.5, 0.5],
         }
     )
-    assert tracking.user_measures_of(run_id, uri=uri) is None
-    logged = tracking.log_user_measures(run_id, users, uri=uri)
+    assert run_at(uri, run_id).user_measures() is None
+    logged = cohort_measures(users)
+    run_at(uri, run_id).log_user_measures(users, logged)
     assert logged["cohort/accuracy.all"] == pytest.approx((2 * 1.0 + 4 * 0.25) / 6)
-    assert tracking.measures_of(run_id, uri=uri) == logged
-    pd.testing.assert_frame_equal(tracking.user_measures_of(run_id, uri=uri), users, check_dtype=False)
+    assert run_at(uri, run_id).measures() == logged
+    pd.testing.assert_frame_equal(run_at(uri, run_id).user_measures(), users, check_dtype=False)
 
 
 def test_without_a_lock_file_there_are_no_digests_and_a_broken_one_is_said(tmp_path):
     lock = tmp_path / "dvc.lock"
-    assert tracking.lock_digests(TASK, lock) == {}
+    assert lock_digests(TASK, lock) == {}
     for broken in ("a: [", "stages: [1]", "other: {}"):
         lock.write_text(broken)
         with pytest.raises(ArtifactError, match=r"dvc\.lock: not DVC's lock file.*dvc repro"):
-            tracking.lock_digests(TASK, lock)
+            lock_digests(TASK, lock)
 
 
 def test_the_store_is_the_environments_or_below_the_working_directory(tmp_path, monkeypatch):

@@ -1,0 +1,61 @@
+"""Files written whole or not at all, JSON documents, and digests of content.
+
+Every write goes to a temporary neighbour and is renamed over the target, so a killed stage leaves the old file or none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra_ml.errors import ArtifactError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary sibling of `path` to write to; renamed over `path` when the block ends well, removed otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")  # of this writer alone
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def save_json(document: Any, path: Path) -> None:
+    """Write a document as indented JSON with sorted keys."""
+    with atomic_path(path) as partial:
+        partial.write_text(
+            json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
+        )
+
+
+def load_json(path: Path) -> Any:
+    """The document at `path`. Raises ArtifactError if it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file. Run `dvc repro` to make it.") from None
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not JSON ({error}). Delete it and run `dvc repro`.") from error
+
+
+def file_digest(path: Path) -> str:
+    """32 hex digits over a file's bytes."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """16 hex digits over the names and contents of every file below `folder`: equal content, equal digest."""
+    total = hashlib.blake2b(digest_size=8)
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        total.update(path.relative_to(folder).as_posix().encode())
+        total.update(hashlib.blake2b(path.read_bytes()).digest())
+    return total.hexdigest()
