@@ -95,7 +95,8 @@ def update_few(root: Path) -> Figures:
     """One update of the heads, from the plan to the new release."""
     from hydra_ml.io.mlflow.registry import Registry
     from hydra_ml.io.params_file import load_params
-    from hydra_ml.jobs.update_heads import finish_update, plan_update, update_shard
+    from hydra_ml.jobs.update_heads import plan_update, update_shard
+    from hydra_ml.jobs.update_release import finish_update
     from hydra_ml.tasks import get_task
 
     cache = root / ".cache"

@@ -31,7 +31,7 @@ from flows.runs import (
 )
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.jobs import batch_score as job
-from hydra_ml.jobs.batch_score import BatchPlan, BatchReport, ScoredShard
+from hydra_ml.jobs.batch_report import BatchPlan, BatchReport, ScoredShard
 from hydra_ml.jobs.waiting_requests import waiting_requests
 from hydra_ml.params import TaskFolder
 from hydra_ml.tasks import get_task

@@ -30,6 +30,7 @@ from flows.runs import (
 )
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.jobs import update_heads as job
+from hydra_ml.jobs import update_release
 from hydra_ml.jobs.update_report import RefittedShard, UpdatePlan, UpdateReport
 from hydra_ml.params import TaskFolder
 from hydra_ml.tasks import get_task
@@ -95,4 +96,4 @@ def update_shard(plan: UpdatePlan, shard: int) -> RefittedShard:
 @task(name="finish_update", task_run_name="finish_update", timeout_seconds=HOUR, **TRY_AGAIN, **TASK_HOOKS)
 def finish_update(plan: UpdatePlan, reports: list[RefittedShard], run_name: str) -> UpdateReport:
     """Register the heads and the release that names them; nothing where nothing changed."""
-    return job.finish_update(plan, reports, run_name)
+    return update_release.finish_update(plan, reports, run_name)

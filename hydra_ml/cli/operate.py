@@ -106,11 +106,12 @@ def update_heads(
     settings, found = task_settings(params, task)
     from hydra_ml.io.mlflow.registry import Registry
     from hydra_ml.jobs import update_heads as job
+    from hydra_ml.jobs.update_release import finish_update
     from hydra_ml.terminal import plain
 
     plan = job.plan_update(found, settings, data=DATA, registry=Registry(), which=release)
     reports = [job.update_shard(plan, shard) for shard in range(plan.n_shards)]
-    report = job.finish_update(plan, reports, f"update-heads-{found.name}-{datetime.now(UTC):%Y-%m-%dT%H-%M}")
+    report = finish_update(plan, reports, f"update-heads-{found.name}-{datetime.now(UTC):%Y-%m-%dT%H-%M}")
     answer(plain(report.markdown()), asdict(report), as_json)
 
 

@@ -143,17 +143,12 @@ def method_order(methods: Sequence[str]) -> list[str]:
 
 def is_hydra(method: str) -> bool:
     """Whether a method is one of HYDRA's own variants."""
-    return _family(method) == "hydra"
+    return method in all_methods() and all_methods()[method].family == "hydra"
 
 
 def is_floor(method: str) -> bool:
     """Whether a method needs no LLM: what a person could do without one. A task has one of them."""
-    return _family(method) == "floor"
-
-
-def _family(method: str) -> str:
-    known = all_methods().get(method)
-    return known.family if known else ""
+    return method in all_methods() and all_methods()[method].family == "floor"
 
 
 @dataclass(frozen=True)

@@ -145,12 +145,8 @@ def repro_all(root: Path = Path(), *, wait_s: float = BUSY_WAIT_S) -> None:
 
 def _told(error: BaseException) -> str:
     """The messages of an error and of what caused it, as `dvc` itself prints them."""
-    causes = []
-    at: BaseException | None = error
-    while at is not None:
-        causes.append(str(at).strip() or type(at).__name__)
-        at = at.__cause__
-    return ": ".join(dict.fromkeys(causes))
+    said = str(error).strip() or type(error).__name__
+    return said if error.__cause__ is None or said == _told(error.__cause__) else f"{said}: {_told(error.__cause__)}"
 
 
 def work_without_git(root: Path = Path()) -> bool:

@@ -18,11 +18,9 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 from tqdm import tqdm
@@ -34,6 +32,7 @@ from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.requests import read_requests
+from hydra_ml.jobs.batch_report import BatchPlan, BatchReport, ScoredShard
 from hydra_ml.params import LLM, Params
 from hydra_ml.predictions import PERSONALIZATIONS
 from hydra_ml.serving.open_release import OpenRelease, open_release
@@ -42,85 +41,6 @@ from hydra_ml.tasks.task import Task
 
 CACHE = Path(".cache")
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class BatchPlan:
-    """What to score, with what, where; small, and JSON all through."""
-
-    batch_id: str
-    task: str  # folder
-    release: str  # version, fixed when the batch was first planned
-    folder: str  # the batch's working files, and in the end its report and dead letters
-    predictions: str  # the Parquet that finish_batch writes
-    data: str
-    cache: str
-    tracking_uri: str
-    llm: Mapping[str, Any]  # how the LLM is called now; its budget is for the whole run of the batch
-    shard_sizes: tuple[int, ...]  # requests in each shard
-    unfinished: tuple[int, ...]  # shards without a result when this was planned
-    planned_at: float  # seconds since the epoch
-
-    @property
-    def n_shards(self) -> int:
-        return len(self.shard_sizes)
-
-    def share(self, shard: int) -> LLM:
-        """How the shard may call the LLM: the budget is split over the unfinished shards by their requests, so that
-        shards that know nothing of each other keep to it together."""
-        sizes = [self.shard_sizes[i] if i in self.unfinished else 0 for i in range(self.n_shards)]
-        return LLM(**self.llm).share(sum(sizes[:shard]), sum(sizes[: shard + 1]), max(1, sum(sizes)))
-
-
-@dataclass(frozen=True)
-class ScoredShard:
-    """What one shard came to. The costs are those of the run that finished it."""
-
-    shard: int
-    requests: int
-    dead_letters: int
-    llm_calls: int  # sent, repeats included
-    llm_cached: int  # asks answered from the response cache
-    tokens_paid: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class BatchReport:
-    """What a batch came to. Calls are of the runs that finished its shards; those of a killed run are not known."""
-
-    batch_id: str
-    task: str
-    release: str
-    predictions: str  # path
-    dead_letters_file: str  # path
-    requests: int  # predictions and dead letters
-    scored: int
-    dead_letters: int
-    shards: int
-    personalization: Mapping[str, int]  # predictions by `personal`, `shared`, `none`
-    llm_calls: int
-    llm_cached: int
-    tokens_in: int  # of the answers used, bought now or earlier
-    tokens_out: int
-    seconds: float  # of the run that finished the batch
-    requests_per_s: float  # of that run, over the requests it had before it
-    scored_at: str = ""  # ISO 8601, UTC: when the batch was finished; "" in reports of earlier versions
-
-    def text(self) -> str:
-        """As a terminal prints it."""
-        served = ", ".join(f"{n:,} {kind}" for kind, n in self.personalization.items() if n) or "none"
-        lines = [
-            f"{self.scored:,} of {self.requests:,} requests answered by release {self.release} ({served} heads)",
-            f"  predictions   {self.predictions}",
-            f"  LLM           {self.llm_calls:,} calls, {self.llm_cached:,} answers kept from before",
-            f"  tokens        {self.tokens_in:,} in, {self.tokens_out:,} out",
-            f"  time          {self.seconds:.1f} s, {self.requests_per_s:.1f} requests/s",
-            "  why           hydra-ml why REQUEST_ID",
-        ]
-        if self.dead_letters:
-            lines.insert(1, f"  set aside     {self.dead_letters:,}, each with its reason: {self.dead_letters_file}")
-        return "\n".join(lines)
 
 
 def clear_texts(task: Task, *, data: Path) -> None:
@@ -153,13 +73,7 @@ def plan_batch(
         version = "" if which == "champion" else registry.release(task, which)[0]
         folder = _kept(begun_batch(home, digest, version), registry.aliases(task).get(which, version))
         if folder is None:
-            version, release = registry.release(task, which)
-            made_of = json.dumps([digest, task.folder, version, release.document()], sort_keys=True)
-            batch_id = hashlib.blake2b(made_of.encode(), digest_size=6).hexdigest()
-            folder = BatchFolder(home / f"{requests.stem}-{batch_id}")
-            if not folder.is_finished:
-                facts = {"batch_id": batch_id, "content": digest, "task": task.folder, "release": version}
-                folder.lay_out(facts, *read_requests(requests, task), per_shard=params.batch_score.requests_per_shard)
+            folder = _begun(requests, digest, task, registry, which, home, params.batch_score.requests_per_shard)
     pinned = folder.facts()
     sizes = tuple(pinned["shard_sizes"])
     return BatchPlan(
@@ -176,6 +90,20 @@ def plan_batch(
         unfinished=tuple(i for i in range(len(sizes)) if not folder.has(i)),
         planned_at=time.time(),
     )
+
+
+def _begun(
+    requests: Path, digest: str, task: Task, registry: Registry, which: str, home: Path, per_shard: int
+) -> BatchFolder:
+    """The batch of these requests and the release that `which` names now, laid out if it is new."""
+    version, release = registry.release(task, which)
+    made_of = json.dumps([digest, task.folder, version, release.document()], sort_keys=True)
+    batch_id = hashlib.blake2b(made_of.encode(), digest_size=6).hexdigest()
+    folder = BatchFolder(home / f"{requests.stem}-{batch_id}")
+    if not folder.is_finished:
+        facts = {"batch_id": batch_id, "content": digest, "task": task.folder, "release": version}
+        folder.lay_out(facts, *read_requests(requests, task), per_shard=per_shard)
+    return folder
 
 
 def _kept(folder: BatchFolder | None, live: str) -> BatchFolder | None:

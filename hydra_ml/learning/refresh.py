@@ -39,7 +39,8 @@ class Refresh:
         """
         kept = records[-self.history :]
         out = held_out(self.task, kept, self.guard.evaluated)
-        self.dropped["records that an evaluated question repeats"] += int(out.sum())
+        if out.any():
+            self.dropped["records that an evaluated question repeats"] += int(out.sum())
         rows = training_rows(
             self.task,
             self.guard,

@@ -20,7 +20,8 @@ import pytest
 
 from hydra_ml.errors import ArtifactError, BudgetExceeded, DataError
 from hydra_ml.io.predictions import PREDICTIONS, load_dead_letters, load_predictions
-from hydra_ml.jobs.batch_score import BatchPlan, BatchReport, finish_batch, plan_batch, score_requests, score_shard
+from hydra_ml.jobs.batch_report import BatchPlan, BatchReport
+from hydra_ml.jobs.batch_score import finish_batch, plan_batch, score_requests, score_shard
 from hydra_ml.params import LLM, BatchScore
 from hydra_ml.predictions import PREDICTION_COLUMNS
 from hydra_ml.tasks import get_task

@@ -20,9 +20,10 @@ from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.head_bank import HeadBank, save_heads
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.tables import load_table
-from hydra_ml.jobs import update_heads
+from hydra_ml.jobs import update_release
 from hydra_ml.jobs.nightly import register_chain
-from hydra_ml.jobs.update_heads import _shard_params, _tidy, finish_update, update_shard
+from hydra_ml.jobs.update_heads import _shard_params, update_shard
+from hydra_ml.jobs.update_release import _tidy, finish_update
 from hydra_ml.params import LLM, Params
 from hydra_ml.records import shard_of_user
 from hydra_ml.release import PARTS
@@ -239,7 +240,7 @@ def test_the_next_update_learns_the_next_drop_alone_though_killed_at_the_last(up
 
     n_versions = len(updated.registry.versions(TASK, "release"))
     with monkeypatch.context() as patch:
-        patch.setattr(update_heads, "save_json", killed)
+        patch.setattr(update_release, "save_json", killed)
         with pytest.raises(KeyboardInterrupt):
             finish_update(plan, reports, "killed")
     report = finish_update(plan, reports, "again")

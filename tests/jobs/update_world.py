@@ -16,7 +16,8 @@ from hydra_ml.io.head_bank import HeadBank
 from hydra_ml.io.history_store import append_drop
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.tables import load_table
-from hydra_ml.jobs.update_heads import finish_update, plan_update, update_shard
+from hydra_ml.jobs.update_heads import plan_update, update_shard
+from hydra_ml.jobs.update_release import finish_update
 from hydra_ml.jobs.update_report import UpdatePlan, UpdateReport
 from hydra_ml.params import Params
 from hydra_ml.records import RECORD_COLUMNS

@@ -78,16 +78,9 @@ class Registry:
         """The new release's version. Raises ArtifactError when a component is absent or altered, or when heads were
         fitted on another base than the one beside them."""
         self._check_together(task, release)
-        tags = {
-            "task": task.name,
-            "data_version": release.data_version,
-            "git_commit": release.git_commit,
-            "made_by": release.made_by,
-            "made_at": release.made_at,
-            "validated": str(release.validated).lower(),
-            "llm": release.llm,
-            **{part: ref.version for part, ref in release.components.items()},
-        }
+        tags = {name: getattr(release, name) for name in ("data_version", "git_commit", "made_by", "made_at", "llm")}
+        tags |= {"task": task.name, "validated": str(release.validated).lower()}
+        tags |= {part: ref.version for part, ref in release.components.items()}
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "release"
             with speaking(self.uri, "package the release"), as_default(self.uri):  # packaging opens the default store
