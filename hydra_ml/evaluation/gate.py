@@ -22,6 +22,7 @@ from hydra_ml.evaluation.decision import AnswersCompared, Reason
 from hydra_ml.evaluation.statistics import ROUNDING, resample
 from hydra_ml.measures import MEASURES, per_query
 from hydra_ml.model.heads import Heads
+from hydra_ml.model.interfaces import wrong_base
 from hydra_ml.release import Release
 from hydra_ml.tasks.task import Task
 
@@ -150,10 +151,8 @@ def judge_fit(manifests: Mapping[str, Mapping[str, Any]], task: Task) -> Reason:
     wrong = []
     for component in ("reranker", "adapter"):
         base, heads = manifests[f"{component}.base"], manifests[f"{component}.heads"]
-        if heads.get("base_digest") != base.get("digest"):
-            wrong.append(
-                f"{component} heads were fitted on base {heads.get('base_digest')}, not on {base.get('digest')}"
-            )
+        if told := wrong_base(heads, base.get("digest")):
+            wrong.append(f"{component} {told}")
         wrong += [
             f"{component}.{part} is of {manifest.get('task')} {manifest.get('component')}"
             for part, manifest in (("base", base), ("heads", heads))

@@ -26,6 +26,7 @@ from safetensors.numpy import load, save
 from hydra_ml.errors import ArtifactError, DataError
 from hydra_ml.io.files import atomic_path, load_json, save_json
 from hydra_ml.model.heads import Heads, n_parameters
+from hydra_ml.model.interfaces import wrong_base
 from hydra_ml.records import shard_of_user
 
 SCHEMA_VERSION = 2
@@ -104,11 +105,8 @@ class HeadBank:
                 f"{folder}: head bank of schema {self.manifest.get('schema_version')!r}; this version reads "
                 f"{SCHEMA_VERSION}. Refit with `dvc repro`."
             )
-        if self.manifest["base_digest"] != base_digest:
-            raise ArtifactError(
-                f"{folder}: heads were fitted on base {self.manifest['base_digest']}, not on {base_digest}. "
-                "Heads only mean something on their own base: refit them with `dvc repro`."
-            )
+        if wrong := wrong_base(self.manifest, base_digest):
+            raise ArtifactError(f"{folder}: {wrong}. Refit them on their own base with `dvc repro`.")
         self.kind = self.manifest["head"]
         self.width = int(self.manifest["width"])
         self.n_users = int(self.manifest["n_users"])

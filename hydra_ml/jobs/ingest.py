@@ -30,7 +30,7 @@ from hydra_ml.io.gx.data_docs import DataDocs
 from hydra_ml.io.gx.drop_checks import Judged, judge_rows
 from hydra_ml.io.history_store import append_drop, changed_users, drop_names, n_records, opened_drop
 from hydra_ml.io.incoming import DONE, drop_digest, drop_state, move_drop, waiting_drops
-from hydra_ml.io.lamp.download import add, n_questions
+from hydra_ml.io.lamp.add import add, n_questions
 from hydra_ml.io.layout import common_folder
 from hydra_ml.io.record_reader import Row, read_rows
 from hydra_ml.jobs.ingest_report import Counts, IngestReport, plain_name

@@ -1,17 +1,15 @@
-"""LaMP data brought in: official files over HTTP, or a folder of files in LaMP's layout checked and copied.
+"""Official LaMP files over HTTP.
 
 Downloads resume where they broke off. Nothing half-written is ever under its final name. Texts are checked by
-`lamp_files`; who may be trained on is not decided here.
+`io.lamp.add`; who may be trained on is not decided here.
 """
 
 from __future__ import annotations
 
-import filecmp
 import json
 import os
-import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -19,9 +17,9 @@ import httpx2
 from tqdm import tqdm
 
 from hydra_ml.errors import DataError, ParamsError
-from hydra_ml.io.lamp.checks import load_document, looks_like_html
-from hydra_ml.io.lamp.files import is_dated, outputs_path, questions_path, read_split
-from hydra_ml.tasks import TASKS, get_task
+from hydra_ml.io.lamp.checks import looks_like_html
+from hydra_ml.io.lamp.files import split_files
+from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 
 OFFICIAL_BASE = "https://ciir.cs.umass.edu/downloads/LaMP"
@@ -54,7 +52,7 @@ def fetch(
     with httpx2.Client(timeout=60.0, follow_redirects=True) as client:
         for task in chosen:
             for split in splits:
-                for kind, target in _split_files(destination / task.folder, split).items():
+                for kind, target in split_files(destination / task.folder, split).items():
                     url = f"{base_url.rstrip('/')}/{_remote_folder(task, time_based)}/{split}/{split}_{kind}.json"
                     try:
                         if not target.exists():
@@ -68,40 +66,6 @@ def fetch(
                             f"{OFFICIAL_BASE}), or download by hand and use `hydra-ml data add`."
                         ) from None
     return fetched
-
-
-def add(source: Path, raw: Path, only: Collection[str] | None = None) -> list[str]:
-    """Sorted names of the task folders of `source`, now checked and copied to `raw/<folder>/`.
-
-    Each needs train and dev with golds; test, and test's golds, may be absent. LaMP's own LaMP_2/new (movies, beside
-    plain news) is understood. A folder of `raw` that is identical already is left untouched; one that differs is
-    replaced whole. Folders not in `only`, if given, are passed over. Raises DataError with the faults of every folder,
-    and then copies nothing.
-    """
-    found = _task_folders(source, only)
-    faults: list[str] = []
-    for folder, path in tqdm(sorted(found.items()), desc="checking LaMP files", unit="task", leave=False):
-        try:
-            _check_folder(path, TASKS[folder])
-        except DataError as error:
-            faults.append(str(error))
-    if faults:
-        raise DataError("\n".join([*faults, f"Nothing was copied to {raw}."]))
-    changed = {raw / folder: path for folder, path in found.items() if not _holds_the_same(raw / folder, path)}
-    try:  # all copies are made before the first folder is replaced
-        for target, path in changed.items():
-            _copy(path, _beside(target, "partial"))
-        for target in changed:
-            _swap_in(_beside(target, "partial"), target)
-    finally:
-        for target in changed:
-            shutil.rmtree(_beside(target, "partial"), ignore_errors=True)
-    return sorted(found)
-
-
-def n_questions(folder: Path) -> int:
-    """How many questions a task's checked folder holds, in all its splits."""
-    return sum(len(load_document(questions_path(folder, split))) for split in _splits_of(folder))
 
 
 def _refuse_unavailable(tasks: Sequence[Task], splits: Sequence[str]) -> None:
@@ -121,10 +85,6 @@ def _remote_folder(task: Task, time_based: bool) -> str:
     """The task's folder on LaMP's server: plain LaMP_2 is news there, movies came later as LaMP_2/new."""
     folder = {"LaMP_2": "LaMP_2/new", "LaMP_2N": "LaMP_2"}.get(task.folder, task.folder)
     return f"time/{folder}" if time_based else folder
-
-
-def _split_files(folder: Path, split: str) -> dict[str, Path]:
-    return {"questions": questions_path(folder, split), "outputs": outputs_path(folder, split)}
 
 
 def _download(client: httpx2.Client, url: str, target: Path, label: str, pause_s: float) -> None:
@@ -196,79 +156,3 @@ def _receive(client: httpx2.Client, url: str, partial: Path, label: str) -> None
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _task_folders(source: Path, only: Collection[str] | None) -> dict[str, Path]:
-    """Folder name of each task -> where its splits are. Raises DataError if there is none, or one of no known task."""
-    paths = sorted(path for path in source.glob("LaMP_*") if path.is_dir() and (only is None or path.name in only))
-    if not paths:
-        state = "has no LaMP_* folder" if source.is_dir() else "is no folder"
-        raise DataError(
-            f"{source}: {state}. Expected is e.g. {source / 'LaMP_3' / 'train' / 'train_questions.json'}; give the "
-            "folder that holds the LaMP_n folders."
-        )
-    unknown = [path.name for path in paths if path.name not in TASKS]
-    if unknown:
-        raise DataError(f"{source}: {', '.join(unknown)}: no such task. Allowed folders are {', '.join(TASKS)}.")
-    found = {path.name: path for path in paths}
-    movies = source / "LaMP_2" / "new"
-    if "LaMP_2" in found and movies.is_dir():  # LaMP's own layout
-        if (source / "LaMP_2" / "train").is_dir():
-            found.setdefault("LaMP_2N", source / "LaMP_2")
-        found["LaMP_2"] = movies
-    return found
-
-
-def _splits_of(path: Path) -> list[str]:
-    """train and dev always, test if its questions are there."""
-    return [split for split in SPLITS if split != "test" or questions_path(path, split).exists()]
-
-
-def _check_folder(path: Path, task: Task) -> None:
-    """Raise DataError unless every split reads well and all are of one kind, time-based or user-based."""
-    kinds: dict[str, bool] = {}
-    for split in _splits_of(path):
-        questions, _ = read_split(path, split, task, need_golds=split != "test")
-        kinds[split] = is_dated(questions)
-    if len(set(kinds.values())) > 1:
-        told = ", ".join(f"{split} is {'time' if dated else 'user'}-based" for split, dated in kinds.items())
-        raise DataError(f"{path}: {told}. Take all splits from one of LaMP's two families.")
-
-
-def _file_names(path: Path) -> set[Path]:
-    """The LaMP files that a task folder has, relative to it."""
-    files = (file for split in _splits_of(path) for file in _split_files(path, split).values())
-    return {file.relative_to(path) for file in files if file.exists()}
-
-
-def _holds_the_same(target: Path, path: Path) -> bool:
-    """Whether `target` has the LaMP files of `path`, byte for byte, and no other file."""
-    names = _file_names(path)
-    held = {file.relative_to(target) for file in target.rglob("*") if file.is_file()}
-    return held == names and all(filecmp.cmp(path / name, target / name, shallow=False) for name in names)
-
-
-def _beside(target: Path, state: str) -> Path:
-    """A hidden neighbour of `target` for this process."""
-    return target.with_name(f".{target.name}.{os.getpid()}.{state}")
-
-
-def _copy(path: Path, fresh: Path) -> None:
-    """Copy the LaMP files of `path` to the new folder `fresh`."""
-    for name in sorted(_file_names(path)):
-        (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path / name, fresh / name)
-
-
-def _swap_in(fresh: Path, target: Path) -> None:
-    """Put `fresh` in the place of `target`; the old folder goes only when the new one stands."""
-    old = _beside(target, "old")
-    if target.exists():
-        target.rename(old)
-    try:
-        fresh.rename(target)
-    except OSError:
-        if old.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

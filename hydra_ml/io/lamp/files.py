@@ -51,6 +51,11 @@ def outputs_path(folder: Path, split: str) -> Path:
     return folder / split / f"{split}_outputs.json"
 
 
+def split_files(folder: Path, split: str) -> dict[str, Path]:
+    """Both files of a split: "questions" and "outputs"."""
+    return {"questions": questions_path(folder, split), "outputs": outputs_path(folder, split)}
+
+
 def read_questions(path: Path, task: Task) -> list[Question]:
     """The questions of a file, in file order, every text checked. Raises DataError that lists what is wrong with it."""
     document = _question_list(path)

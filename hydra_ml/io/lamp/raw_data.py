@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hydra_ml.errors import DataError
 from hydra_ml.io.files import load_json, save_json
-from hydra_ml.io.lamp.download import add
+from hydra_ml.io.lamp.add import add
 from hydra_ml.io.lamp.sample_files import write_sample
 from hydra_ml.io.params_file import load_params, set_params
 

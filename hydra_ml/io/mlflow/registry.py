@@ -19,6 +19,7 @@ from hydra_ml.io.mlflow.model_versions import MANIFEST, REMEDY, ModelVersions, V
 from hydra_ml.io.mlflow.release_package import RELEASE_FILE, description, save_release_model
 from hydra_ml.io.mlflow.store import as_default, speaking, tracking_uri
 from hydra_ml.io.mlflow.tracking import Tracking, flattened
+from hydra_ml.model.interfaces import wrong_base
 from hydra_ml.release import PARTS, ComponentRef, Release, model_name
 from hydra_ml.tasks.task import Task
 
@@ -143,12 +144,10 @@ class Registry:
         for component in ("reranker", "adapter"):
             base_ref, heads_ref = (release.components[f"{component}.{half}"] for half in ("base", "heads"))
             base = load_json(self.fetch(task, base_ref) / MANIFEST)["digest"]
-            fitted_on = load_json(self.fetch(task, heads_ref) / MANIFEST)["base_digest"]
-            if base != fitted_on:
+            if wrong := wrong_base(load_json(self.fetch(task, heads_ref) / MANIFEST), base):
                 raise ArtifactError(
-                    f"{model_name(task, heads_ref.part)} version {heads_ref.version} was fitted on base {fitted_on}, "
-                    f"but the release pairs it with {base_ref.part} version {base_ref.version}, base {base}. Heads "
-                    "only mean something on their own base: register both halves of one training."
+                    f"{model_name(task, heads_ref.part)} version {heads_ref.version} beside {base_ref.part} version "
+                    f"{base_ref.version}: {wrong}. Register both halves of one training."
                 )
 
     # Releases and pointers.

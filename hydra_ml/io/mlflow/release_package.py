@@ -1,7 +1,7 @@
 """A release as an MLflow pyfunc model: `mlflow models serve` answers with it, MLflow's pages describe it.
 
-The package holds release.json and a few lines that load `serving.pyfunc_model`; components stay in the registry, where
-the served model fetches them by the digests that release.json names.
+The package holds release.json and a few lines that load `serving.served_release`; components stay in the registry,
+where the served model fetches them by the digests that release.json names.
 """
 
 from __future__ import annotations
@@ -19,12 +19,26 @@ from hydra_ml.predictions import PREDICTIONS
 from hydra_ml.release import PARTS, Release, model_name
 from hydra_ml.tasks.task import Task
 
-LOADER = """import mlflow.models
+LOADER = '''"""What MLflow runs of a release of hydra_ml: the release itself is opened by the installed package."""
 
-from hydra_ml.serving.pyfunc_model import ReleaseModel
+from pathlib import Path
+
+import mlflow.models
+from mlflow.pyfunc import PythonModel
+
+from hydra_ml.serving.served_release import ServedRelease
+
+
+class ReleaseModel(PythonModel):
+    def load_context(self, context):
+        self._served = ServedRelease(Path(context.artifacts["release"]))
+
+    def predict(self, context, model_input, params=None):
+        return self._served.predict(model_input)
+
 
 mlflow.models.set_model(ReleaseModel())
-"""
+'''
 RELEASE_FILE = "artifacts/release.json"  # where pyfunc keeps it inside the package
 
 

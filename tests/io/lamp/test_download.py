@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from hydra_ml.errors import DataError, ParamsError
-from hydra_ml.io.lamp.download import add, fetch
+from hydra_ml.io.lamp.add import add
+from hydra_ml.io.lamp.download import fetch
 from hydra_ml.io.lamp.files import Question, outputs_path, questions_path, read_split, write_split
 from hydra_ml.tasks import TASKS
 

@@ -1,8 +1,8 @@
-"""The code inside a registered release: what `mlflow models serve -m models:/lamp-2n.release@champion` runs.
+"""A release behind an address: what `mlflow models serve -m models:/lamp-2n.release@champion` answers with.
 
-A release's package holds a loader of this class (`io.mlflow.release_package`). Components come from the registry that
-MLFLOW_TRACKING_URI names, by the digests in the packaged release.json; a user's history comes with the request, or
-from data/ of the folder that is served from.
+The class MLflow loads is in the release's package (`io.mlflow.release_package`) and calls this one. Components come
+from the registry that MLFLOW_TRACKING_URI names, by the digests in the packaged release.json; a user's history comes
+with the request, or from data/ of the folder that is served from.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from hydra_ml.io.layout import task_folder
 from hydra_ml.records import RECORD_COLUMNS
@@ -24,24 +23,23 @@ if TYPE_CHECKING:
 DATA, CACHE = Path("data"), Path(".cache")
 
 
-class ReleaseModel(PythonModel):
-    """Answers requests with one release."""
+class ServedRelease:
+    """Answers requests with one release, one call at a time."""
 
-    def load_context(self, context: PythonModelContext) -> None:
-        """Open the release that was packaged, wherever the aliases point by now; raises as `open_release` does."""
+    def __init__(self, manifest: Path) -> None:
+        """Opens the release of a packaged release.json, wherever the aliases point by now; raises as `open_release`."""
         from hydra_ml.io.files import file_digest, load_json
         from hydra_ml.io.mlflow.registry import Registry
         from hydra_ml.serving.open_release import open_release
         from hydra_ml.tasks import get_task
 
-        manifest = Path(context.artifacts["release"])
         task = get_task(load_json(manifest)["task"])
         registry = Registry(cache=CACHE)
         version = registry.release_of_digest(task, file_digest(manifest))
         self._opened = open_release(registry, task, version, CACHE)
         self._one_at_a_time = threading.Lock()
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
         """A row per request, in order, columns PREDICTION_COLUMNS; a request that cannot be answered has no
         prediction and says why in `error`.
 
