@@ -71,11 +71,6 @@ def higher_is_better(measure: str) -> bool:
     return MEASURES[measure].higher_is_better
 
 
-def reward(task: Task, answer: str | None, gold: str) -> float:
-    """How good one answer is, from 0 to 1: see `rewards`."""
-    return float(rewards(task, [answer], [gold])[0])
-
-
 def rewards(task: Task, answers: Answers, golds: Sequence[str]) -> FloatArray:
     """How good each answer is, from 0 to 1 (higher is better): what training labels are made from. Shape [N].
 

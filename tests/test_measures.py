@@ -17,7 +17,6 @@ from hydra_ml.measures import (
     is_parsable,
     measure_values,
     per_query,
-    reward,
     rewards,
 )
 from hydra_ml.tasks import TASKS, get_task
@@ -155,14 +154,14 @@ def test_rewards_by_hand() -> None:
     assert rewards(MOVIES, ["comedy", "dark comedy", None], ["comedy"] * 3).tolist() == [1.0, 0.0, 0.0]
     # 1 - |answer - gold| / 4; "9" is 5 away from 4 and may not go below 0.
     assert rewards(RATING, ["5", "4.5", "1", None, "9"], ["5", "5", "5", "5", "4"]).tolist() == [1, 0.875, 0, 0, 0]
-    assert reward(HEADLINE, "d c b", "a b c d") == pytest.approx((6 / 7 + 2 / 7) / 2)
-    assert reward(HEADLINE, None, "a b c d") == 0.0
+    assert rewards(HEADLINE, ["d c b"], ["a b c d"])[0] == pytest.approx((6 / 7 + 2 / 7) / 2)
+    assert rewards(HEADLINE, [None], ["a b c d"])[0] == 0.0
 
 
 def test_rewards_of_a_batch_equal_single_rewards_with_duplicates() -> None:
     answers = ["a b", "b c", "a b", None, "a b"] * 3
     golds = ["a c", "a c", "a c", "a c", "b"] * 3
-    single = [reward(HEADLINE, a, g) for a, g in zip(answers, golds, strict=True)]
+    single = [rewards(HEADLINE, [a], [g])[0] for a, g in zip(answers, golds, strict=True)]
     assert rewards(HEADLINE, answers, golds).tolist() == single
 
 

@@ -115,9 +115,7 @@ def _asking(url: str | None, stack: OwnStack | None = None) -> Iterator[httpx2.C
         cause = error if without_secret(address) == address else None  # a cause is printed with its traceback
         remedy = "Start it with `make up`, or mend PREFECT_API_URL."
         if isinstance(error, httpx2.HTTPStatusError) and error.response.status_code == httpx2.codes.UNAUTHORIZED:
-            remedy = (
-                'It wants its password: eval "$(hydra-ml env)" in its project\'s folder, or PREFECT_API_AUTH_STRING.'
-            )
+            remedy = _PASSWORD
         raise HydraError(f"{without_secret(told)}. {remedy}") from cause
 
 

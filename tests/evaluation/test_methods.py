@@ -25,13 +25,9 @@ TOY = '''
 """The LLM shown the newest record alone."""
 
 from hydra_ml.answering.arms import Arm
-from hydra_ml.evaluation.methods.method import Method
+from hydra_ml.evaluation.methods.method import greedy_method
 
-NEWEST = Arm("newest", "recency", 1)
-METHOD = Method(
-    "newest", "the LLM shown the newest record", place=55, family="prompt",
-    answer=lambda bench: bench.greedy(NEWEST), arms=(NEWEST,),
-)
+METHOD = greedy_method("newest", Arm("newest", "recency", 1), "the LLM shown the newest record", place=55)
 '''
 
 

@@ -4,13 +4,11 @@ What plain RAG would say is always a candidate, and two prompts' votes are stead
 """
 
 from hydra_ml.answering.arms import SERVED
-from hydra_ml.evaluation.methods.method import Method
+from hydra_ml.evaluation.methods.method import choice_method
 
-METHOD = Method(
+METHOD = choice_method(
     "hydra",
+    SERVED,
     "answers to the reranked prompt and to rag_k4's, chosen by the adapter; the user's own heads",
     place=110,
-    family="hydra",
-    answer=lambda bench: bench.chosen(SERVED, by="personal"),
-    arms=SERVED,
 )

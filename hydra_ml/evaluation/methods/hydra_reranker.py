@@ -1,13 +1,8 @@
 """HYDRA's reranker without its adapter (HYDRA, section 5's ablation)."""
 
 from hydra_ml.answering.arms import HYDRA
-from hydra_ml.evaluation.methods.method import Method
+from hydra_ml.evaluation.methods.method import greedy_method
 
-METHOD = Method(
-    "hydra_reranker",
-    "the LLM shown the rerank.k records the reranker prefers",
-    place=80,
-    family="hydra",
-    answer=lambda bench: bench.greedy(HYDRA),
-    arms=(HYDRA,),
+METHOD = greedy_method(
+    "hydra_reranker", HYDRA, "the LLM shown the rerank.k records the reranker prefers", place=80, family="hydra"
 )

@@ -14,6 +14,7 @@ from hydra_ml.model.interfaces import ScorePairs
 from hydra_ml.records import GREEDY
 from hydra_ml.tasks.task import Task
 
+Heads = Literal["personal", "shared"]
 Family = Literal["floor", "prompt", "hydra"]  # no LLM; a prompt's greedy answer; HYDRA's own
 CANDIDATES = ["query_id", "answer", "votes", "n_samples", "greedy_share", "support", "personal", "shared"]
 
@@ -41,7 +42,7 @@ class Bench:
         rows = self.answers[(self.answers["sample_idx"] == GREEDY) & (self.answers["arm"] == arm.name)]
         return Predictions(rows[["query_id", "answer", "is_parsed"]].reset_index(drop=True))
 
-    def chosen(self, arms: Sequence[Arm], *, by: Literal["personal", "shared"]) -> Predictions:
+    def chosen(self, arms: Sequence[Arm], *, by: Heads) -> Predictions:
         """The answers the adapter chooses among all of the arms', with the users' own heads or with the shared one."""
         answers = self.answers[self.answers["arm"].isin([arm.name for arm in arms])]
         pool = distinct_candidates(answers)
@@ -63,3 +64,13 @@ class Method:
     answer: Callable[[Bench], Predictions]
     arms: tuple[Arm, ...] = ()  # whose answers it needs
     fits: Callable[[Task], bool] = lambda task: True
+
+
+def greedy_method(name: str, arm: Arm, told: str, *, place: int, family: Family = "prompt") -> Method:
+    """A method that says the temperature-0 answer to one prompt."""
+    return Method(name, told, place, family, lambda bench: bench.greedy(arm), (arm,))
+
+
+def choice_method(name: str, arms: tuple[Arm, ...], told: str, *, place: int, by: Heads = "personal") -> Method:
+    """A method of HYDRA's: the adapter chooses among the answers to several prompts."""
+    return Method(name, told, place, "hydra", lambda bench: bench.chosen(arms, by=by), arms)

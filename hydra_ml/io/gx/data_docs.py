@@ -40,7 +40,6 @@ _FETCHED = re.compile(
     r"|background(?:-image)?:\s*url\([\"']?https?://[^)]*\)[^;}]*;?",
     re.IGNORECASE,
 )
-_ELEMENT = {"style": '<link rel="stylesheet" href="{}">', "script": '<script src="{}"></script>'}
 _MARK = '<meta name="offline" content="hydra_ml">'
 
 
