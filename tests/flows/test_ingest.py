@@ -57,7 +57,7 @@ def test_a_refused_drop_is_told_and_put_aside(product, night):
     drop.write_text("".join(json.dumps(movie("ann", n, tag="a dull film")) + "\n" for n in range(1, 9)))
     run = product.finish(product.start("ingest/ingest"))
     assert run["state_type"] == "FAILED"
-    assert "broken.jsonl (refused)" in run["state"]["message"]
+    assert "broken.jsonl: refused" in run["state"]["message"]
     assert not drop.exists()
     (told,) = product.events("hydra_ml.ingest.failed")
     assert told["payload"]["error"] == "FlowFailed"
