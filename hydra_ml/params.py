@@ -5,6 +5,7 @@ Unknown keys and wrong types are refused, all problems at once. Reading the file
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,6 +18,10 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 TaskFolder = Literal["LaMP_1", "LaMP_2", "LaMP_2N", "LaMP_3", "LaMP_4", "LaMP_5", "LaMP_6", "LaMP_7"]
+
+
+# What of `llm` shapes answers; the rest is how they are fetched.
+SHAPING = ("model", "revision", "system", "top_p", "stop", "extra_body", "omit")
 
 
 class Section(BaseModel):
@@ -41,8 +46,28 @@ class LLM(Section):
     timeout_s: Annotated[float, Field(gt=0)] = 60.0  # one attempt
     max_attempts: Annotated[int, Field(gt=0, le=20)] = 5  # per request, first one included
     max_wait_s: Annotated[float, Field(gt=0)] = 30.0  # longest pause between attempts, Retry-After included
+    max_failed_share: Share = 0.02  # of a stage's asks that may lack an answer; above it the stage fails
     max_calls: Count | None = None  # budget of one stage or job; 0: answers from the cache only; null: no limit
     max_tokens: Count | None = None  # the same in tokens, prompt and answer together
+    revision: str = ""  # of the model behind the name: another one asks everything anew
+    system: str = ""  # a system turn before every chat
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    stop: list[str] = []
+    extra_body: dict[str, Any] = {}  # fields added to every request: {reasoning_effort: low}
+    omit: list[str] = []  # fields left out of every request: [seed]
+    headers: dict[str, str] = {}  # sent with every request; ${NAME} in a value is read from the environment
+
+    @property
+    def identity(self) -> str:
+        """Whose answers these are, as the response cache knows them: the model's name, and what else shapes answers
+        where it is set."""
+        shaped = {name: getattr(self, name) for name in SHAPING}
+        said = {name: value for name, value in shaped.items() if value not in ("", None, [], {})}
+        return json.dumps(said, sort_keys=True) if len(said) > 1 else self.model
+
+    def as_asked_by(self, other: LLM) -> LLM:
+        """These settings for asking the LLM as `other` asks it: what shapes answers is the other's."""
+        return self.model_copy(update={name: getattr(other, name) for name in SHAPING})
 
     def share(self, before: int, upto: int, total: int) -> LLM:
         """These settings with the part of the budget that falls on positions before..upto of total; shares of parts

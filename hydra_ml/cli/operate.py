@@ -78,6 +78,8 @@ def score(
 
     report = score_requests(requests, found, settings, data=DATA, registry=Registry(), which=release)
     answer(report.text(), asdict(report), as_json)
+    if report.requests and not report.scored:
+        raise typer.Exit(1)
 
 
 @operate_app.command()

@@ -6,9 +6,11 @@ The key goes to the client and nowhere else. Which model a run means is `io.llm_
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from string import Template
 from urllib.parse import urlsplit
 
 from openai import APIError, AsyncOpenAI, DefaultAioHttpClient
@@ -64,7 +66,18 @@ def server_client(params: LLM) -> AsyncOpenAI:
         raise ParamsError(
             f"llm.model {params.model!r} cannot be asked:\n{lines}\nFor a run without any server set {_OFFLINE}."
         )
-    return AsyncOpenAI(base_url=address, api_key=key, http_client=DefaultAioHttpClient())
+    headers = _with_environment(params.headers)
+    return AsyncOpenAI(base_url=address, api_key=key, default_headers=headers, http_client=DefaultAioHttpClient())
+
+
+def _with_environment(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers with ${NAME} replaced: secrets stand in the environment, never in params.yaml."""
+    try:
+        return {name: Template(value).substitute(os.environ) for name, value in headers.items()}
+    except (KeyError, ValueError) as error:
+        raise ParamsError(
+            f"llm.headers: a value names {error}, which the environment does not hold; set it (or write $$ for a $)."
+        ) from None
 
 
 def known_models(params: LLM) -> set[str] | None:

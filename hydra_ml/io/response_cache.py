@@ -15,6 +15,11 @@ from hydra_ml.io.sqlite_file import open_shared
 from hydra_ml.llm.chat import Answer
 
 VERSION = 1
+_HAS_TEXT = "trim(answers.text, char(9, 10, 13, 32)) != ''"
+_PUT = f"""
+INSERT INTO answers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
+SET text = excluded.text, tokens_in = excluded.tokens_in, tokens_out = excluded.tokens_out WHERE NOT {_HAS_TEXT}
+"""
 KEYS_PER_QUERY = 900  # below SQLite's bound on variables
 _TABLES = f"""
 BEGIN IMMEDIATE;
@@ -54,7 +59,9 @@ class ResponseCache:
                 some = [bytes.fromhex(key) for key in keys[start : start + KEYS_PER_QUERY]]
                 marks = ",".join("?" * len(some))
                 rows = self._db.execute(
-                    f"SELECT key, text, tokens_in, tokens_out FROM answers WHERE key IN ({marks})", some
+                    # Earlier versions kept answers without text, which are none: they are asked again.
+                    f"SELECT key, text, tokens_in, tokens_out FROM answers WHERE key IN ({marks}) AND {_HAS_TEXT}",
+                    some,
                 )
                 found.update(
                     (key.hex(), Answer(text, tokens_in, tokens_out)) for key, text, tokens_in, tokens_out in rows
@@ -64,11 +71,11 @@ class ResponseCache:
         return found
 
     def put_many(self, answers: Mapping[str, Answer]) -> None:
-        """Keep these answers; of two answers to one key the first stays."""
+        """Keep these answers; of two answers to one key the first with text stays."""
         rows = [(bytes.fromhex(key), a.text, a.tokens_in, a.tokens_out) for key, a in answers.items()]
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", rows)
+            self._db.executemany(_PUT, rows)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._unusable(error) from error

@@ -22,17 +22,19 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from hydra_ml.answering.score_requests import give_profiles
-from hydra_ml.errors import BudgetExceeded
+from hydra_ml.answering.score_requests import UNREADABLE, give_profiles
+from hydra_ml.errors import BudgetExceeded, LLMError
 from hydra_ml.io.batch_folder import BatchFolder, begun_batch, clear_finished, content_of
 from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.requests import read_requests
 from hydra_ml.jobs.batch_report import BatchPlan, BatchReport, ScoredShard
+from hydra_ml.llm.budget import Usage
 from hydra_ml.params import LLM, Params
 from hydra_ml.predictions import PERSONALIZATIONS
 from hydra_ml.serving.open_release import OpenRelease, open_release
@@ -214,6 +216,7 @@ def _score(plan: BatchPlan, shard: int, llm: LLM) -> None:
     with opened.llm(llm) as client:
         table = opened.score(requests, records, client)
         usage = client.usage
+    _check_answered(table, usage, shard)
     report = ScoredShard(
         shard=shard,
         requests=len(table),
@@ -224,6 +227,17 @@ def _score(plan: BatchPlan, shard: int, llm: LLM) -> None:
         seconds=round(time.monotonic() - started, 3),
     )
     folder.keep(shard, table, asdict(report))
+
+
+def _check_answered(table: pd.DataFrame, usage: Usage, shard: int) -> None:
+    """Raises LLMError if a request has no prediction for the LLM's sake: only what a request is itself to blame for
+    becomes a dead letter. The shard then counts as not scored; what was answered is kept and not asked again."""
+    without = int((table["prediction"].isna() & (table["error"] != UNREADABLE)).sum())
+    if without and usage.unanswered:
+        raise LLMError(
+            f"shard {shard}: the LLM left {usage.unanswered} asks unanswered, and so {without} of {len(table)} "
+            f"requests. {usage.reason} The batch waits: run the same again, and only what is missing will be asked."
+        )
 
 
 def _finish(plan: BatchPlan, folder: BatchFolder) -> None:

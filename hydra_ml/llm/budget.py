@@ -18,6 +18,8 @@ class Usage:
     calls: int = 0  # requests sent, retries included
     cached: int = 0  # asks served wholly from the cache, repeats of an earlier ask included
     failed: int = 0  # asks with an answer missing for good
+    unanswered: int = 0  # of these, asks that may be answered when the LLM is well again
+    reason: str = ""  # why the last of those was not
     tokens_in: int = 0  # paid for by this client; cached answers cost nothing
     tokens_out: int = 0
 

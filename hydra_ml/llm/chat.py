@@ -53,7 +53,13 @@ class Reply:
     tokens_out: int
     cached: bool  # every answer came from the cache
     error: str = ""
+    refused: bool = False  # the request itself is to blame for the error: asking again would not help
     calls: int = 0  # requests sent for it now, repeats included; every reply to an equal ask says the same
+
+
+def share_failed(replies: Sequence[Reply]) -> float:
+    """The share of replies that lack an answer; 0 of none."""
+    return sum(bool(reply.error) for reply in replies) / max(1, len(replies))
 
 
 class AnswerStore(Protocol):

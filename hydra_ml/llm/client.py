@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import openai
 from tqdm import tqdm
 
 from hydra_ml.errors import HydraError, LLMError
 from hydra_ml.llm.budget import Budget, Usage
-from hydra_ml.llm.chat import Answer, AnswerStore, Ask, MemoryStore, Reply, answer_keys, request_seed
+from hydra_ml.llm.chat import Answer, AnswerStore, Ask, MemoryStore, Reply, answer_keys, request_seed, share_failed
 from hydra_ml.llm.completion import read_answers, rough_tokens
-from hydra_ml.llm.failures import ATTEMPT_ERRORS, Failure, pause_s, read_failure
+from hydra_ml.llm.dialect import Dialect
+from hydra_ml.llm.failures import ATTEMPT_ERRORS, Failure, is_crowded, pause_s, read_failure
+from hydra_ml.llm.lanes import Lanes
+from hydra_ml.llm.order import Order
 from hydra_ml.params import LLM
 
 OUTAGE = 10  # requests given up in a row, none answered between: the server is down, not one request odd
 CONNECT_S = 10.0
+LONGER = 4  # times `timeout_s`: as much as an ask that timed out is given at most
+MOST_AT_ONCE = 128  # what OpenAI's own servers give
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +44,12 @@ class LLMClient:
         self._runner = asyncio.Runner()  # one event loop for life: open connections are bound to theirs
         self.usage = Usage()
         self._budget = Budget(self.usage, max_calls=params.max_calls, max_tokens=params.max_tokens)
-        self._one_by_one = False  # the server turned out to take n = 1 only
+        self._dialect = Dialect()
+        self._lanes = Lanes(params.concurrency, params.timeout_s)
+        self._most_at_once = MOST_AT_ONCE  # answers that the server gives to one request
         self._n_answered = 0  # requests answered so far
         self._n_given_up = 0  # requests given up since the last answer
+        self._n_refused = 0  # requests refused so far
         self._stop: asyncio.Future[None] | None = None  # fails with what ended the asking; no request is sent after it
 
     @property
@@ -55,12 +64,12 @@ class LLMClient:
         the next one asks only for what is missing. Raises LLMError if the server refuses for good or is down, and
         BudgetExceeded before the call that could pass the budget; calls then in flight are awaited and kept.
         """
-        names = [answer_keys(self.model, ask) for ask in asks]
-        orders: dict[str, _Order] = {}
+        names = [answer_keys(self._params.identity, ask) for ask in asks]
+        orders: dict[str, Order] = {}
         for ask, keys in zip(asks, names, strict=True):
             known = orders.get(keys[0])
             if known is None or known.ask.n < ask.n:
-                orders[keys[0]] = _Order(ask, keys)
+                orders[keys[0]] = Order(ask, keys)
         stored = self._cache.get_many([key for order in orders.values() for key in order.keys])
         for order in orders.values():
             order.fill_stored(stored)
@@ -71,11 +80,29 @@ class LLMClient:
                 self._runner.run(self._ask_orders(waiting, bar))
         failed = [order.error for order in waiting if order.error]
         self.usage.failed += len(failed)
+        for order in waiting:
+            if order.error and not order.refused:
+                self.usage.unanswered += 1
+                self.usage.reason = order.error
         if failed:
             log.warning("%s: %d of %d asks have no answer; the first: %s", label, len(failed), len(orders), failed[0])
         return [orders[keys[0]].reply(ask.n) for ask, keys in zip(asks, names, strict=True)]
 
-    async def _ask_orders(self, orders: Sequence[_Order], bar: tqdm[NoReturn]) -> None:
+    def ask_nearly_all(self, asks: Sequence[Ask], *, label: str) -> list[Reply]:
+        """As `ask_all`, for those who learn from the answers: raises LLMError, with the server's own reason, if more
+        than a share `max_failed_share` of the replies lacks an answer. A failed answer is no result."""
+        replies = self.ask_all(asks, label=label)
+        if share_failed(replies) > self._params.max_failed_share:
+            reasons = Counter(reply.error for reply in replies if reply.error)
+            reason, count = reasons.most_common(1)[0]
+            raise LLMError(
+                f"{label}: {reasons.total()} of {len(replies)} asks have no answer, more than llm.max_failed_share = "
+                f"{self._params.max_failed_share} allows. Of {count}: {reason} Answers already given are kept: mend "
+                "this, then run the same command to go on."
+            )
+        return replies
+
+    async def _ask_orders(self, orders: Sequence[Order], bar: tqdm[NoReturn]) -> None:
         """Fill the orders with `concurrency` workers; raises what made them stop."""
         self._stop = stop = asyncio.get_running_loop().create_future()
         calls_before = self.usage.calls
@@ -92,6 +119,7 @@ class LLMClient:
                 except HydraError as error:
                     if not stop.done():
                         stop.set_exception(error)
+                    self._lanes.release()
                     return
                 bar.update()
                 elapsed = bar.format_dict["elapsed"] or 1e-9
@@ -104,68 +132,112 @@ class LLMClient:
         if stop.done():
             stop.result()
 
-    async def _fill(self, order: _Order) -> None:
+    async def _fill(self, order: Order) -> None:
         """Ask until the order is complete, given up, or asking has stopped."""
-        attempt = 0
+        attempt, n_late = 0, 0
         n_answered_before = 0  # at the first failure of a row
-        one_by_one = self._one_by_one
+        most = self._most_at_once
         while (missing := order.missing()) and not self._stopped():
-            n = 1 if one_by_one else len(missing)
+            n = min(most, len(missing))
             order.calls += 1
             try:
-                bought = await self._call(order.ask, missing[0], n)
+                bought = await self._call(order.ask, missing[0], n, self._params.timeout_s * min(LONGER, 2**n_late))
             except ATTEMPT_ERRORS as error:
+                if refused := self._dialect.learn(error, self._request(order.ask, missing[0], n)):
+                    log.warning("%s: the server does not take %s; asked without from now on", self.model, refused)
+                    continue
                 failure = read_failure(error, secret=self._openai.api_key)
                 if failure.kind == "refused" and n > 1:
-                    one_by_one = True  # perhaps only n was refused
+                    most = n // 2  # perhaps only so many at once were refused
                     continue
                 if attempt == 0:
                     n_answered_before = self._n_answered
                 attempt += 1
-                if failure.kind in ("refused", "fatal") or attempt == self._params.max_attempts:
+                n_late += failure.is_late
+                if failure.kind in ("refused", "cut off", "fatal") or attempt == self._params.max_attempts:
                     order.error = self._give_up(failure, attempt, self._n_answered > n_answered_before)
+                    order.refused = failure.kind == "refused"
                     return
                 await self._pause(pause_s(attempt, failure, self._params.max_wait_s))
             else:
                 attempt = 0
-                self._one_by_one = one_by_one
+                self._take_at_once(most)
                 self._n_answered += 1
                 self._n_given_up = 0
                 fresh = dict(zip([order.keys[sample_idx] for sample_idx in missing], bought, strict=False))
                 self._cache.put_many(fresh)
                 order.fill_bought(fresh)
 
-    async def _call(self, ask: Ask, first_sample: int, n: int) -> list[Answer]:
+    def _take_at_once(self, most: int) -> None:
+        """Ask for no more answers in one request than the server turned out to give."""
+        if most < self._most_at_once:
+            self._most_at_once = most
+            log.warning(
+                "%s: the server gives at most %d answers to a request; more are asked for in turn", self.model, most
+            )
+
+    async def _call(self, ask: Ask, first_sample: int, n: int, timeout_s: float) -> list[Answer]:
         """One request for n answers: 1 to n of them. Raises one of ATTEMPT_ERRORS, or BudgetExceeded."""
-        prompt_tokens = rough_tokens("".join(message["content"] for message in ask.messages))
+        request = self._request(ask, first_sample, n)
+        prompt_tokens = rough_tokens("".join(message["content"] for message in request["messages"]))
         most = prompt_tokens + n * ask.max_tokens
-        await self._budget.reserve(most)
-        answers: list[Answer] = []
+        await self._lanes.enter()
         try:
-            request = {
-                "model": self.model,
-                "messages": ask.messages,
-                "n": n,
-                "temperature": ask.temperature,
-                "max_tokens": ask.max_tokens,
-                "seed": request_seed(ask, first_sample),
-            }
-            # `chat.completions.create` takes twice the time of the whole call to retype every message on the way.
-            body = await self._openai.post("/chat/completions", cast_to=object, body=request)
-            answers = read_answers(body, prompt_tokens)[:n]
+            await self._budget.reserve(most)
+            answers: list[Answer] = []
+            try:
+                answers = read_answers(await self._send(self._dialect.spoken(request), timeout_s), prompt_tokens)[:n]
+            finally:
+                tokens_in, tokens_out = sum(answer.tokens_in for answer in answers), sum(a.tokens_out for a in answers)
+                await self._budget.settle(most, tokens_in=tokens_in, tokens_out=tokens_out)
         finally:
-            tokens_in, tokens_out = sum(answer.tokens_in for answer in answers), sum(a.tokens_out for a in answers)
-            await self._budget.settle(most, tokens_in=tokens_in, tokens_out=tokens_out)
+            self._lanes.leave()
         return answers
+
+    async def _send(self, request: dict[str, Any], timeout_s: float) -> object:
+        """The body of the server's answer; the lanes learn from how long it took."""
+        clock = asyncio.get_running_loop().time
+        sent_at = clock()
+        timeout = openai.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
+        try:
+            # `chat.completions.create` takes twice the time of the whole call to retype every message on the way.
+            body = await self._openai.post(
+                "/chat/completions", cast_to=object, body=request, options={"timeout": timeout}
+            )
+        except openai.APIError as error:
+            if is_crowded(error):
+                self._lanes.crowded(sent_at, clock())
+            raise
+        self._lanes.answered(clock() - sent_at)
+        return body
+
+    def _request(self, ask: Ask, first_sample: int, n: int) -> dict[str, Any]:
+        """One request as the params want it, before the server's dialect."""
+        how = self._params
+        system = [{"role": "system", "content": how.system}] if how.system else []
+        request: dict[str, Any] = {
+            "model": self.model,
+            "messages": [*system, *ask.messages],
+            "n": n,
+            "temperature": ask.temperature,
+            "max_tokens": ask.max_tokens,
+            "seed": request_seed(ask, first_sample),
+        }
+        request |= {"top_p": how.top_p} if how.top_p is not None else {}
+        request |= {"stop": how.stop} if how.stop else {}
+        return {name: value for name, value in (request | how.extra_body).items() if name not in how.omit}
 
     def _give_up(self, failure: Failure, attempt: int, others_answered: bool) -> str:
         """Why one order stays without answer. Raises LLMError if it shows that asking on is useless."""
         self._n_given_up += failure.kind == "busy"
+        self._n_refused += failure.kind == "refused"
         reason = f"The LLM at {self._openai.base_url.netloc.decode()} {failure.what}"
         if attempt > 1:
             reason += f"; {attempt} attempts"
         unreachable = failure.kind == "unreachable" and not others_answered
-        if failure.kind == "fatal" or unreachable or self._n_given_up >= OUTAGE:
+        # More refusals than were ever in flight, and not one answer: what it refuses is not this one request.
+        refuses_all = not self._n_answered and self._n_refused >= self._params.concurrency + OUTAGE
+        if failure.kind == "fatal" or unreachable or refuses_all or self._n_given_up >= OUTAGE:
             what_next = "Answers already given are kept: mend this, then run the same command to go on."
             if unreachable:
                 what_next = f"Is the server up, and OPENAI_BASE_URL its address? {what_next}"
@@ -192,38 +264,3 @@ class LLMClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _Order:
-    """One distinct ask: which of its answers are there, and where they came from."""
-
-    def __init__(self, ask: Ask, keys: tuple[str, ...]) -> None:
-        self.ask = ask
-        self.keys = keys
-        self.error = ""
-        self.calls = 0
-        self._stored: dict[str, Answer] = {}
-        self._bought: dict[str, Answer] = {}
-
-    def fill_stored(self, answers: dict[str, Answer]) -> None:
-        self._stored = {key: answers[key] for key in self.keys if key in answers}
-
-    def fill_bought(self, answers: dict[str, Answer]) -> None:
-        self._bought.update(answers)
-
-    def missing(self) -> list[int]:
-        """Sample indices without an answer."""
-        return [idx for idx, key in enumerate(self.keys) if key not in self._stored and key not in self._bought]
-
-    def reply(self, n: int) -> Reply:
-        """The first n answers; "" for those that failed."""
-        found = [self._stored.get(key) or self._bought.get(key) for key in self.keys[:n]]
-        there = [answer for answer in found if answer is not None]
-        return Reply(
-            answers=tuple(answer.text if answer is not None else "" for answer in found),
-            tokens_in=sum(answer.tokens_in for answer in there),
-            tokens_out=sum(answer.tokens_out for answer in there),
-            cached=all(key in self._stored for key in self.keys[:n]),
-            error=self.error if len(there) < n else "",
-            calls=self.calls,
-        )

@@ -1,31 +1,56 @@
-"""Reads the body of a chat completion: strict where answers hang on it, lenient about everything else.
+"""Reads the body of a chat completion, whatever server wrote it: the one place between body and parser.
 
-The openai package hands malformed bodies through as they are (text, nulls, empty lists), so they are checked here.
+The openai package hands malformed bodies through as they are (text, nulls, empty lists), so they are checked here. An
+answer without text is none: it is never handed on, so it is never kept.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from hydra_ml.llm.chat import Answer
-from hydra_ml.llm.failures import MalformedAnswerError
+from hydra_ml.llm.failures import MalformedAnswerError, NoAnswerError, words_of
 
 CHARS_PER_TOKEN = 4  # rough; for reservations, and for servers that report no usage
+MOST_TOKENS = 10_000_000  # of one call: what a server reports beyond it is no count
+_THOUGHT = re.compile(r"\A.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)  # the opening tag may be the template's
+_THINKING = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+
+
+def _joined(content: object) -> object:
+    """Content as text: some servers send a list of parts, of which only texts are the answer."""
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") != "thinking"]
+        return "".join(text for text in texts if isinstance(text, str))
+    return content
+
+
+def _count(value: object) -> int | None:
+    """A token count, if it can be one."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else None
+
+
+Content = Annotated[str | None, BeforeValidator(_joined)]
+Count = Annotated[int | None, BeforeValidator(_count)]
 
 
 class _Turn(BaseModel):
-    content: str | None = None
+    content: Content = None
+    refusal: str | None = None
 
 
 class _Choice(BaseModel):
     message: _Turn
+    finish_reason: str | None = None
+    error: Any = None
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: Count = None
+    completion_tokens: Count = None
 
 
 class _Completion(BaseModel):
@@ -34,27 +59,59 @@ class _Completion(BaseModel):
 
 
 def read_answers(body: object, prompt_tokens: int) -> list[Answer]:
-    """The answers in a decoded body, at least one; an answer without content is "". Raises MalformedAnswerError.
+    """The answers in a decoded body that have text, at least one. Raises MalformedAnswerError, and NoAnswerError, which
+    says why, where none has.
 
     Tokens are as the server reports them, the answers' shares alike, or roughly counted (`prompt_tokens`, and
     `rough_tokens` of each answer) where it reports none.
     """
     if isinstance(body, str):
         raise MalformedAnswerError(f"text instead of JSON: {body[:80]!r}")
+    if isinstance(body, dict) and body.get("error") and not body.get("choices"):
+        raise NoAnswerError("busy", f"an error inside HTTP 200: {words_of(body)}")
     try:
         completion = _Completion.model_validate(body)
     except ValidationError as error:
         problem = error.errors()[0]
         raise MalformedAnswerError(f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}") from None
-    # Half a surrogate pair is legal JSON but no text that a file can hold.
-    texts = [(choice.message.content or "").encode("utf-8", "replace").decode() for choice in completion.choices]
+    texts = [text for choice in completion.choices if (text := _text(choice))]
+    if not texts:
+        raise _no_answer(completion.choices[0])
     shares = [rough_tokens(text) for text in texts]
-    if completion.usage is not None:
-        prompt_tokens = completion.usage.prompt_tokens
-        least, rest = divmod(completion.usage.completion_tokens, len(texts))
+    usage = completion.usage or _Usage()
+    if usage.prompt_tokens is not None:
+        prompt_tokens = usage.prompt_tokens
+    if usage.completion_tokens is not None:
+        least, rest = divmod(usage.completion_tokens, len(texts))
         shares = [least + (idx < rest) for idx in range(len(texts))]
     shared = zip(texts, shares, strict=True)
     return [Answer(text, 0 if idx else prompt_tokens, share) for idx, (text, share) in enumerate(shared)]
+
+
+def _text(choice: _Choice) -> str:
+    """The answer itself, thoughts before it left out; "" where there is none."""
+    if choice.error or choice.finish_reason == "error":
+        return ""
+    said = _THOUGHT.sub("", choice.message.content or "")
+    # Half a surrogate pair is legal JSON but no text that a file can hold.
+    return "" if _THINKING.search(said) or not said.strip() else said.encode("utf-8", "replace").decode()
+
+
+def _no_answer(choice: _Choice) -> NoAnswerError:
+    """Why a choice has no text."""
+    if choice.error or choice.finish_reason == "error":
+        return NoAnswerError("busy", f"an error instead of an answer: {words_of({'error': choice.error})}")
+    if choice.message.refusal:
+        return NoAnswerError("refused", f"a refusal: {' '.join(choice.message.refusal.split())[:200]}")
+    if choice.finish_reason == "content_filter":
+        return NoAnswerError("refused", "nothing, for its content filter stopped it")
+    if choice.finish_reason == "length" or _THINKING.search(choice.message.content or ""):
+        return NoAnswerError(
+            "cut off",
+            "no answer within max_tokens: what it wrote was thinking, or nothing. Raise max_tokens of the stage in "
+            "params.yaml (annotate.max_tokens, generate.max_tokens)",
+        )
+    return NoAnswerError("refused", "an answer without text")
 
 
 def rough_tokens(text: str) -> int:

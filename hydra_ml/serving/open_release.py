@@ -68,7 +68,7 @@ class OpenRelease:
     @contextmanager
     def llm(self, settings: LLM | None = None) -> Iterator[LLMClient]:
         """A client of the release's LLM with its response cache; settings: how to call it, its model name aside."""
-        how = (settings or self.params.llm).model_copy(update={"model": self.params.llm.model})
+        how = (settings or self.params.llm).as_asked_by(self.params.llm)
         with open_llm(how, cache=self.cache / "responses.sqlite", encode=self.texts.encode) as client:
             yield client
 
@@ -111,7 +111,7 @@ def release_params(release: Release, where: str, llm: LLM | None = None) -> Para
         ) from error
     if llm is None:
         return params
-    return params.model_copy(update={"llm": llm.model_copy(update={"model": params.llm.model})})
+    return params.model_copy(update={"llm": llm.as_asked_by(params.llm)})
 
 
 def check_encoder(manifest: dict[str, object], here: dict[str, object], where: str) -> None:

@@ -38,7 +38,7 @@ def annotate(
     asks = [Ask(tuple(prompt), max_tokens=params.annotate.max_tokens, seed=params.seed) for prompt in prompts]
     encode = open_encoder(params.encoder, cache, progress="").encode  # the offline model's; loaded if it is asked
     with open_llm(params.llm, cache=cache / "responses.sqlite", encode=encode) as llm:
-        replies = llm.ask_all(asks, label=f"annotate {task.name}")
+        replies = llm.ask_nearly_all(asks, label=f"annotate {task.name}")
 
     answers, is_parsed = parse_answers([reply.answers[0] for reply in replies], rows["input"].tolist(), task)
     table = rows[["query_id", "record_id"]].assign(answer=answers, is_parsed=is_parsed, gold=rows["gold"])

@@ -37,7 +37,7 @@ def generate(
     asks, owners = build_asks(prompts, asked["is_sampled"].tolist(), params.generate, seed=params.seed)
     encode = open_encoder(params.encoder, cache, progress="").encode  # the offline model's; loaded if it is asked
     with open_llm(params.llm, cache=cache / "responses.sqlite", encode=encode) as llm:
-        replies = llm.ask_all(asks, label=f"generate {task.name}")
+        replies = llm.ask_nearly_all(asks, label=f"generate {task.name}")
 
     table = answer_table(asked.iloc[owners], asks, replies, task)
     save_table(table, out / "answers.parquet")

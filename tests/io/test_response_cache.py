@@ -29,8 +29,17 @@ def test_answers_come_back_in_any_number_and_survive_closing(tmp_path: Path) -> 
 def test_the_first_answer_to_a_key_stays(tmp_path: Path) -> None:
     with ResponseCache(tmp_path / "cache.sqlite") as cache:
         cache.put_many({key(1): Answer("first", 1, 1)})
-        cache.put_many({key(1): Answer("second", 2, 2), key(2): Answer("", 0, 0)})
-        assert cache.get_many([key(1), key(2)]) == {key(1): Answer("first", 1, 1), key(2): Answer("", 0, 0)}
+        cache.put_many({key(1): Answer("second", 2, 2)})
+        assert cache.get_many([key(1)]) == {key(1): Answer("first", 1, 1)}
+
+
+@pytest.mark.parametrize("nothing", ["", " \n\t"])
+def test_an_answer_without_text_of_an_earlier_version_is_none_and_makes_room(tmp_path: Path, nothing: str) -> None:
+    with ResponseCache(tmp_path / "cache.sqlite") as cache:
+        cache.put_many({key(1): Answer(nothing, 5, 0)})
+        assert cache.get_many([key(1)]) == {}
+        cache.put_many({key(1): Answer("there", 1, 1)})
+        assert cache.get_many([key(1)]) == {key(1): Answer("there", 1, 1)}
 
 
 def test_what_was_put_survives_a_kill(tmp_path: Path) -> None:

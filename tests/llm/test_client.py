@@ -364,3 +364,52 @@ def test_the_offline_model_answers_alike_in_process_and_over_a_socket(start_serv
     there = connect(start_server(app).address, model="offline-minilm").ask_all(asks, label="socket")
     assert here == there
     assert all(answer for reply in here for answer in reply.answers)
+
+
+def test_what_params_add_and_leave_out_is_sent_so_and_has_answers_of_its_own(scripted, connect, ask) -> None:
+    server, address = scripted()
+    store = MemoryStore()
+    plain = connect(address, cache=store)
+    plain.ask_all([ask("q")], label="test")
+    how = {"system": "Be brief.", "top_p": 0.5, "stop": ["\n"], "extra_body": {"top_k": 3}, "omit": ["temperature"]}
+    shaped = connect(address, cache=store, **how)
+    shaped.ask_all([ask("q")], label="test")
+    connect(address, cache=store, **how).ask_all([ask("q")], label="test")
+    connect(address, cache=store, revision="2").ask_all([ask("q")], label="test")
+    assert len(server.bodies) == 3
+    body = server.bodies[1]
+    assert body["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q"}]
+    assert (body["top_p"], body["stop"], body["top_k"]) == (0.5, ["\n"], 3)
+    assert "temperature" not in body
+
+
+def test_more_answers_than_a_server_gives_at_once_are_asked_for_in_portions(scripted, connect, ask) -> None:
+    async def four_slots(number: int, body: dict[str, Any]) -> Response:
+        return refuse(400, "n must be at most 4") if body["n"] > 4 else await answer(number, body)
+
+    server, address = scripted(four_slots)
+    client = connect(address, concurrency=1)
+    replies = client.ask_all([ask(f"q{i}", n=8, temperature=1.0) for i in range(3)], label="test")
+    assert [reply.answers for reply in replies] == [tuple(f"q{i} {k}" for k in range(8)) for i in range(3)]
+    assert [body["n"] for body in server.bodies] == [8, 4, 4, 4, 4, 4, 4]
+
+
+def test_who_learns_from_answers_gets_none_if_too_many_failed(scripted, connect, ask) -> None:
+    async def some_refused(number: int, body: dict[str, Any]) -> Response:
+        return refuse(400, "not this") if body["messages"][-1]["content"] < "q2" else await answer(number, body)
+
+    _, address = scripted(some_refused)
+    asks = [ask(f"q{i}") for i in range(10)]
+    with pytest.raises(LLMError, match=r"2 of 10 asks have no answer.*max_failed_share = 0.1.*not this"):
+        connect(address, max_failed_share=0.1).ask_nearly_all(asks, label="test")
+    assert len(connect(address, max_failed_share=0.2).ask_nearly_all(asks, label="test")) == 10
+
+
+def test_a_server_that_refuses_everything_is_asked_a_few_times_only(scripted, connect, ask) -> None:
+    async def refuse_all(number: int, body: dict[str, Any]) -> Response:
+        return refuse(400, "no")
+
+    server, address = scripted(refuse_all)
+    with pytest.raises(LLMError, match="refused the request"):
+        connect(address, concurrency=4).ask_all([ask(f"q{i}") for i in range(200)], label="test")
+    assert len(server.bodies) < 30

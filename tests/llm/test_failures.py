@@ -47,7 +47,9 @@ def test_a_long_answer_is_cut() -> None:
         ({"retry-after": "1.5"}, 1.5),
         ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 30.0),
         ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT"}, None),
+        ({"retry-after-ms": "3000", "retry-after": "9"}, 3.0),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": "inf"}, None),
         ({"retry-after": "-4"}, None),
         ({}, None),
     ],
@@ -73,3 +75,37 @@ def test_a_connection_that_fails_differs_from_an_answer_that_is_late() -> None:
     assert read_failure(openai.APIConnectionError(request=REQUEST), secret="").kind == "unreachable"
     assert read_failure(refused, secret="").kind == "unreachable"
     assert read_failure(late, secret="").kind == "busy"
+
+
+@pytest.mark.parametrize(
+    ("date", "told"),
+    [("Thu, 26 Nov 2026 21:30:00 GMT", "before 2026-11-27 21:30 UTC"), ("", "for 24.0 hours")],
+)
+def test_who_asks_for_a_day_of_patience_is_not_waited_for_and_it_is_said_when(date: str, told: str) -> None:
+    headers = {"retry-after": "86400", **({"date": date} if date else {})}
+    failure = read_failure(status_error(429, headers=headers), secret="")
+    assert failure.kind == "fatal"
+    assert told in failure.what
+
+
+def test_a_question_that_speaks_of_credits_does_not_make_the_account_guilty() -> None:
+    detail = [{"loc": ["body", "n"], "msg": "Extra inputs", "input": "the credits and the balance of this film"}]
+    assert read_failure(status_error(422, body={"detail": detail}), secret="").kind == "refused"
+
+
+@pytest.mark.parametrize("words", ["Incorrect API key provided", "Your credit balance is too low", "quota exceeded"])
+def test_an_account_to_blame_stops_all_under_whatever_status(words: str) -> None:
+    assert read_failure(status_error(400, body={"message": words}), secret="").kind == "fatal"
+
+
+def test_money_gone_stops_all() -> None:
+    assert read_failure(status_error(402, body={"message": "Insufficient Balance"}), secret="").kind == "fatal"
+
+
+def test_a_one_letter_key_is_not_starred_out_of_every_word() -> None:
+    assert "it said no" in read_failure(status_error(500), secret="i").what
+
+
+def test_a_proxys_page_is_told_in_its_own_words() -> None:
+    page = "<html><head><title>502 Bad\n Gateway</title></head><body>nginx</body></html>"
+    assert read_failure(status_error(502, body=page), secret="").what == "answered HTTP 502: 502 Bad Gateway"
