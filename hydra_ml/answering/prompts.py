@@ -13,7 +13,7 @@ import pandas as pd
 from hydra_ml.llm.chat import Ask, Reply
 from hydra_ml.params import Generate
 from hydra_ml.records import GREEDY, Message, Record
-from hydra_ml.tasks.task import Task
+from hydra_ml.tasks.task import Reading, Task
 
 RecordBook = Mapping[tuple[str, str], Record]  # (user_id, record_id) -> record
 
@@ -42,9 +42,11 @@ def build_prompts(
     ]
 
 
-def parse_answers(answers: Sequence[str], inputs: Sequence[str], task: Task) -> tuple[list[str], list[bool]]:
+def parse_answers(
+    answers: Sequence[str], inputs: Sequence[str], task: Task, reading: Reading
+) -> tuple[list[str], list[bool]]:
     """Answers in the task's own spelling, and whether each could be parsed; one that could not stays as it came."""
-    parsed = [task.parse_answer(answer, input) for answer, input in zip(answers, inputs, strict=True)]
+    parsed = [task.parse_answer(answer, input, reading) for answer, input in zip(answers, inputs, strict=True)]
     kept = [raw.strip() if value is None else value for raw, value in zip(answers, parsed, strict=True)]
     return kept, [value is not None for value in parsed]
 
@@ -65,13 +67,15 @@ def build_asks(
     return asks, owners
 
 
-def answer_table(asked: pd.DataFrame, asks: Sequence[Ask], replies: Sequence[Reply], task: Task) -> pd.DataFrame:
+def answer_table(
+    asked: pd.DataFrame, asks: Sequence[Ask], replies: Sequence[Reply], task: Task, reading: Reading
+) -> pd.DataFrame:
     """One row per answer, from one row of `asked`, one Ask and one Reply each, in the same order."""
     samples = [[GREEDY] if ask.temperature == 0 else list(range(1, ask.n + 1)) for ask in asks]
     table = asked[["query_id", "arm", "input"]].assign(error=[reply.error for reply in replies])
     table["sample_idx"] = samples
     table["answer"] = [list(reply.answers) for reply in replies]
     table = table.explode(["sample_idx", "answer"], ignore_index=True)
-    answers, is_parsed = parse_answers(table["answer"].tolist(), table["input"].tolist(), task)
+    answers, is_parsed = parse_answers(table["answer"].tolist(), table["input"].tolist(), task, reading)
     table = table.assign(answer=answers, is_parsed=is_parsed, sample_idx=table["sample_idx"].astype("int16"))
     return table[["query_id", "arm", "sample_idx", "answer", "is_parsed", "error"]]

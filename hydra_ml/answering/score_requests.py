@@ -67,7 +67,7 @@ def score_requests(
     asks, owners = build_asks(chats, prompts["is_sampled"].tolist(), params.generate, seed=params.seed)
     asked = prompts.iloc[owners]
     replies = ask(asks)
-    answers = answer_table(asked, asks, replies, task)
+    answers = answer_table(asked, asks, replies, task, params.answers)
 
     failed = (answers["error"] != "") & (answers["answer"] == "")
 

@@ -37,7 +37,11 @@ def results_table(metrics: Document, details: Document) -> str:
 
 
 def _heading(metrics: Document, details: Document) -> str:
-    facts = [f"{name.replace('_', ' ')} {metrics[name]}" for name in ("llm", "data_version", "seed") if name in metrics]
+    facts = [
+        f"{name.replace('_', ' ')} {metrics[name]}"
+        for name in ("llm", "answers_read", "data_version", "seed")
+        if name in metrics
+    ]
     line = " · ".join([details["task"], *facts, f"{details['n_queries']} questions of {details['n_users']} users"])
     return f"{line}\n{'=' * len(line)}"
 

@@ -230,7 +230,7 @@ class LLMClient:
     def _give_up(self, failure: Failure, attempt: int, others_answered: bool) -> str:
         """Why one order stays without answer. Raises LLMError if it shows that asking on is useless."""
         self._n_given_up += failure.kind == "busy"
-        self._n_refused += failure.kind == "refused"
+        self._n_refused += failure.kind in ("refused", "cut off")
         reason = f"The LLM at {self._openai.base_url.netloc.decode()} {failure.what}"
         if attempt > 1:
             reason += f"; {attempt} attempts"

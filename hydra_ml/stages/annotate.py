@@ -40,7 +40,9 @@ def annotate(
     with open_llm(params.llm, cache=cache / "responses.sqlite", encode=encode) as llm:
         replies = llm.ask_nearly_all(asks, label=f"annotate {task.name}")
 
-    answers, is_parsed = parse_answers([reply.answers[0] for reply in replies], rows["input"].tolist(), task)
+    answers, is_parsed = parse_answers(
+        [reply.answers[0] for reply in replies], rows["input"].tolist(), task, params.answers
+    )
     table = rows[["query_id", "record_id"]].assign(answer=answers, is_parsed=is_parsed, gold=rows["gold"])
     save_table(table, out / "annotations.parquet")
     return {

@@ -39,7 +39,7 @@ def generate(
     with open_llm(params.llm, cache=cache / "responses.sqlite", encode=encode) as llm:
         replies = llm.ask_nearly_all(asks, label=f"generate {task.name}")
 
-    table = answer_table(asked.iloc[owners], asks, replies, task)
+    table = answer_table(asked.iloc[owners], asks, replies, task, params.answers)
     save_table(table, out / "answers.parquet")
     return {
         "prompts": len(prompts),

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hydra_ml.tasks.answers import closed_answer, one_line, whole_number
-from hydra_ml.tasks.task import Item, Task
+from hydra_ml.tasks.chatty_answers import named_label, named_rating, told_line
+from hydra_ml.tasks.task import Item, Reading, Task
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,12 @@ class FieldTask(Task):
         answer = item[self.answer_key]
         return whole_number(answer) if self.kind == "rating" else answer
 
-    def parse_answer(self, raw: str, input: str) -> str | None:
+    def parse_answer(self, raw: str, input: str, reading: Reading = "lenient") -> str | None:
         """One label of the closed set, or one line of text; None when the LLM's text is neither."""
         if not self.labels:
-            return one_line(raw)
-        return closed_answer(whole_number(raw) if self.kind == "rating" else raw, self.labels)
+            return one_line(raw) if reading == "strict" else told_line(raw)
+        if self.kind == "rating":
+            strict, lenient = closed_answer(whole_number(raw), self.labels), named_rating
+        else:
+            strict, lenient = closed_answer(raw, self.labels), named_label
+        return strict if strict or reading == "strict" else lenient(raw, self.labels)

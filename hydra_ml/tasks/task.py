@@ -14,6 +14,7 @@ from typing import Literal
 from hydra_ml.records import Message, Record
 
 Kind = Literal["label", "rating", "text", "choice"]
+Reading = Literal["lenient", "strict"]  # of an LLM's text: as a person would read it, or as LaMP's figures do
 Item = Mapping[str, str]  # one raw history item of a LaMP file
 
 
@@ -56,7 +57,7 @@ class Task(ABC):
         """What the user answered there: the gold of the pseudo-query."""
 
     @abstractmethod
-    def parse_answer(self, raw: str, input: str) -> str | None:
+    def parse_answer(self, raw: str, input: str, reading: Reading = "lenient") -> str | None:
         """The answer an LLM's text stands for, in the task's own spelling; None when it stands for none."""
 
     def answer_text(self, answer: str, input: str) -> str:

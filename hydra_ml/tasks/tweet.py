@@ -7,8 +7,9 @@ history, `neutral_form` stands in for that paraphrase, so that a record reads (p
 from __future__ import annotations
 
 from hydra_ml.tasks.answers import one_line
+from hydra_ml.tasks.chatty_answers import told_line
 from hydra_ml.tasks.neutral import neutral_form
-from hydra_ml.tasks.task import Item, Task
+from hydra_ml.tasks.task import Item, Reading, Task
 
 
 class TweetTask(Task):
@@ -26,9 +27,9 @@ class TweetTask(Task):
         """The tweet as its user wrote it."""
         return item["text"]
 
-    def parse_answer(self, raw: str, input: str) -> str | None:
+    def parse_answer(self, raw: str, input: str, reading: Reading = "lenient") -> str | None:
         """One line of text; None if there is none."""
-        return one_line(raw)
+        return one_line(raw) if reading == "strict" else told_line(raw)
 
 
 TWEET = TweetTask(

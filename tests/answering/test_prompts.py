@@ -44,7 +44,10 @@ def test_top_records_follow_rank_not_row_order():
 
 
 def test_unparsable_answers_are_kept_as_they_came():
-    assert parse_answers([" 4 ", "great!", ""], ["x", "x", "x"], TASK) == (["4", "great!", ""], [True, False, False])
+    assert parse_answers([" 4 ", "great!", ""], ["x", "x", "x"], TASK, "strict") == (
+        ["4", "great!", ""],
+        [True, False, False],
+    )
 
 
 def test_every_prompt_is_asked_once_greedily_and_sampled_ones_again():
@@ -64,7 +67,7 @@ def test_replies_become_one_row_per_answer():
     asked = pd.DataFrame({"query_id": ["q", "q"], "arm": ["hydra", "hydra"], "input": ["x", "x"]})
     asks, _ = build_asks([[{"role": "user", "content": "x"}]], [True], Generate(n_samples=2), seed=1)
     replies = [Reply(("4.0",), 1, 1, cached=True), Reply(("5", ""), 1, 1, cached=True, error="ill")]
-    table = answer_table(asked, asks, replies, TASK)
+    table = answer_table(asked, asks, replies, TASK, "strict")
     assert table["sample_idx"].tolist() == [GREEDY, 1, 2]
     assert table["answer"].tolist() == ["4", "5", ""]
     assert table["is_parsed"].tolist() == [True, True, False]

@@ -27,7 +27,7 @@ from hydra_ml.tasks.answers import one_line, whole_number
     ],
 )
 def test_only_one_whole_label_is_a_label(raw: str, label: str | None) -> None:
-    assert get_task("LaMP-2").parse_answer(raw, "any input") == label
+    assert get_task("LaMP-2").parse_answer(raw, "any input", "strict") == label
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_only_one_whole_label_is_a_label(raw: str, label: str | None) -> None:
     + [(raw, None) for raw in ("4.5", "0", "6", "40.0", "4/5", "four", "nan", "", "3 or 4", "-1", "4 stars", "104.0")],
 )
 def test_a_rating_is_a_whole_number_from_one_to_five(raw: str, score: str | None) -> None:
-    assert get_task("LaMP-3").parse_answer(raw, "any input") == score
+    assert get_task("LaMP-3").parse_answer(raw, "any input", "strict") == score
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_a_rating_is_a_whole_number_from_one_to_five(raw: str, score: str | None
 )
 def test_a_text_answer_is_one_line(raw: str, line: str | None) -> None:
     assert one_line(raw) == line
-    assert get_task("LaMP-4").parse_answer(raw, "any input") == line
-    assert get_task("LaMP-7").parse_answer(raw, "any input") == line
+    assert get_task("LaMP-4").parse_answer(raw, "any input", "strict") == line
+    assert get_task("LaMP-7").parse_answer(raw, "any input", "strict") == line
 
 
 def test_only_a_zero_fraction_is_dropped_from_a_number() -> None:

@@ -1,0 +1,95 @@
+"""How a talkative LLM's text is read: the one label or score it names, or the line it was asked for without the talk
+around it. What is ambiguous stays unread.
+
+`answers` reads as LaMP's official figures are read; this is tried where that finds nothing. Knows no task.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from hydra_ml.tasks.answers import closed_answer, one_line, whole_number
+
+_NEGATION = re.compile(
+    r"\b(?:not|no|never|neither|nor|without|rather than|instead of|except)\b|n['’]t\b", re.IGNORECASE
+)
+_SCALE = re.compile(
+    r"(?:out\s+of|/|of)\s*(?:5|five)\b(?:\s*stars?)?|\b(?:1|one)\s*(?:to|-|–)\s*(?:5|five)\b", re.IGNORECASE
+)
+_NUMBER = re.compile(r"(?<![\w.])[-−]?\d+(?:[.,]\d+)?(?!\w)")
+_WORDS = {"one": "1", "two": "2", "three": "3", "four": "4", "five": "5"}
+_WORD = re.compile(rf"\b({'|'.join(_WORDS)})\b(?=\s*(?:stars?\b|[.!]?\s*$))", re.IGNORECASE)
+_LEAD = re.compile(
+    r"^(?:(?:sure|certainly|of course|okay|ok)\b[,.!:]?\s*)?(?:here(?:['’]s|\s+is|\s+are)\b[^:\n]{0,100}:|(?=\n|$))\s*",
+    re.IGNORECASE,
+)
+_NAME = re.compile(
+    r"^(?:[#>*_\s]*)(?:(?:generated|suggested|possible|new)\s+)?(?:title|headline|subject(?:\s+line)?|paraphrase[d]?"
+    r"(?:\s+tweet)?|tweet|answer)\s*(?:[*_]*:[*_]*)\s*",
+    re.IGNORECASE,
+)
+
+
+def named_label(raw: str, labels: Sequence[str]) -> str | None:
+    """The one label of a closed set that the text names, case, number and Markdown overlooked; None if it names none,
+    several, or what it is not.
+
+    A first line that is a label counts alone: base models go on to write the next question.
+    """
+    first = next((line for line in raw.splitlines() if line.strip()), "")
+    if found := closed_answer(first, labels):
+        return found
+    if _NEGATION.search(raw):
+        return None
+    pattern, spelled = _any_of(tuple(labels))
+    named = {spelled[match.lastgroup or ""] for match in pattern.finditer(raw)}
+    return named.pop() if len(named) == 1 else None
+
+
+@lru_cache
+def _any_of(labels: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, str]]:
+    """A pattern that finds labels as whole words, the longest first ("dark comedy" names no "comedy"), and the label
+    of each of its groups."""
+    longest_first = sorted(range(len(labels)), key=lambda idx: -len(labels[idx]))
+    either = "|".join(f"(?P<label_{idx}>{_loosely(labels[idx])})" for idx in longest_first)
+    pattern = re.compile(rf"(?<![\w-])(?:{either})(?![\w-])", re.IGNORECASE)
+    return pattern, {f"label_{idx}": label for idx, label in enumerate(labels)}
+
+
+def _loosely(label: str) -> str:
+    """A pattern for a label in singular or plural, with blanks for hyphens and "and" for "&"."""
+    words = [word for word in re.split(r"[\s-]+", label) if word]
+    loose = [r"(?:&|and)" if word in ("&", "and") else re.escape(word) for word in words]
+    last = words[-1]
+    if last.isalpha() and len(last) > 3:
+        loose[-1] = re.escape(last.removesuffix("s")) + "s?"
+    return r"[\s-]+".join(loose)
+
+
+def named_rating(raw: str, labels: Sequence[str]) -> str | None:
+    """The one score that the text names ("4 out of 5", "4/5", "four stars"); None if it names none, several, or one
+    between two."""
+    first = next((line for line in raw.splitlines() if line.strip()), "")
+    if found := closed_answer(whole_number(first), labels):
+        return found
+    text = _SCALE.sub(" ", raw)
+    named = {whole_number(number) for number in _NUMBER.findall(text)}
+    named = named or {_WORDS[word.lower()] for word in _WORD.findall(text)}
+    score = named.pop() if len(named) == 1 else None
+    return score if score in labels else None
+
+
+def told_line(raw: str) -> str | None:
+    """The first line of text itself: without "Here is a headline:", "Title:" and Markdown around it; None if nothing is
+    left."""
+    text = _LEAD.sub("", raw.strip(), count=1)
+    line = one_line(_NAME.sub("", text, count=1))
+    if line is None:
+        return None
+    line = line.lstrip("#> ").strip()
+    for mark in ("**", "__", "*", "_"):
+        if line.startswith(mark) and line.endswith(mark) and len(line) > 2 * len(mark):
+            line = line[len(mark) : -len(mark)]
+    return one_line(_NAME.sub("", line, count=1))
