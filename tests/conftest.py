@@ -10,9 +10,10 @@ import logging
 import shutil
 import subprocess
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from hydra_ml.io.lamp.files import Question, write_split
 from hydra_ml.params import Params
 from hydra_ml.sample import generate
 from hydra_ml.tasks import get_task
+from tests.servers import RunningServer
 
 # Option of each stage -> the folder it names, in the order of dvc.yaml.
 CHAIN = {
@@ -152,3 +154,16 @@ def bag_of_words(texts: Sequence[str]) -> np.ndarray:
 @pytest.fixture
 def encode() -> Callable[[Sequence[str]], np.ndarray]:
     return bag_of_words
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[[Any], RunningServer]]:
+    servers: list[RunningServer] = []
+
+    def start(app: Any) -> RunningServer:
+        servers.append(RunningServer(app))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from typing import Any
 import pytest
 import uvicorn
 from filelock import FileLock
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from hydra_ml.errors import LLMError
 from hydra_ml.io.encoders import open_encoder
@@ -128,3 +132,36 @@ def test_an_llm_that_is_down_is_no_reason_to_replace_a_champion_of_the_same(own_
         go(own_project)
     with FileLock(own_project.cache / f"promote-{task.folder}.lock", timeout=0):
         pass  # and nothing is held
+
+
+def test_a_batch_waits_for_an_llm_that_fails_and_is_then_asked_for_what_is_missing(
+    own_project, own_llm, start_server, monkeypatch
+):
+    add_release(own_project, "my-model")
+    go(own_project, force="to start from")
+    well = os.environ["OPENAI_BASE_URL"]
+
+    async def money_gone(request: Any) -> JSONResponse:
+        return JSONResponse({"error": {"message": "Insufficient Balance"}}, 402)
+
+    async def down(request: Any) -> JSONResponse:
+        return JSONResponse({"error": {"message": "overloaded"}}, 503)
+
+    films = [f"A film of number {n}." for n in range(5)]
+    rows = [
+        {"request_id": f"r{n}", "user_id": "nobody", "task": "LaMP-2", "input": own_project.task.templated(film)}
+        for n, film in enumerate(films)
+    ]
+    (own_project.root / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = {"data": own_project.data, "registry": own_project.registry, "cache": own_project.cache}
+    for broken in (money_gone, down):
+        app = Starlette(routes=[Route("/v1/chat/completions", broken, methods=["POST"])])
+        monkeypatch.setenv("OPENAI_BASE_URL", start_server(app).address)
+        with pytest.raises(LLMError, match=r"Insufficient Balance|overloaded"):
+            score_requests(own_project.root / "asked.jsonl", own_project.task, own_project.params, **options)
+        assert (own_project.root / "asked.jsonl").exists()
+
+    monkeypatch.setenv("OPENAI_BASE_URL", well)
+    report = score_requests(own_project.root / "asked.jsonl", own_project.task, own_project.params, **options)
+    assert (report.scored, report.dead_letters) == (5, 0)
+    assert report.llm_calls >= 5
