@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hydra_ml.errors import ParamsError
-from hydra_ml.tasks.task import Reading
+from hydra_ml.tasks.task import PromptForm, Reading
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -200,6 +200,7 @@ class Params(Section):
     tasks: list[TaskFolder] = Field(default=["LaMP_2", "LaMP_3", "LaMP_4"], min_length=1)
     encoder: Encoder = Encoder()
     llm: LLM = LLM()
+    prompts: PromptForm = "lamp"  # every turn in LaMP's official template; once: the instruction on the first alone
     answers: Reading = "lenient"  # an answer is the one label or line it names; strict: as LaMP's figures read it
     prepare: Prepare = Prepare()
     validate_: Validate = Field(default=Validate(), alias="validate")

@@ -13,7 +13,7 @@ import pandas as pd
 from hydra_ml.llm.chat import Ask, Reply
 from hydra_ml.params import Generate
 from hydra_ml.records import GREEDY, Message, Record
-from hydra_ml.tasks.task import Reading, Task
+from hydra_ml.tasks.task import PromptForm, Reading, Task
 
 RecordBook = Mapping[tuple[str, str], Record]  # (user_id, record_id) -> record
 
@@ -33,11 +33,11 @@ def top_records(ranking: pd.DataFrame, k: int) -> dict[str, list[str]]:
 
 
 def build_prompts(
-    queries: pd.DataFrame, demos: Sequence[Sequence[str]], book: RecordBook, task: Task
+    queries: pd.DataFrame, demos: Sequence[Sequence[str]], book: RecordBook, task: Task, form: PromptForm
 ) -> list[list[Message]]:
     """One chat per query row (user_id, input), with the records named in `demos` (same order) as demos, best first."""
     return [
-        task.messages(input, [book[user_id, record_id] for record_id in record_ids])
+        task.messages(input, [book[user_id, record_id] for record_id in record_ids], form)
         for user_id, input, record_ids in zip(queries["user_id"], queries["input"], demos, strict=True)
     ]
 

@@ -63,7 +63,7 @@ def score_requests(
     models.encode([*queries["text"], *(task.query_text(input) for input in records["input"])])
 
     prompts = served_prompts(queries, records, models, params)
-    chats = build_prompts(prompts, prompts["demos"].tolist(), record_book(records), task)
+    chats = build_prompts(prompts, prompts["demos"].tolist(), record_book(records), task, params.prompts)
     asks, owners = build_asks(chats, prompts["is_sampled"].tolist(), params.generate, seed=params.seed)
     asked = prompts.iloc[owners]
     replies = ask(asks)

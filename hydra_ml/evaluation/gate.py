@@ -30,7 +30,17 @@ ANSWER_COLUMNS = ("query_id", "user_id", "gold", "champion", "challenger", "cham
 ONE_SIDED = 5.0  # percentile that is the lower end of a one-sided 95 % interval
 MAX_FAILED = 0.01  # share of queries the LLM may fail on; more says something of the LLM, not of a release
 # Sections of params.yaml that can change an answer of a release whose bases and heads stay; of `llm` only the model.
-ANSWERING = ("seed", "encoder", "answers", "retrieve", "rerank", "generate", "train_reranker", "train_adapter")
+ANSWERING = (
+    "seed",
+    "encoder",
+    "prompts",
+    "answers",
+    "retrieve",
+    "rerank",
+    "generate",
+    "train_reranker",
+    "train_adapter",
+)
 
 
 def judge_comparison(found: AnswersCompared, rules: params.Promote) -> list[Reason]:

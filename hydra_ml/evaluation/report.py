@@ -39,7 +39,7 @@ def results_table(metrics: Document, details: Document) -> str:
 def _heading(metrics: Document, details: Document) -> str:
     facts = [
         f"{name.replace('_', ' ')} {metrics[name]}"
-        for name in ("llm", "answers_read", "data_version", "seed")
+        for name in ("llm", "prompts", "answers_read", "data_version", "seed")
         if name in metrics
     ]
     line = " · ".join([details["task"], *facts, f"{details['n_queries']} questions of {details['n_users']} users"])

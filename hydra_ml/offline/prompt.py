@@ -15,6 +15,7 @@ from hydra_ml.records import Message
 
 Form = Literal["options", "scale", "references", "rephrase", "text"]
 
+INSTRUCTION_START = 20  # characters that tell two instructions apart
 _OPTIONS = re.compile(r"\w+:\s*\[([^\[\]]*,[^\[\]]*)\]")  # "tags: [comedy, action]"
 _SCALE = re.compile(r"\b([0-9])\s*(?:to|-)\s*([0-9])\b")  # "on a scale of 1 to 5"
 _REFERENCE = re.compile(r"\s*\[([0-9]+)\]:\s*")  # '[1]: "..."'
@@ -40,13 +41,16 @@ def read_prompt(messages: Sequence[Message]) -> Prompt:
     """The chat as a Prompt: the last user turn asks; an earlier one is an example if an assistant turn follows it."""
     users = [idx for idx, message in enumerate(messages) if message["role"] == "user"]
     question = messages[users[-1]]["content"] if users else messages[-1]["content"]
+    # Either every user turn begins with the instruction, or the first alone does and the others are bare texts.
+    told = split_instruction(messages[users[0]]["content"])[0] if users else ""
+    once = bool(told) and not split_instruction(question)[0].startswith(told[:INSTRUCTION_START])
     examples = tuple(
-        (split_instruction(asked["content"])[1], answered["content"].strip())
+        (_text_of(asked["content"], told if once else ""), answered["content"].strip())
         for asked, answered in pairwise(messages)
         if asked["role"] == "user" and answered["role"] == "assistant" and answered["content"].strip()
     )
     background = "\n".join(message["content"] for message in messages if message["role"] == "system")
-    instruction, query = split_instruction(question)
+    instruction, query = (told, question.strip()) if once else split_instruction(question)
     noun = instruction.rstrip(": ").rpartition(" ")[2].lower()
 
     pieces = _REFERENCE.split(question)
@@ -63,6 +67,11 @@ def read_prompt(messages: Sequence[Message]) -> Prompt:
         return Prompt("scale", query, noun, examples, options, background=background)
     form: Form = "rephrase" if _REPHRASE.search(instruction) else "text"
     return Prompt(form, query, noun, examples, background=background)
+
+
+def _text_of(turn: str, told: str) -> str:
+    """A user turn without its instruction; `told`: the one instruction that only the first turn begins with."""
+    return turn.removeprefix(told).strip() if told else split_instruction(turn)[1]
 
 
 def split_instruction(turn: str) -> tuple[str, str]:

@@ -34,7 +34,7 @@ def annotate(
     rows = candidates[["query_id", "record_id"]].merge(drawn[columns], on="query_id", validate="many_to_one")
 
     book = record_book(load_table(prepared / "records.parquet"))
-    prompts = build_prompts(rows, [[record_id] for record_id in rows["record_id"]], book, task)
+    prompts = build_prompts(rows, [[record_id] for record_id in rows["record_id"]], book, task, params.prompts)
     asks = [Ask(tuple(prompt), max_tokens=params.annotate.max_tokens, seed=params.seed) for prompt in prompts]
     encode = open_encoder(params.encoder, cache, progress="").encode  # the offline model's; loaded if it is asked
     with open_llm(params.llm, cache=cache / "responses.sqlite", encode=encode) as llm:

@@ -62,6 +62,7 @@ def evaluate(
     about = {
         "task": task.name,
         "llm": params.llm.model,
+        "prompts": params.prompts,
         "answers_read": params.answers,
         "data_version": load_json(prepared / "manifest.json")["data_version"],
         "seed": params.seed,

@@ -33,7 +33,7 @@ def generate(
     asked = asked_prompts(queries, rankings, arms, k=params.rerank.k)
 
     book = record_book(load_table(prepared / "records.parquet"))
-    prompts = build_prompts(asked, asked["demos"].tolist(), book, task)
+    prompts = build_prompts(asked, asked["demos"].tolist(), book, task, params.prompts)
     asks, owners = build_asks(prompts, asked["is_sampled"].tolist(), params.generate, seed=params.seed)
     encode = open_encoder(params.encoder, cache, progress="").encode  # the offline model's; loaded if it is asked
     with open_llm(params.llm, cache=cache / "responses.sqlite", encode=encode) as llm:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from hydra_ml.records import Message, Record
 from hydra_ml.tasks.answers import closed_answer
-from hydra_ml.tasks.task import Item, Reading, Task
+from hydra_ml.tasks.task import Item, PromptForm, Reading, Task
 
 # From lead-in to lead-in, never from quote to quote: titles hold quotation marks of their own.
 _REFERENCES = re.compile(r'\[1\]:\s*"(?P<first>.*?)"\s*\[2\]:\s*"(?P<second>.*)"\s*$', re.DOTALL)
@@ -60,8 +60,9 @@ class CitationTask(Task):
         pair = self.references(input)
         return pair[self.labels.index(answer)] if pair and answer in self.labels else answer
 
-    def messages(self, input: str, demos: Sequence[Record]) -> list[Message]:
-        """One user turn: the author's own titles, most useful first, then the question. Records have no answers."""
+    def messages(self, input: str, demos: Sequence[Record], form: PromptForm = "lamp") -> list[Message]:
+        """One user turn, whatever the form: the author's own titles, most useful first, then the question. Records have
+        no answers."""
         if not demos:
             return [{"role": "user", "content": input}]
         titles = "\n".join(f'- "{record.input}"' for record in demos)

@@ -15,6 +15,7 @@ from hydra_ml.records import Message, Record
 
 Kind = Literal["label", "rating", "text", "choice"]
 Reading = Literal["lenient", "strict"]  # of an LLM's text: as a person would read it, or as LaMP's figures do
+PromptForm = Literal["lamp", "once"]  # every turn in LaMP's official template, or the instruction on the first alone
 Item = Mapping[str, str]  # one raw history item of a LaMP file
 
 
@@ -64,11 +65,13 @@ class Task(ABC):
         """What an encoder reads for this answer: the answer itself, or what it points to (LaMP-1)."""
         return answer
 
-    def messages(self, input: str, demos: Sequence[Record]) -> list[Message]:
+    def messages(self, input: str, demos: Sequence[Record], form: PromptForm = "lamp") -> list[Message]:
         """The chat that asks the LLM: each record an earlier turn pair, most useful first, the input last."""
+        turns = [*(record.input for record in demos), input]
+        if form == "once":
+            turns[1:] = [self.query_text(turn) for turn in turns[1:]]
         chat: list[Message] = []
-        for record in demos:
-            chat.append({"role": "user", "content": record.input})
-            chat.append({"role": "assistant", "content": record.answer})
-        chat.append({"role": "user", "content": input})
+        for turn, record in zip(turns, demos, strict=False):
+            chat += [{"role": "user", "content": turn}, {"role": "assistant", "content": record.answer}]
+        chat.append({"role": "user", "content": turns[-1]})
         return chat

@@ -24,18 +24,18 @@ RECORDS = pd.DataFrame(
 
 def test_demos_are_turns_best_first_and_the_query_comes_last():
     queries = pd.DataFrame({"user_id": ["ann"], "input": ["rate: fair"]})
-    [chat] = build_prompts(queries, [["2", "1"]], record_book(RECORDS), TASK)
+    [chat] = build_prompts(queries, [["2", "1"]], record_book(RECORDS), TASK, "lamp")
     assert [turn["content"] for turn in chat] == ["rate: bad", "1", "rate: good", "5", "rate: fair"]
     assert [turn["role"] for turn in chat] == ["user", "assistant", "user", "assistant", "user"]
 
 
 def test_a_record_id_reaches_its_own_users_record_only():
     queries = pd.DataFrame({"user_id": ["ann", "bob"], "input": ["x", "y"]})
-    chats = build_prompts(queries, [["1"], ["1"]], record_book(RECORDS), TASK)
+    chats = build_prompts(queries, [["1"], ["1"]], record_book(RECORDS), TASK, "lamp")
     assert "secret" not in str(chats[0])
     assert "secret" in str(chats[1])
     with pytest.raises(KeyError):
-        build_prompts(queries, [["2"], ["2"]], record_book(RECORDS), TASK)  # bob has no record 2
+        build_prompts(queries, [["2"], ["2"]], record_book(RECORDS), TASK, "lamp")  # bob has no record 2
 
 
 def test_top_records_follow_rank_not_row_order():
@@ -52,7 +52,7 @@ def test_unparsable_answers_are_kept_as_they_came():
 
 def test_every_prompt_is_asked_once_greedily_and_sampled_ones_again():
     queries = pd.DataFrame({"user_id": ["ann", "bob"], "input": ["x", "y"]})
-    chats = build_prompts(queries, [["1"], []], record_book(RECORDS), TASK)
+    chats = build_prompts(queries, [["1"], []], record_book(RECORDS), TASK, "lamp")
     asks, owners = build_asks(chats, [False, True], Generate(n_samples=3, temperature=0.7, max_tokens=9), seed=5)
     assert owners == [0, 1, 1]
     assert [(ask.n, ask.temperature, ask.max_tokens, ask.seed) for ask in asks] == [

@@ -87,3 +87,12 @@ def test_a_chat_without_user_turns_is_read_all_the_same() -> None:
 )
 def test_split_instruction(turn: str, parts: tuple[str, str]) -> None:
     assert split_instruction(turn) == parts
+
+
+@pytest.mark.parametrize("name", ["LaMP-2", "LaMP-2N", "LaMP-3", "LaMP-4", "LaMP-5", "LaMP-6", "LaMP-7"])
+def test_an_instruction_said_once_is_read_as_if_said_on_every_turn(name: str) -> None:
+    task = get_task(name)
+    demos = [Record(str(n), "u", "", task.templated(f"film {n}: a text"), "comedy") for n in range(3)]
+    for some in (demos, demos[:1], []):
+        asked = task.templated("now: this, and that")
+        assert read_prompt(task.messages(asked, some, "once")) == read_prompt(task.messages(asked, some, "lamp"))
