@@ -119,7 +119,6 @@ class LLMClient:
                 except HydraError as error:
                     if not stop.done():
                         stop.set_exception(error)
-                    self._lanes.release()
                     return
                 bar.update()
                 elapsed = bar.format_dict["elapsed"] or 1e-9
@@ -139,13 +138,19 @@ class LLMClient:
         most = self._most_at_once
         while (missing := order.missing()) and not self._stopped():
             n = min(most, len(missing))
-            order.calls += 1
+            known = self._dialect.n_learned
             try:
-                bought = await self._call(order.ask, missing[0], n, self._params.timeout_s * min(LONGER, 2**n_late))
+                async with self._lanes.lane():
+                    if self._stopped():
+                        return
+                    order.calls += 1
+                    timeout_s = self._params.timeout_s * min(LONGER, 2**n_late)
+                    bought = await self._call(order.ask, missing[0], n, timeout_s)
             except ATTEMPT_ERRORS as error:
                 if refused := self._dialect.learn(error, self._request(order.ask, missing[0], n)):
                     log.warning("%s: the server does not take %s; asked without from now on", self.model, refused)
-                    continue
+                if self._dialect.n_learned > known:
+                    continue  # learned from this refusal, or from another while this one was on its way
                 failure = read_failure(error, secret=self._openai.api_key)
                 if failure.kind == "refused" and n > 1:
                     most = n // 2  # perhaps only so many at once were refused
@@ -156,7 +161,7 @@ class LLMClient:
                 n_late += failure.is_late
                 if failure.kind in ("refused", "cut off", "fatal") or attempt == self._params.max_attempts:
                     order.error = self._give_up(failure, attempt, self._n_answered > n_answered_before)
-                    order.refused = failure.kind == "refused"
+                    order.refused = failure.kind in ("refused", "cut off")
                     return
                 await self._pause(pause_s(attempt, failure, self._params.max_wait_s))
             else:
@@ -181,17 +186,13 @@ class LLMClient:
         request = self._request(ask, first_sample, n)
         prompt_tokens = rough_tokens("".join(message["content"] for message in request["messages"]))
         most = prompt_tokens + n * ask.max_tokens
-        await self._lanes.enter()
+        await self._budget.reserve(most)
+        answers: list[Answer] = []
         try:
-            await self._budget.reserve(most)
-            answers: list[Answer] = []
-            try:
-                answers = read_answers(await self._send(self._dialect.spoken(request), timeout_s), prompt_tokens)[:n]
-            finally:
-                tokens_in, tokens_out = sum(answer.tokens_in for answer in answers), sum(a.tokens_out for a in answers)
-                await self._budget.settle(most, tokens_in=tokens_in, tokens_out=tokens_out)
+            answers = read_answers(await self._send(self._dialect.spoken(request), timeout_s), prompt_tokens)[:n]
         finally:
-            self._lanes.leave()
+            tokens_in, tokens_out = sum(answer.tokens_in for answer in answers), sum(a.tokens_out for a in answers)
+            await self._budget.settle(most, tokens_in=tokens_in, tokens_out=tokens_out)
         return answers
 
     async def _send(self, request: dict[str, Any], timeout_s: float) -> object:

@@ -20,6 +20,11 @@ class Dialect:
         self.omitted: set[str] = set()
         self.renamed: dict[str, str] = {}
 
+    @property
+    def n_learned(self) -> int:
+        """How many fields the server has refused so far."""
+        return len(self.omitted) + len(self.renamed)
+
     def spoken(self, request: dict[str, Any]) -> dict[str, Any]:
         """The request as the server takes it."""
         kept = {name: value for name, value in request.items() if name not in self.omitted}

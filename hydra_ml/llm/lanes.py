@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 FIRST = 16  # lanes at the start, if as many are allowed
 FAST = 0.25  # of the time-out: answers that come sooner open lanes
@@ -30,18 +32,19 @@ class Lanes:
         """Requests that may be in flight now, at least 1."""
         return int(self._open)
 
-    async def enter(self) -> None:
-        """Returns when one more request may be sent; `leave` must follow."""
+    @asynccontextmanager
+    async def lane(self) -> AsyncIterator[None]:
+        """Holds one lane; entered when one is free."""
         while self._busy >= self.open:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             await turn
         self._busy += 1
-
-    def leave(self) -> None:
-        """A request has ended, however it did."""
-        self._busy -= 1
-        self._let_in()
+        try:
+            yield
+        finally:
+            self._busy -= 1
+            self._let_in()
 
     def answered(self, seconds: float) -> None:
         """An answer came after so long."""
@@ -59,16 +62,8 @@ class Lanes:
             self._halved_at = now
             self._open = max(1.0, self._open / 2)
 
-    def release(self) -> None:
-        """Let everybody in: asking has stopped, and who waits must see it."""
-        while self._waiting:
-            self._wake()
-
     def _let_in(self) -> None:
         for _ in range(min(len(self._waiting), max(0, self.open - self._busy))):
-            self._wake()
-
-    def _wake(self) -> None:
-        turn = self._waiting.popleft()
-        if not turn.done():
-            turn.set_result(None)
+            turn = self._waiting.popleft()
+            if not turn.done():  # cancelled while it waited
+                turn.set_result(None)

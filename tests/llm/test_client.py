@@ -19,6 +19,7 @@ from hydra_ml.errors import BudgetExceeded, LLMError
 from hydra_ml.io.response_cache import ResponseCache
 from hydra_ml.llm.chat import Ask, MemoryStore
 from hydra_ml.llm.client import LLMClient
+from hydra_ml.llm.lanes import FIRST
 from hydra_ml.offline.app import build_offline_app
 from hydra_ml.params import LLM
 
@@ -413,3 +414,14 @@ def test_a_server_that_refuses_everything_is_asked_a_few_times_only(scripted, co
     with pytest.raises(LLMError, match="refused the request"):
         connect(address, concurrency=4).ask_all([ask(f"q{i}") for i in range(200)], label="test")
     assert len(server.bodies) < 30
+
+
+def test_who_waits_for_a_lane_sends_nothing_once_asking_has_stopped(scripted, connect, ask) -> None:
+    async def money_gone(number: int, body: dict[str, Any]) -> Response:
+        await asyncio.sleep(0.05)
+        return refuse(402, "Insufficient Balance")
+
+    server, address = scripted(money_gone)
+    with pytest.raises(LLMError, match="wants money first"):
+        connect(address, concurrency=64).ask_all([ask(f"q{i}") for i in range(200)], label="test")
+    assert len(server.bodies) <= FIRST

@@ -62,6 +62,16 @@ def test_what_a_server_refuses_by_name_is_left_out_from_then_on(
         assert seen[-1]["max_completion_tokens"] == seen[0]["max_tokens"]
 
 
+@pytest.mark.parametrize("habit", HABITS)
+def test_requests_on_their_way_when_a_field_is_refused_are_sent_again(
+    habit: str, start_server: Callable[..., Any], connect: Callable[..., Any], ask: Callable[..., Any]
+) -> None:
+    refused, status, body = HABITS[habit]
+    client = connect(start_server(server(refused, status, body, [])).address, concurrency=64)
+    replies = client.ask_all([ask(f"q{i}", n=2, temperature=1.0) for i in range(64)], label="test")
+    assert not [reply.error for reply in replies if reply.error]
+
+
 def test_another_refusal_is_not_taken_for_one_of_a_parameter(
     start_server: Callable[..., Any], connect: Callable[..., Any], ask: Callable[..., Any]
 ) -> None:

@@ -51,11 +51,10 @@ def test_a_lane_that_is_left_lets_the_next_one_in() -> None:
         lanes, told = Lanes(most=1, timeout_s=1.0), []
 
         async def one(name: str) -> None:
-            await lanes.enter()
-            told.append(f"{name} in")
-            await asyncio.sleep(0)
-            told.append(f"{name} out")
-            lanes.leave()
+            async with lanes.lane():
+                told.append(f"{name} in")
+                await asyncio.sleep(0)
+                told.append(f"{name} out")
 
         await asyncio.gather(one("a"), one("b"), one("c"))
         return told
