@@ -48,6 +48,7 @@ class LLM(Section):
     max_attempts: Annotated[int, Field(gt=0, le=20)] = 5  # per request, first one included
     max_wait_s: Annotated[float, Field(gt=0)] = 30.0  # longest pause between attempts, Retry-After included
     max_failed_share: Share = 0.02  # of a stage's asks that may lack an answer; above it the stage fails
+    max_unparsed_share: Annotated[float, Field(ge=0, le=1)] = 0.95  # of a stage's answers; above it the stage fails
     max_calls: Count | None = None  # budget of one stage or job; 0: answers from the cache only; null: no limit
     max_tokens: Count | None = None  # the same in tokens, prompt and answer together
     revision: str = ""  # of the model behind the name: another one asks everything anew

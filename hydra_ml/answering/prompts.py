@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from hydra_ml.errors import LLMError
 from hydra_ml.llm.chat import Ask, Reply
 from hydra_ml.params import Generate
 from hydra_ml.records import GREEDY, Message, Record
@@ -49,6 +50,19 @@ def parse_answers(
     parsed = [task.parse_answer(answer, input, reading) for answer, input in zip(answers, inputs, strict=True)]
     kept = [raw.strip() if value is None else value for raw, value in zip(answers, parsed, strict=True)]
     return kept, [value is not None for value in parsed]
+
+
+def check_readable(answers: Sequence[str], is_parsed: Sequence[bool], most: float, where: str) -> None:
+    """Raises LLMError, with three of them, if more than a share `most` of the answers with text could not be read."""
+    told = [(answer, ok) for answer, ok in zip(answers, is_parsed, strict=True) if answer.strip()]
+    unread = [answer for answer, ok in told if not ok]
+    if len(unread) > most * len(told):
+        examples = [repr(" ".join(answer.split())[:60]) for answer in [*dict.fromkeys(unread)][:3]]
+        raise LLMError(
+            f"{where}: {len(unread)} of {len(told)} answers name no answer of the task, more than "
+            f"llm.max_unparsed_share = {most} allows, for example {', '.join(examples)}. Is llm.model one that follows "
+            "instructions? `prompts: once` is easier on small ones; llm.stop ends those that run on."
+        )
 
 
 def build_asks(

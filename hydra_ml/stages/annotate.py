@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra_ml.answering.prompts import build_prompts, parse_answers, record_book
+from hydra_ml.answering.prompts import build_prompts, check_readable, parse_answers, record_book
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.llm import open_llm
 from hydra_ml.io.tables import load_table, save_table
@@ -43,6 +43,7 @@ def annotate(
     answers, is_parsed = parse_answers(
         [reply.answers[0] for reply in replies], rows["input"].tolist(), task, params.answers
     )
+    check_readable(answers, is_parsed, params.llm.max_unparsed_share, f"annotate {task.name}")
     table = rows[["query_id", "record_id"]].assign(answer=answers, is_parsed=is_parsed, gold=rows["gold"])
     save_table(table, out / "annotations.parquet")
     return {

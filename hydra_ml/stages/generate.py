@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from hydra_ml.answering.arms import HYDRA, PERSONAL, Arm, prompt_rows, rankings_by_name
-from hydra_ml.answering.prompts import answer_table, build_asks, build_prompts, record_book
+from hydra_ml.answering.prompts import answer_table, build_asks, build_prompts, check_readable, record_book
 from hydra_ml.evaluation.methods import arms_of, chosen_methods
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.llm import open_llm
@@ -40,6 +40,8 @@ def generate(
         replies = llm.ask_nearly_all(asks, label=f"generate {task.name}")
 
     table = answer_table(asked.iloc[owners], asks, replies, task, params.answers)
+    answers, is_parsed = table["answer"].tolist(), table["is_parsed"].tolist()
+    check_readable(answers, is_parsed, params.llm.max_unparsed_share, f"generate {task.name}")
     save_table(table, out / "answers.parquet")
     return {
         "prompts": len(prompts),

@@ -31,7 +31,7 @@ def test_every_hydra_ml_command_shown_exists(command):
         found = found.commands[word]
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"^make ([a-z]+)", SHELL, flags=re.MULTILINE))))
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"^make ([a-z-]+)", SHELL, flags=re.MULTILINE))))
 def test_every_make_target_shown_exists(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), flags=re.MULTILINE)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from tests.conftest import Chain
+from hydra_ml.stages.command import MAY_PASS
+from tests.conftest import CHAIN, Chain
 
 
 class Account:
@@ -47,6 +50,10 @@ def filtered(n: int) -> JSONResponse:
     return JSONResponse({"choices": [{"message": {"content": ""}, "finish_reason": "content_filter"}] * n})
 
 
+def garbage(n: int) -> JSONResponse:
+    return JSONResponse({"choices": [{"message": {"content": "As a large model I like turtles"}}] * n})
+
+
 @pytest.fixture
 def own_chain(chain: Chain, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Chain:
     """The session's chain in a folder of its own, for a server's model, with an empty cache."""
@@ -62,13 +69,21 @@ def own_chain(chain: Chain, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> C
     return own
 
 
-@pytest.mark.parametrize("stage", ["annotate", "generate"])
+def run(chain: Chain, stage: str) -> subprocess.CompletedProcess[str]:
+    """The stage as DVC runs it: a process of its own."""
+    command = [sys.executable, "-m", f"hydra_ml.stages.{stage}", "--task", chain.task]
+    for option, folder in {**CHAIN[stage], "params": "params.yaml", "out": stage, "cache": ".cache"}.items():
+        command += [f"--{option}", str(chain.root / folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("stage", "broken", "told"),
     [
-        (money_gone, "Insufficient Balance"),
-        (thinking, "Raise max_tokens of the stage"),
-        (filtered, "its content filter stopped it"),
+        ("annotate", money_gone, "Insufficient Balance"),
+        ("annotate", thinking, "Raise max_tokens of the stage"),
+        ("annotate", filtered, "its content filter stopped it"),
+        ("generate", money_gone, "Insufficient Balance"),
     ],
 )
 def test_a_stage_fails_with_the_servers_reason_keeps_what_was_bought_and_goes_on(
@@ -83,14 +98,25 @@ def test_a_stage_fails_with_the_servers_reason_keeps_what_was_bought_and_goes_on
     shutil.rmtree(own_chain.root / stage)
     first = Account(20, broken)
     monkeypatch.setenv("OPENAI_BASE_URL", start_server(first.app).address)
-    assert own_chain.run(stage) != 0
-    assert told in capsys.readouterr().err
+    failed = run(own_chain, stage)
+    assert failed.returncode == MAY_PASS
+    assert told in failed.stderr
     assert not list((own_chain.root / stage).glob("*.parquet")), "dvc would take it for a result"
 
     second = Account(10**9, broken)
     monkeypatch.setenv("OPENAI_BASE_URL", start_server(second.app).address)
-    assert own_chain.run(stage) == 0
-    summary = json.loads(capsys.readouterr().out)
+    summary = json.loads(run(own_chain, stage).stdout)
     assert summary["failed"] == 0
     assert summary["cached"] >= 20
     assert second.asked == summary["calls"]
+
+
+def test_an_llm_that_answers_anything_but_the_question_is_told_with_examples(
+    own_chain: Chain, start_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(own_chain.root / "annotate")
+    monkeypatch.setenv("OPENAI_BASE_URL", start_server(Account(0, garbage).app).address)
+    told = run(own_chain, "annotate").stderr
+    assert "llm.max_unparsed_share = 0.95" in told
+    assert "'As a large model I like turtles'" in told
+    assert not list((own_chain.root / "annotate").glob("*.parquet"))
