@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hydra_ml.errors import ParamsError
-from hydra_ml.tasks.task import PromptForm, Reading
+from hydra_ml.records import PromptForm, Reading
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]

@@ -1,12 +1,14 @@
-"""Real servers on free ports of this machine."""
+"""Real servers on free ports of this machine, in a thread or as a process."""
 
 from __future__ import annotations
 
 import socket
+import subprocess
 import threading
 import time
 from typing import Any
 
+import httpx2
 import uvicorn
 
 
@@ -32,3 +34,22 @@ class RunningServer:
     def close(self) -> None:
         self.die()
         self._thread.join(timeout=5)
+
+
+def free_port() -> int:
+    """A port that nobody holds at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    """Until the server's process answers there."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            if httpx2.get(url, timeout=5).status_code == 200:
+                return
+        except httpx2.HTTPError:
+            time.sleep(0.3)
+    raise AssertionError(f"no server at {url}")

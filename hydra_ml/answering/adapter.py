@@ -26,8 +26,10 @@ def distinct_candidates(answers: pd.DataFrame) -> pd.DataFrame:
     """One row per distinct answer of a query: query_id, answer, votes (of n_samples), greedy_share (of greedy answers).
 
     answers has query_id, sample_idx, answer, of one prompt or of several pooled; an answer in the task's own spelling,
-    or raw where it has none. Order: query id, greedy first, then votes, then text: equal input gives equal output.
+    or raw where it has none; one that failed is "" and no candidate. Order: query id, greedy first, then votes, then
+    text: equal input gives equal output.
     """
+    answers = answers[answers["answer"] != ""]
     sampled = answers["sample_idx"] != GREEDY
     table = (
         answers.assign(vote=sampled.astype(int), greedy=~sampled)
@@ -36,7 +38,7 @@ def distinct_candidates(answers: pd.DataFrame) -> pd.DataFrame:
     )
     of_query = table.groupby("query_id")
     table["n_samples"] = of_query["votes"].transform("sum")
-    table["greedy_share"] = table["greedy_share"] / of_query["greedy_share"].transform("sum")
+    table["greedy_share"] = table["greedy_share"] / of_query["greedy_share"].transform("sum").clip(lower=1)
     table = table.sort_values(["query_id", "greedy_share", "votes", "answer"], ascending=[True, False, False, True])
     return table.reset_index(drop=True)
 

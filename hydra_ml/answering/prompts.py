@@ -13,8 +13,8 @@ import pandas as pd
 from hydra_ml.errors import LLMError
 from hydra_ml.llm.chat import Ask, Reply
 from hydra_ml.params import Generate
-from hydra_ml.records import GREEDY, Message, Record
-from hydra_ml.tasks.task import PromptForm, Reading, Task
+from hydra_ml.records import GREEDY, Message, PromptForm, Reading, Record
+from hydra_ml.tasks.task import Task
 
 RecordBook = Mapping[tuple[str, str], Record]  # (user_id, record_id) -> record
 

@@ -74,7 +74,7 @@ def score_requests(
     def support(rows: pd.DataFrame) -> np.ndarray:
         return history_support(rows, records, task, models.encode)
 
-    pool = distinct_candidates(answers[~failed])
+    pool = distinct_candidates(answers)
     rows = scored_candidates(pool, queries, task, score=models.adapter, support=support)
     table = queries[["query_id", "user_id"]].set_index("query_id")
     table["n_history"] = queries["profile"].str.len().to_numpy()

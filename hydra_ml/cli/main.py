@@ -45,7 +45,7 @@ def run(
     if llm is None:
         _run(data, params)
         return
-    from hydra_ml.io.local_llm import SMOLLM2, local_llm
+    from hydra_ml.io.local_llm import PROFILE, SMOLLM2, local_llm
     from hydra_ml.io.params_file import set_params
 
     with local_llm(SMOLLM2 if llm == "local" else llm, Path(".logs/local_llm.log")) as server:
@@ -55,26 +55,10 @@ def run(
             "OPENAI_API_KEY": "none-needed",
             "OPENAI_MODEL": server.weights.name,
         }
-        if set_params(params, LOCAL_PROFILE):
-            print(f"{params}: sized for a model on this machine; `git checkout {params}` undoes it", file=sys.stderr)
+        if before := set_params(params, PROFILE):
+            told = ", ".join(f"{key} (was {value})" for key, value in before.items())
+            print(f"{params} is now sized for a model on this machine: {told}", file=sys.stderr)
         _run(data, params)
-
-
-# What two cores answer in less than half an hour.
-LOCAL_PROFILE = {
-    "tasks": ["LaMP_2", "LaMP_4"],
-    "prompts": "once",
-    "llm.concurrency": 8,
-    "llm.timeout_s": 300.0,
-    "prepare.train_users": 16,
-    "prepare.evaluate_users": 12,
-    "retrieve.n_candidates": 5,
-    "annotate.queries_per_user": 2,
-    "annotate.max_tokens": 24,
-    "generate.queries_per_user": 3,
-    "generate.n_samples": 4,
-    "generate.max_tokens": 24,
-}
 
 
 def _run(data: Path | None, params: Path) -> None:

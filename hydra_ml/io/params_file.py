@@ -29,25 +29,26 @@ def load_params(path: Path) -> Params:
     return parse_params(raw, str(path))
 
 
-def set_params(path: Path, changes: Mapping[str, Any]) -> bool:
-    """Whether the file changed: dotted keys set to new values, comments and order kept, the result checked first."""
+def set_params(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values before of the dotted keys that changed ({}: the file is as it was); comments and order are kept, the
+    result is checked first."""
     yaml = YAML()  # round trip
     yaml.width = 120
     document = yaml.load(path.read_text("utf-8"))
-    changed = False
+    before: dict[str, Any] = {}
     for key, value in changes.items():
         *parents, name = key.split(".")
         section = document
         for parent in parents:
             section = section.setdefault(parent, {})
         if section.get(name) != value:
+            before[key] = section.get(name)
             section[name] = _flow_list(value) if isinstance(value, list) else value
-            changed = True
-    if changed:
+    if before:
         parse_params(document, str(path))
         with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
             yaml.dump(document, file)
-    return changed
+    return before
 
 
 def _flow_list(values: list[Any]) -> CommentedSeq:

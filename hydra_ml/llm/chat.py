@@ -58,8 +58,9 @@ class Reply:
 
 
 def share_failed(replies: Sequence[Reply]) -> float:
-    """The share of replies that lack an answer; 0 of none."""
-    return sum(bool(reply.error) for reply in replies) / max(1, len(replies))
+    """The share of the answers asked for that are missing; 0 of none."""
+    missing = sum(not answer for reply in replies for answer in reply.answers)
+    return missing / max(1, sum(len(reply.answers) for reply in replies))
 
 
 class AnswerStore(Protocol):

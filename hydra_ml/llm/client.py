@@ -20,7 +20,7 @@ from hydra_ml.llm.budget import Budget, Usage
 from hydra_ml.llm.chat import Answer, AnswerStore, Ask, MemoryStore, Reply, answer_keys, request_seed, share_failed
 from hydra_ml.llm.completion import read_answers, rough_tokens
 from hydra_ml.llm.dialect import Dialect
-from hydra_ml.llm.failures import ATTEMPT_ERRORS, Failure, is_crowded, pause_s, read_failure
+from hydra_ml.llm.failures import ATTEMPT_ERRORS, Failure, NoAnswerError, is_crowded, pause_s, read_failure
 from hydra_ml.llm.lanes import Lanes
 from hydra_ml.llm.order import Order
 from hydra_ml.params import LLM
@@ -90,15 +90,16 @@ class LLMClient:
 
     def ask_nearly_all(self, asks: Sequence[Ask], *, label: str) -> list[Reply]:
         """As `ask_all`, for those who learn from the answers: raises LLMError, with the server's own reason, if more
-        than a share `max_failed_share` of the replies lacks an answer. A failed answer is no result."""
+        than a share `max_failed_share` of the answers is missing. A failed answer is no result."""
         replies = self.ask_all(asks, label=label)
-        if share_failed(replies) > self._params.max_failed_share:
+        share = share_failed(replies)
+        if share > self._params.max_failed_share:
             reasons = Counter(reply.error for reply in replies if reply.error)
             reason, count = reasons.most_common(1)[0]
             raise LLMError(
-                f"{label}: {reasons.total()} of {len(replies)} asks have no answer, more than llm.max_failed_share = "
-                f"{self._params.max_failed_share} allows. Of {count}: {reason} Answers already given are kept: mend "
-                "this, then run the same command to go on."
+                f"{label}: {share:.1%} of the answers are missing, more than llm.max_failed_share = "
+                f"{self._params.max_failed_share} allows; {count} of {len(replies)} times because: {reason} Answers "
+                "already given are kept: mend this, then run the same command to go on."
             )
         return replies
 
@@ -152,7 +153,7 @@ class LLMClient:
                 if self._dialect.n_learned > known:
                     continue  # learned from this refusal, or from another while this one was on its way
                 failure = read_failure(error, secret=self._openai.api_key)
-                if failure.kind == "refused" and n > 1:
+                if failure.kind == "refused" and n > 1 and isinstance(error, openai.APIStatusError):
                     most = n // 2  # perhaps only so many at once were refused
                     continue
                 if attempt == 0:
@@ -187,12 +188,15 @@ class LLMClient:
         prompt_tokens = rough_tokens("".join(message["content"] for message in request["messages"]))
         most = prompt_tokens + n * ask.max_tokens
         await self._budget.reserve(most)
-        answers: list[Answer] = []
+        paid = (0, 0)
         try:
             answers = read_answers(await self._send(self._dialect.spoken(request), timeout_s), prompt_tokens)[:n]
+            paid = sum(answer.tokens_in for answer in answers), sum(answer.tokens_out for answer in answers)
+        except NoAnswerError as error:
+            paid = error.tokens
+            raise
         finally:
-            tokens_in, tokens_out = sum(answer.tokens_in for answer in answers), sum(a.tokens_out for a in answers)
-            await self._budget.settle(most, tokens_in=tokens_in, tokens_out=tokens_out)
+            await self._budget.settle(most, tokens_in=paid[0], tokens_out=paid[1])
         return answers
 
     async def _send(self, request: dict[str, Any], timeout_s: float) -> object:
@@ -243,7 +247,7 @@ class LLMClient:
             if unreachable:
                 what_next = f"Is the server up, and OPENAI_BASE_URL its address? {what_next}"
             raise LLMError(f"{reason}. {what_next}")
-        return f"{reason}."
+        return f"{reason.rstrip('.')}."
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, or less if asking stops meanwhile."""

@@ -75,10 +75,12 @@ def read_answers(body: object, prompt_tokens: int) -> list[Answer]:
         problem = error.errors()[0]
         raise MalformedAnswerError(f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}") from None
     texts = [text for choice in completion.choices if (text := _text(choice))]
-    if not texts:
-        raise _no_answer(completion.choices[0])
-    shares = [rough_tokens(text) for text in texts]
     usage = completion.usage or _Usage()
+    if not texts:
+        none = _no_answer(completion.choices[0])
+        none.tokens = (usage.prompt_tokens or 0, usage.completion_tokens or 0)
+        raise none
+    shares = [rough_tokens(text) for text in texts]
     if usage.prompt_tokens is not None:
         prompt_tokens = usage.prompt_tokens
     if usage.completion_tokens is not None:

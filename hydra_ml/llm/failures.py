@@ -39,6 +39,7 @@ class NoAnswerError(ValueError):
     def __init__(self, kind: Literal["busy", "refused", "cut off"], told: str) -> None:
         super().__init__(told)
         self.kind = kind
+        self.tokens = (0, 0)  # prompt and answer: paid for all the same
 
 
 # What a server says where the account, not the request, is to blame, under whatever status.

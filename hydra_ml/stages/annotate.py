@@ -24,7 +24,7 @@ from hydra_ml.tasks.task import Task
 def annotate(
     *, prepared: Path, retrieved: Path, out: Path, cache: Path, task: Task, params: Params
 ) -> Mapping[str, Any]:
-    """Write out/annotations.parquet: query_id, record_id, answer, is_parsed, gold, one row per candidate tried."""
+    """Write out/annotations.parquet: query_id, record_id, answer, is_parsed, gold, one row per candidate answered."""
     queries = load_table(prepared / "queries.parquet")
     candidates = load_table(retrieved / "candidates.parquet")
     candidates = candidates[candidates["ranker"] == params.retrieve.ranker]
@@ -45,6 +45,7 @@ def annotate(
     )
     check_readable(answers, is_parsed, params.llm.max_unparsed_share, f"annotate {task.name}")
     table = rows[["query_id", "record_id"]].assign(answer=answers, is_parsed=is_parsed, gold=rows["gold"])
+    table = table[[not reply.error for reply in replies]]  # a failed answer says nothing of its record
     save_table(table, out / "annotations.parquet")
     return {
         "queries": len(drawn),

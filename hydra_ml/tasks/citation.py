@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from hydra_ml.records import Message, Record
+from hydra_ml.records import Message, PromptForm, Reading, Record
 from hydra_ml.tasks.answers import closed_answer
-from hydra_ml.tasks.task import Item, PromptForm, Reading, Task
+from hydra_ml.tasks.task import Item, Task
 
 # From lead-in to lead-in, never from quote to quote: titles hold quotation marks of their own.
 _REFERENCES = re.compile(r'\[1\]:\s*"(?P<first>.*?)"\s*\[2\]:\s*"(?P<second>.*)"\s*$', re.DOTALL)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hydra_ml.records import Reading
 from hydra_ml.tasks.answers import closed_answer, one_line, whole_number
 from hydra_ml.tasks.chatty_answers import named_label, named_rating, told_line
-from hydra_ml.tasks.task import Item, Reading, Task
+from hydra_ml.tasks.task import Item, Task
 
 
 @dataclass(frozen=True)

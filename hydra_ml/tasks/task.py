@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hydra_ml.records import Message, Record
+from hydra_ml.records import Message, PromptForm, Reading, Record
 
 Kind = Literal["label", "rating", "text", "choice"]
-Reading = Literal["lenient", "strict"]  # of an LLM's text: as a person would read it, or as LaMP's figures do
-PromptForm = Literal["lamp", "once"]  # every turn in LaMP's official template, or the instruction on the first alone
 Item = Mapping[str, str]  # one raw history item of a LaMP file
 
 

@@ -6,10 +6,11 @@ history, `neutral_form` stands in for that paraphrase, so that a record reads (p
 
 from __future__ import annotations
 
+from hydra_ml.records import Reading
 from hydra_ml.tasks.answers import one_line
 from hydra_ml.tasks.chatty_answers import told_line
 from hydra_ml.tasks.neutral import neutral_form
-from hydra_ml.tasks.task import Item, Reading, Task
+from hydra_ml.tasks.task import Item, Task
 
 
 class TweetTask(Task):

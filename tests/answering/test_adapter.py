@@ -113,3 +113,9 @@ def test_choice_is_the_best_score_and_ties_fall_back_to_the_greedy_answer():
     best = choose_best(table, np.array([0.5, 0.5, -1.0, 2.0], dtype=np.float32))
     assert best["answer"].tolist() == ["a", "d"]
     assert best["score"].tolist() == pytest.approx([0.5, 2.0])
+
+
+def test_an_answer_that_failed_is_no_candidate_and_a_failed_greedy_one_leaves_numbers():
+    table = distinct_candidates(answers([("q", 0, ""), ("q", 1, "a"), ("q", 2, ""), ("r", 0, ""), ("r", 1, "")]))
+    assert table.values.tolist() == [["q", "a", 1, 0.0, 1]]
+    assert np.isfinite(candidate_evidence(table, np.array([0.0]))).all()

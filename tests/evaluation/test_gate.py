@@ -178,6 +178,11 @@ def test_releases_answer_alike_with_the_same_bases_and_settings_whatever_their_h
     assert not answers_alike(release(), release(adapter_base="e"))
     assert not answers_alike(release(), release({"rerank": {"k": 1}}))
     assert not answers_alike(release(), release({"llm": {"model": "another"}}))
+    assert not answers_alike(release(), release({"llm": {**release().params["llm"], "system": "Be brief."}}))
+    assert not answers_alike(release(), release({"prompts": "once"}))
+    assert answers_alike(release(), release({"llm": {"model": "offline-minilm", "timeout_s": 1.0}})), (
+        "made before 'stop'"
+    )
 
 
 def test_differing_users_are_those_with_other_bits_or_in_one_bank_only():

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from flows.stack_place import Stack
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.predictions import load_predictions
 from hydra_ml.tasks import get_task
+from tests.servers import free_port
 
 ROOT = Path(__file__).parents[2]
 GIT = {f"GIT_{who}_{what}": "test@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -43,12 +43,6 @@ FILES = [
     ".dvcignore",
 ]
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def make_project(root: Path, chain: Any) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hydra_ml.tasks import get_task
+from tests.servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -32,16 +32,10 @@ def as_postgres(*command: str) -> None:
     subprocess.run([*user, *command], check=True, capture_output=True, text=True, cwd="/tmp")
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 @pytest.fixture
 def postgres(tmp_path_factory) -> Iterator[str]:
     """user@address of a fresh server with the databases prefect and mlflow."""
-    programs, home, port = binaries(), tmp_path_factory.mktemp("postgres"), free_port()
+    programs, home, port = binaries(), tmp_path_factory.mktemp("postgres"), str(free_port())
     if os.geteuid() == 0:
         for folder in (home, *home.parents):
             if folder.stat().st_uid == 0 and str(folder) not in ("/", "/tmp"):

@@ -19,15 +19,10 @@ from flows.stack import HEALTH_S, StackError, down, find_stack, main, up
 from flows.stack_place import Stack
 from hydra_ml.io.orchestrator import POOL, read_workers
 from hydra_ml.io.own_stack import KEPT, save_own_stack
+from tests.servers import free_port
 
 pytestmark = pytest.mark.timeout(600)
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_taken_port_is_named_with_its_remedy(tmp_path):

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import uvicorn
 from filelock import FileLock
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
@@ -38,7 +35,7 @@ def under_another_name(app: Any) -> Any:
 
 
 @pytest.fixture
-def own_llm(own_project, monkeypatch) -> Iterator[uvicorn.Server]:
+def own_llm(own_project, start_server, monkeypatch) -> None:
     """A server of our own under another model's name, as README says to set it up: OPENAI_* in the environment."""
     encode = open_encoder(own_project.params.encoder, own_project.cache, progress="").encode
     lock = threading.Lock()
@@ -47,19 +44,9 @@ def own_llm(own_project, monkeypatch) -> Iterator[uvicorn.Server]:
         with lock:
             return encode(texts)
 
-    server = uvicorn.Server(
-        uvicorn.Config(under_another_name(build_offline_app(one_at_a_time)), port=0, log_level="critical")
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    for name, value in {"BASE_URL": f"http://127.0.0.1:{port}/v1", "API_KEY": "k", "MODEL": "my-model"}.items():
+    server = start_server(under_another_name(build_offline_app(one_at_a_time)))
+    for name, value in {"BASE_URL": server.address, "API_KEY": "k", "MODEL": "my-model"}.items():
         monkeypatch.setenv(f"OPENAI_{name}", value)
-    yield server
-    server.should_exit = True
-    thread.join(10)
 
 
 def add_release(project, model: str) -> str:

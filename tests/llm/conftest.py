@@ -11,6 +11,7 @@ from openai import AsyncOpenAI, DefaultAioHttpClient
 from hydra_ml.llm.chat import AnswerStore, Ask
 from hydra_ml.llm.client import LLMClient
 from hydra_ml.params import LLM
+from tests.llm.scripted_server import Behave, ScriptedServer
 
 KEY = "sk-very-secret-0042"
 
@@ -43,3 +44,12 @@ def question(content: str, **sampling: Any) -> Ask:
 @pytest.fixture
 def ask() -> Callable[..., Ask]:
     return question
+
+
+@pytest.fixture
+def scripted(start_server: Callable[..., Any]) -> Callable[..., tuple[ScriptedServer, str]]:
+    def start(behave: Behave | None = None) -> tuple[ScriptedServer, str]:
+        server = ScriptedServer(behave)
+        return server, start_server(server.app).address
+
+    return start

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx2
@@ -22,6 +20,7 @@ from hydra_ml.io.tables import load_table
 from hydra_ml.jobs.nightly import register_chain
 from hydra_ml.predictions import PREDICTION_COLUMNS
 from hydra_ml.tasks import get_task
+from tests.servers import free_port, wait_for
 
 TASK = get_task("LaMP_2")
 HISTORY = [
@@ -107,9 +106,7 @@ def test_mlflow_checks_requests_against_the_signature(here):
 
 
 def test_a_served_release_answers_over_http(here):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/lamp-2.release@champion"]
     command += ["--env-manager", "local", "--port", str(port), "--host", "127.0.0.1"]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -118,7 +115,7 @@ def test_a_served_release_answers_over_http(here):
     ) as server:
         try:
             url = f"http://127.0.0.1:{port}"
-            wait_for(url, server)
+            wait_for(f"{url}/ping", server)
             known = requests_of(here)
             asked = {"dataframe_split": {"columns": list(known.columns), "data": known.to_numpy().tolist()}}
             reply = httpx2.post(f"{url}/invocations", json=asked, timeout=120)
@@ -132,15 +129,3 @@ def test_a_served_release_answers_over_http(here):
             assert refused.status_code == 400
         finally:
             os.killpg(server.pid, signal.SIGTERM)
-
-
-def wait_for(url: str, server: subprocess.Popen) -> None:
-    """Until the server answers."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            if httpx2.get(f"{url}/ping", timeout=5).status_code == 200:
-                return
-        except httpx2.HTTPError:
-            time.sleep(0.3)
-    raise AssertionError(f"no server at {url}")

@@ -13,7 +13,6 @@ import threading
 import time
 from pathlib import Path
 
-import httpx2
 import numpy as np
 import pytest
 
@@ -25,6 +24,7 @@ from hydra_ml.io.mlflow.tracking import Tracking
 from hydra_ml.model.heads import Heads
 from hydra_ml.release import PARTS, ComponentRef, Release
 from hydra_ml.tasks import get_task
+from tests.servers import free_port, wait_for
 
 TASK = get_task("LaMP_2")
 PARAMS = {"llm": {"model": "offline-minilm"}, "seed": 1}
@@ -270,9 +270,7 @@ def test_a_store_that_cannot_be_written_is_said(tmp_path):
 
 def test_a_store_on_another_machine_is_copied_once_and_a_spoilt_copy_fetched_anew(tmp_path, registry):
     """A server that hands files out itself, as one with an object store does: nothing of it is on this disk."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     shutil.copy(registry.uri.removeprefix("sqlite:///"), tmp_path / "mlflow.db")  # tables are made already
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{tmp_path / 'mlflow.db'}"]
@@ -297,15 +295,3 @@ def test_a_store_on_another_machine_is_copied_once_and_a_spoilt_copy_fetched_ane
             assert [path.name for path in folder.parent.iterdir()] == [folder.name]
         finally:
             os.killpg(server.pid, signal.SIGTERM)
-
-
-def wait_for(url: str, server: subprocess.Popen) -> None:
-    """Until the server answers."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            if httpx2.get(url, timeout=5).status_code == 200:
-                return
-        except httpx2.HTTPError:
-            time.sleep(0.3)
-    raise AssertionError(f"no server at {url}")
