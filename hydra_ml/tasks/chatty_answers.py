@@ -25,6 +25,7 @@ _LEAD = re.compile(
     r"^(?:(?:sure|certainly|of course|okay|ok)\b[,.!:]?\s*)?(?:here(?:['’]s|\s+is|\s+are)\b[^:\n]{0,100}:|(?=\n|$))\s*",
     re.IGNORECASE,
 )
+_HEADING = re.compile(r"^(?:#{1,6}|>)\s+")  # Markdown's; "#tag" is the text's own
 _NAME = re.compile(
     r"^(?:[#>*_\s]*)(?:(?:generated|suggested|possible|new)\s+)?(?:title|headline|subject(?:\s+line)?|paraphrase[d]?"
     r"(?:\s+tweet)?|tweet|answer)\s*(?:[*_]*:[*_]*)\s*",
@@ -88,8 +89,8 @@ def told_line(raw: str) -> str | None:
     line = one_line(_NAME.sub("", text, count=1))
     if line is None:
         return None
-    line = line.lstrip("#> ").strip()
-    for mark in ("**", "__", "*", "_"):
+    line = _HEADING.sub("", line)
+    for mark in ("**", "__"):  # one asterisk is a tweeter's own: *sigh*
         if line.startswith(mark) and line.endswith(mark) and len(line) > 2 * len(mark):
             line = line[len(mark) : -len(mark)]
     return one_line(_NAME.sub("", line, count=1))

@@ -88,6 +88,8 @@ def test_the_one_reference_that_is_named(raw: str, answer: str | None) -> None:
         ("Here is the thing about rain", "Here is the thing about rain"),
         ("Rain: a headline: again", "Rain: a headline: again"),
         ("Sure Thing Wins Derby", "Sure Thing Wins Derby"),
+        ("#HomeToVote Tweets", "#HomeToVote Tweets"),
+        ("*sigh*", "*sigh*"),
         ("*", "*"),
         ("Title:", None),
         ("", None),
