@@ -17,6 +17,8 @@ from hydra_ml.llm.failures import MalformedAnswerError, NoAnswerError, words_of
 CHARS_PER_TOKEN = 4  # rough; for reservations, and for servers that report no usage
 MOST_TOKENS = 10_000_000  # of one call: what a server reports beyond it is no count
 _THOUGHT = re.compile(r"\A.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)  # the opening tag may be the template's
+# Where a turn ends in chat templates: written out by models that were never taught the template they are asked through.
+_END_OF_TURN = re.compile(r"<\|im_(?:end|start)\|>|<(?:end|start)_of_turn>|<\|eot_id\|>|<\|endoftext\|>|</s>")
 _THINKING = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 
 
@@ -91,10 +93,10 @@ def read_answers(body: object, prompt_tokens: int) -> list[Answer]:
 
 
 def _text(choice: _Choice) -> str:
-    """The answer itself, thoughts before it left out; "" where there is none."""
+    """The answer itself, without thoughts before and further turns after it; "" where there is none."""
     if choice.error or choice.finish_reason == "error":
         return ""
-    said = _THOUGHT.sub("", choice.message.content or "")
+    said = _END_OF_TURN.split(_THOUGHT.sub("", choice.message.content or ""), maxsplit=1)[0]
     # Half a surrogate pair is legal JSON but no text that a file can hold.
     return "" if _THINKING.search(said) or not said.strip() else said.encode("utf-8", "replace").decode()
 

@@ -32,6 +32,9 @@ def text_of(message: dict[str, Any], **choice: Any) -> str:
         ("<think>\nIs it funny?\n</think>\n\ncomedy", "\n\ncomedy"),
         ("Is it funny? It is.</think>comedy", "comedy"),  # the opening tag was in the template
         ("<thinking>x</thinking> comedy", " comedy"),
+        ("comedy<|im_end|>\n<|im_start|>user\nWhich tag", "comedy"),  # a base model asked through a chat template
+        ("comedy<end_of_turn>", "comedy"),
+        ("comedy</s><s>[INST]", "comedy"),
         ([{"type": "thinking", "thinking": "Hmm."}, {"type": "text", "text": "comedy"}], "comedy"),
         ([{"type": "text", "text": "com"}, {"type": "text", "text": "edy"}], "comedy"),
     ],
@@ -46,6 +49,7 @@ def test_thoughts_and_parts_are_not_the_answer(content: Any, text: str) -> None:
         ({"content": None}, {"finish_reason": "length"}, "cut off", "Raise max_tokens .*generate.max_tokens"),
         ({"content": ""}, {"finish_reason": "length"}, "cut off", "within max_tokens"),
         ({"content": "<think>Hmm, is it"}, {"finish_reason": "length"}, "cut off", "thinking"),
+        ({"content": "<|im_end|>\n<|im_start|>user"}, {"finish_reason": "stop"}, "refused", "without text"),
         ({"content": None, "refusal": "I cannot help."}, {}, "refused", "a refusal: I cannot help"),
         ({"content": ""}, {"finish_reason": "content_filter"}, "refused", "content filter"),
         ({"content": None}, {"finish_reason": "stop"}, "refused", "without text"),
