@@ -201,7 +201,7 @@ class Params(Section):
     tasks: list[TaskFolder] = Field(default=["LaMP_2", "LaMP_3", "LaMP_4"], min_length=1)
     encoder: Encoder = Encoder()
     llm: LLM = LLM()
-    prompts: PromptForm = "lamp"  # every turn in LaMP's official template; once: the instruction on the first alone
+    prompts: PromptForm = "lamp"  # every turn in LaMP's official template; once: the instruction on the last alone
     answers: Reading = "lenient"  # an answer is the one label or line it names; strict: as LaMP's figures read it
     prepare: Prepare = Prepare()
     validate_: Validate = Field(default=Validate(), alias="validate")

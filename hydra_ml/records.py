@@ -11,7 +11,7 @@ from typing import Literal, TypedDict
 
 Role = Literal["train", "evaluate"]
 Cohort = Literal["known", "new"]
-PromptForm = Literal["lamp", "once"]  # every turn in LaMP's official template, or the instruction on the first alone
+PromptForm = Literal["lamp", "once"]  # every turn in LaMP's official template, or the instruction on the last alone
 Reading = Literal["lenient", "strict"]  # of an LLM's text: as a person would read it, or as LaMP's figures do
 GREEDY = 0  # sample_idx of the temperature-0 answer; the samples are 1..n
 

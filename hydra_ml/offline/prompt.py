@@ -41,16 +41,13 @@ def read_prompt(messages: Sequence[Message]) -> Prompt:
     """The chat as a Prompt: the last user turn asks; an earlier one is an example if an assistant turn follows it."""
     users = [idx for idx, message in enumerate(messages) if message["role"] == "user"]
     question = messages[users[-1]]["content"] if users else messages[-1]["content"]
-    # Either every user turn begins with the instruction, or the first alone does and the others are bare texts.
-    told = split_instruction(messages[users[0]]["content"])[0] if users else ""
-    once = bool(told) and not split_instruction(question)[0].startswith(told[:INSTRUCTION_START])
+    instruction, query = split_instruction(question)
     examples = tuple(
-        (_text_of(asked["content"], told if once else ""), answered["content"].strip())
+        (_text_of(asked["content"], instruction), answered["content"].strip())
         for asked, answered in pairwise(messages)
         if asked["role"] == "user" and answered["role"] == "assistant" and answered["content"].strip()
     )
     background = "\n".join(message["content"] for message in messages if message["role"] == "system")
-    instruction, query = (told, question.strip()) if once else split_instruction(question)
     noun = instruction.rstrip(": ").rpartition(" ")[2].lower()
 
     pieces = _REFERENCE.split(question)
@@ -69,9 +66,10 @@ def read_prompt(messages: Sequence[Message]) -> Prompt:
     return Prompt(form, query, noun, examples, background=background)
 
 
-def _text_of(turn: str, told: str) -> str:
-    """A user turn without its instruction; `told`: the one instruction that only the first turn begins with."""
-    return turn.removeprefix(told).strip() if told else split_instruction(turn)[1]
+def _text_of(turn: str, instruction: str) -> str:
+    """An earlier user turn without its instruction: all of it, if it does not begin as the last turn's does."""
+    begins_alike = turn.startswith(instruction[:INSTRUCTION_START])
+    return split_instruction(turn)[1] if begins_alike else turn.strip()
 
 
 def split_instruction(turn: str) -> tuple[str, str]:

@@ -65,11 +65,9 @@ class Task(ABC):
 
     def messages(self, input: str, demos: Sequence[Record], form: PromptForm = "lamp") -> list[Message]:
         """The chat that asks the LLM: each record an earlier turn pair, most useful first, the input last."""
-        turns = [*(record.input for record in demos), input]
-        if form == "once":
-            turns[1:] = [self.query_text(turn) for turn in turns[1:]]
         chat: list[Message] = []
-        for turn, record in zip(turns, demos, strict=False):
-            chat += [{"role": "user", "content": turn}, {"role": "assistant", "content": record.answer}]
-        chat.append({"role": "user", "content": turns[-1]})
+        for record in demos:
+            asked = record.input if form == "lamp" else self.query_text(record.input)
+            chat += [{"role": "user", "content": asked}, {"role": "assistant", "content": record.answer}]
+        chat.append({"role": "user", "content": input})
         return chat

@@ -128,12 +128,12 @@ def test_demos_are_earlier_turns_most_useful_first() -> None:
 
 
 @pytest.mark.parametrize("name", ["LaMP-2", "LaMP-2N", "LaMP-3", "LaMP-4", "LaMP-5", "LaMP-6", "LaMP-7"])
-def test_the_instruction_is_said_once_on_the_first_turn(name: str) -> None:
+def test_the_instruction_is_said_once_on_the_last_turn(name: str) -> None:
     task = get_task(name)
     demos = [
         Record("1", "u", "", task.templated("first: text"), "a"),
         Record("2", "u", "", task.templated("next"), "b"),
     ]
     chat = task.messages(task.templated("now: this"), demos, "once")
-    assert [turn["content"] for turn in chat] == [task.templated("first: text"), "a", "next", "b", "now: this"]
+    assert [turn["content"] for turn in chat] == ["first: text", "a", "next", "b", task.templated("now: this")]
     assert task.messages(task.templated("now"), [], "once") == [{"role": "user", "content": task.templated("now")}]
