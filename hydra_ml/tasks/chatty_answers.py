@@ -18,17 +18,21 @@ _NEGATION = re.compile(
 _SCALE = re.compile(
     r"(?:out\s+of|/|of)\s*(?:5|five)\b(?:\s*stars?)?|\b(?:1|one)\s*(?:to|-|–)\s*(?:5|five)\b", re.IGNORECASE
 )
-_NUMBER = re.compile(r"(?<![\w.])[-−]?\d+(?:[.,]\d+)?(?!\w)")
+_NUMBER = re.compile(r"(?<![\w.$£€])[-−]?\d+(?:[.,]\d+)?(?!\w)")
+_NOT_IT = re.compile(r"(?:\bnot|n['’]t)\s+(?:an?\s+)?[\d\[]", re.IGNORECASE)  # "not 5"; "I did not like it: 2" is a 2
 _WORDS = {"one": "1", "two": "2", "three": "3", "four": "4", "five": "5"}
 _WORD = re.compile(rf"\b({'|'.join(_WORDS)})\b(?=\s*(?:stars?\b|[.!]?\s*$))", re.IGNORECASE)
-_LEAD = re.compile(
-    r"^(?:(?:sure|certainly|of course|okay|ok)\b[,.!:]?\s*)?(?:here(?:['’]s|\s+is|\s+are)\b[^:\n]{0,100}:|(?=\n|$))\s*",
+_REFERENCE = re.compile(r"(?:[\[(]|\breference\s+|\boption\s+)([12])\b", re.IGNORECASE)
+_THING = r"(?:title|headline|subject(?:\s+line)?|paraphrase[ds]?(?:\s+tweet)?|tweet)"
+_LEAD = re.compile(  # "Sure! Here is a headline for the article:", but not "Here's Why:", which is a headline
+    rf"^(?:(?:sure|certainly|of course|okay|ok)\b[,.!:]?\s*)?here(?:['’]s|\s+is|\s+are)\b[^:\n]{{0,60}}"
+    rf"\b(?:{_THING}|version|option|answer|rewrite)s?\b[^:\n]{{0,60}}:\s*",
     re.IGNORECASE,
 )
 _HEADING = re.compile(r"^(?:#{1,6}|>)\s+")  # Markdown's; "#tag" is the text's own
-_NAME = re.compile(
-    r"^(?:[#>*_\s]*)(?:(?:generated|suggested|possible|new)\s+)?(?:title|headline|subject(?:\s+line)?|paraphrase[d]?"
-    r"(?:\s+tweet)?|tweet|answer)\s*(?:[*_]*:[*_]*)\s*",
+_NAME = re.compile(  # "**Title:**", "The headline is:"
+    rf"^[#>*_\s]*(?:(?:the|generated|suggested|possible|new)\s+)?(?:{_THING}|answer)(?:\s+(?:is|for\s+[^:\n]{{0,40}}))?"
+    r"\s*(?:[*_]*:[*_]*)\s*",
     re.IGNORECASE,
 )
 
@@ -65,7 +69,7 @@ def _loosely(label: str) -> str:
     loose = [r"(?:&|and)" if word in ("&", "and") else re.escape(word) for word in words]
     last = words[-1]
     if last.isalpha() and len(last) > 3:
-        loose[-1] = re.escape(last.removesuffix("s")) + "s?"
+        loose[-1] = f"{last[:-1]}(?:y|ies)" if last.endswith("y") else f"{last.removesuffix('s')}s?"
     return r"[\s-]+".join(loose)
 
 
@@ -75,11 +79,20 @@ def named_rating(raw: str, labels: Sequence[str]) -> str | None:
     first = next((line for line in raw.splitlines() if line.strip()), "")
     if found := closed_answer(whole_number(first), labels):
         return found
+    if _NOT_IT.search(raw):
+        return None
     text = _SCALE.sub(" ", raw)
     named = {whole_number(number) for number in _NUMBER.findall(text)}
     named = named or {_WORDS[word.lower()] for word in _WORD.findall(text)}
     score = named.pop() if len(named) == 1 else None
     return score if score in labels else None
+
+
+def named_reference(raw: str) -> str | None:
+    """The one reference that the text points to ("[1]", "(1)", "reference 1"), as "[1]" or "[2]"; None if it points to
+    none, to both, or to what it is not."""
+    named = set(_REFERENCE.findall(raw))
+    return f"[{named.pop()}]" if len(named) == 1 and not _NOT_IT.search(raw) else None
 
 
 def told_line(raw: str) -> str | None:

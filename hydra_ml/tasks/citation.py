@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from hydra_ml.records import Message, PromptForm, Reading, Record
 from hydra_ml.tasks.answers import closed_answer
+from hydra_ml.tasks.chatty_answers import named_reference
 from hydra_ml.tasks.task import Item, Task
 
 # From lead-in to lead-in, never from quote to quote: titles hold quotation marks of their own.
 _REFERENCES = re.compile(r'\[1\]:\s*"(?P<first>.*?)"\s*\[2\]:\s*"(?P<second>.*)"\s*$', re.DOTALL)
-_NAMED = re.compile(r"(?:\[|\breference\s+|\boption\s+)([12])\b", re.IGNORECASE)
 _ASK = "which reference is related? Just answer with [1] or [2] without explanation."
 
 
@@ -50,10 +50,7 @@ class CitationTask(Task):
         """ "[1]" or "[2]", also from a bare "1" or "2"; read leniently, the one of them that is named; else None."""
         bare = closed_answer(raw, ("1", "2"))
         strict = f"[{bare}]" if bare else closed_answer(raw, self.labels)
-        if strict or reading == "strict":
-            return strict
-        named = set(_NAMED.findall(raw))
-        return f"[{named.pop()}]" if len(named) == 1 else None
+        return strict if strict or reading == "strict" else named_reference(raw)
 
     def answer_text(self, answer: str, input: str) -> str:
         """The title that "[1]" or "[2]" points to; the answer itself where there is no such reference."""
