@@ -45,6 +45,7 @@ class _Turn(BaseModel):
 
 
 class _Choice(BaseModel):
+    index: Count = None
     message: _Turn
     finish_reason: str | None = None
     error: Any = None
@@ -76,7 +77,8 @@ def read_answers(body: object, prompt_tokens: int) -> list[Answer]:
     except ValidationError as error:
         problem = error.errors()[0]
         raise MalformedAnswerError(f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}") from None
-    texts = [text for choice in completion.choices if (text := _text(choice))]
+    choices = sorted(completion.choices, key=lambda choice: choice.index or 0)  # stable: all alike where none is said
+    texts = [text for choice in choices if (text := _text(choice))]
     usage = completion.usage or _Usage()
     if not texts:
         none = _no_answer(completion.choices[0])

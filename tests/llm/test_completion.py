@@ -70,6 +70,11 @@ def test_of_several_choices_those_with_text_count() -> None:
     assert [answer.text for answer in read_answers(body("a", None, " ", "b"), prompt_tokens=1)] == ["a", "b"]
 
 
+def test_choices_stand_in_the_order_of_their_indices() -> None:
+    body = {"choices": [{"index": i, "message": {"content": str(i)}} for i in (2, 0, 1)]}
+    assert [answer.text for answer in read_answers(body, 1)] == ["0", "1", "2"]
+
+
 def test_an_error_inside_200_is_worth_another_attempt() -> None:
     inside = {"error": {"message": "Provider returned error", "metadata": {"raw": "rate-limited"}}, "choices": None}
     with pytest.raises(NoAnswerError, match=r"Provider returned error \(rate-limited\)") as caught:
