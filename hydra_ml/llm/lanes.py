@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-FIRST = 16  # lanes at the start, if as many are allowed
+FIRST = 32  # lanes at the start, if as many are allowed
 FAST = 0.25  # of the time-out: answers that come sooner open lanes
 SLOW = 0.5  # of the time-out: answers that come later close one
 
