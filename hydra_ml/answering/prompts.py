@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from hydra_ml.errors import LLMError
@@ -16,6 +17,17 @@ from hydra_ml.params import Generate
 from hydra_ml.records import GREEDY, Message, PromptForm, Reading, Record
 from hydra_ml.tasks.task import Task
 
+ANSWER_COLUMNS = (
+    "query_id",
+    "arm",
+    "sample_idx",
+    "answer",
+    "is_parsed",
+    "error",
+    "n_dropped",
+    "tokens_in",
+    "tokens_out",
+)
 RecordBook = Mapping[tuple[str, str], Record]  # (user_id, record_id) -> record
 
 
@@ -73,10 +85,11 @@ def build_asks(
     asks, owners = [], []
     for row, (prompt, is_sampled) in enumerate(zip(prompts, sampled, strict=True)):
         messages = tuple(prompt)
-        asks.append(Ask(messages, max_tokens=settings.max_tokens, seed=seed))
+        demos = len(messages) // 2  # turn pairs before the question
+        asks.append(Ask(messages, max_tokens=settings.max_tokens, seed=seed, demos=demos))
         owners.append(row)
         if is_sampled:
-            asks.append(Ask(messages, settings.n_samples, settings.temperature, settings.max_tokens, seed))
+            asks.append(Ask(messages, settings.n_samples, settings.temperature, settings.max_tokens, seed, demos))
             owners.append(row)
     return asks, owners
 
@@ -84,12 +97,23 @@ def build_asks(
 def answer_table(
     asked: pd.DataFrame, asks: Sequence[Ask], replies: Sequence[Reply], task: Task, reading: Reading
 ) -> pd.DataFrame:
-    """One row per answer, from one row of `asked`, one Ask and one Reply each, in the same order."""
+    """One row per answer, from one row of `asked`, one Ask and one Reply each, in the same order.
+
+    n_dropped: records that its prompt left out, the last in rank, for the LLM's context. tokens_in, tokens_out: of the
+    whole ask as it was bought, on its first row; 0 on its others.
+    """
     samples = [[GREEDY] if ask.temperature == 0 else list(range(1, ask.n + 1)) for ask in asks]
-    table = asked[["query_id", "arm", "input"]].assign(error=[reply.error for reply in replies])
+    table = asked[["query_id", "arm", "input"]].assign(
+        error=[reply.error for reply in replies],
+        n_dropped=np.array([reply.dropped for reply in replies], dtype=np.int16),
+        tokens_in=[reply.tokens_in for reply in replies],
+        tokens_out=[reply.tokens_out for reply in replies],
+    )
     table["sample_idx"] = samples
     table["answer"] = [list(reply.answers) for reply in replies]
-    table = table.explode(["sample_idx", "answer"], ignore_index=True)
+    table = table.explode(["sample_idx", "answer"])
+    table.loc[table.index.duplicated(), ["tokens_in", "tokens_out"]] = 0
+    table = table.reset_index(drop=True)
     answers, is_parsed = parse_answers(table["answer"].tolist(), table["input"].tolist(), task, reading)
     table = table.assign(answer=answers, is_parsed=is_parsed, sample_idx=table["sample_idx"].astype("int16"))
-    return table[["query_id", "arm", "sample_idx", "answer", "is_parsed", "error"]]
+    return table[list(ANSWER_COLUMNS)]

@@ -82,7 +82,7 @@ def score_requests(
         "personal" if user_id in models.with_head else "shared" if n else "none"
         for user_id, n in zip(table["user_id"], table["n_history"], strict=True)
     ]
-    table["chosen_record_ids"] = prompts[prompts["arm"] == HYDRA.name].set_index("query_id")["demos"]
+    table["chosen_record_ids"] = _shown(prompts, answers)
     costs = _costs(asked["query_id"].tolist(), asks, replies, params.llm.model)
     table = table.join([_choices(rows, answers), costs, _errors(answers.assign(failed=failed))])
     return _finished(table)
@@ -182,6 +182,13 @@ def _choices(rows: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     table["score"] = chosen["score"].where(table["prediction"].notna())
     table["candidates"] = pd.Series({query_id: [kept[i] for i in places[query_id]] for query_id in table.index})
     return table
+
+
+def _shown(prompts: pd.DataFrame, answers: pd.DataFrame) -> pd.Series:
+    """By query id, the records that HYDRA's prompt held when it was answered, best first."""
+    demos = prompts[prompts["arm"] == HYDRA.name].set_index("query_id")["demos"]
+    dropped = answers[answers["arm"] == HYDRA.name].groupby("query_id")["n_dropped"].max().reindex(demos.index)
+    return pd.Series([ids[: len(ids) - n] for ids, n in zip(demos, dropped, strict=True)], demos.index, dtype=object)
 
 
 def _errors(answers: pd.DataFrame) -> pd.DataFrame:

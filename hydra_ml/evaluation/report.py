@@ -28,7 +28,16 @@ def results_table(metrics: Document, details: Document) -> str:
         _methods_section(metrics, details),
         _comparison_section(details),
         _slices_section(metrics, details),
-        "\n".join(_wrapped([*_user_lines(details), *_unparsable_lines(details), *_warnings(metrics, details)])),
+        "\n".join(
+            _wrapped(
+                [
+                    *_user_lines(details),
+                    *_unparsable_lines(details),
+                    *_shortened_lines(details),
+                    *_warnings(metrics, details),
+                ]
+            )
+        ),
     ]
     return "\n\n".join(section for section in sections if section)
 
@@ -118,6 +127,11 @@ def _unparsable_lines(details: Document) -> list[str]:
         if said:
             lines.append(f"{sentence} (kept, and scored as the official evaluator does): {said}.")
     return lines
+
+
+def _shortened_lines(details: Document) -> list[str]:
+    said = ", ".join(f"{arm} {count}" for arm, count in details.get("shortened", {}).items())
+    return [f"Prompts shortened by whole records, the last in rank, for the LLM's context: {said}."] if said else []
 
 
 def _warnings(metrics: Document, details: Document) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hydra_ml.records import Message
@@ -18,13 +18,18 @@ SEED_STRIDE = 1009  # more than any n: sample i of one seed is no sample of the 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request for `n` answers to a chat. Greedy (temperature 0) is asked for once: n is 1."""
+    """One request for `n` answers to a chat. Greedy (temperature 0) is asked for once: n is 1.
+
+    demos: so many turn pairs, most useful first, stand before the last turn and may be left out if the model's context
+    is too short for all; the last of them first.
+    """
 
     messages: tuple[Message, ...]
     n: int = 1
     temperature: float = 0.0
     max_tokens: int = 64
     seed: int = 0
+    demos: int = 0
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -33,6 +38,12 @@ class Ask:
             raise ValueError(
                 f"n is {self.n} at temperature {self.temperature}; allowed: 1 at temperature 0, else 1 or more"
             )
+
+    def shorter(self) -> Ask:
+        """The same ask without its least useful demo. Raises ValueError if it has none to spare."""
+        if self.demos < 1:
+            raise ValueError("an Ask without demos cannot be made shorter")
+        return replace(self, messages=(*self.messages[:-3], self.messages[-1]), demos=self.demos - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,7 @@ class Reply:
     error: str = ""
     refused: bool = False  # the request itself is to blame for the error: asking again would not help
     calls: int = 0  # requests sent for it now, repeats included; every reply to an equal ask says the same
+    dropped: int = 0  # demos left out of its prompt, for the model's context was too short
 
 
 def share_failed(replies: Sequence[Reply]) -> float:

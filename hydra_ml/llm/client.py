@@ -50,6 +50,8 @@ class LLMClient:
         self._n_answered = 0  # requests answered so far
         self._n_given_up = 0  # requests given up since the last answer
         self._n_refused = 0  # requests refused so far
+        self._locks: dict[str, asyncio.Lock] = {}  # by first key: who asks the same waits for the answer
+        self._has_shortened = False
         self._stop: asyncio.Future[None] | None = None  # fails with what ended the asking; no request is sent after it
 
     @property
@@ -107,6 +109,7 @@ class LLMClient:
         """Fill the orders with `concurrency` workers; raises what made them stop."""
         self._stop = stop = asyncio.get_running_loop().create_future()
         calls_before = self.usage.calls
+        self._locks.clear()
         n_cached = getattr(bar, "initial", 0)  # a bar that is switched off has none
         queue = iter(orders)
 
@@ -116,7 +119,7 @@ class LLMClient:
                 if stop.done():
                     return
                 try:
-                    await self._fill(order)
+                    await self._complete(order)
                 except HydraError as error:
                     if not stop.done():
                         stop.set_exception(error)
@@ -132,8 +135,20 @@ class LLMClient:
         if stop.done():
             stop.result()
 
+    async def _complete(self, order: Order) -> None:
+        """Fill the order, its prompt shortened by whole demos as far as the model's context asks for it."""
+        while True:
+            async with self._locks.setdefault(order.keys[0], asyncio.Lock()):
+                if self._has_shortened:  # then one order may have become what another asks, or an earlier run did
+                    order.fill_stored(self._cache.get_many(order.keys))
+                await self._fill(order)
+            if not order.is_too_long:
+                return
+            order.shorten(self._params.identity)
+            self._has_shortened = True
+
     async def _fill(self, order: Order) -> None:
-        """Ask until the order is complete, given up, or asking has stopped."""
+        """Ask until the order is complete, given up, too long, or asking has stopped."""
         attempt, n_late = 0, 0
         n_answered_before = 0  # at the first failure of a row
         most = self._most_at_once
@@ -148,11 +163,14 @@ class LLMClient:
                     timeout_s = self._params.timeout_s * min(LONGER, 2**n_late)
                     bought = await self._call(order.ask, missing[0], n, timeout_s)
             except ATTEMPT_ERRORS as error:
+                failure = read_failure(error, secret=self._openai.api_key)
+                if failure.kind == "too long" and order.ask.demos:
+                    order.is_too_long = True
+                    return
                 if refused := self._dialect.learn(error, self._request(order.ask, missing[0], n)):
                     log.warning("%s: the server does not take %s; asked without from now on", self.model, refused)
                 if self._dialect.n_learned > known:
                     continue  # learned from this refusal, or from another while this one was on its way
-                failure = read_failure(error, secret=self._openai.api_key)
                 if failure.kind == "refused" and n > 1 and isinstance(error, openai.APIStatusError):
                     most = n // 2  # perhaps only so many at once were refused
                     continue
@@ -160,9 +178,9 @@ class LLMClient:
                     n_answered_before = self._n_answered
                 attempt += 1
                 n_late += failure.is_late
-                if failure.kind in ("refused", "cut off", "fatal") or attempt == self._params.max_attempts:
+                if failure.kind in ("refused", "cut off", "too long", "fatal") or attempt == self._params.max_attempts:
                     order.error = self._give_up(failure, attempt, self._n_answered > n_answered_before)
-                    order.refused = failure.kind in ("refused", "cut off")
+                    order.refused = failure.kind in ("refused", "cut off", "too long")
                     return
                 await self._pause(pause_s(attempt, failure, self._params.max_wait_s))
             else:
@@ -235,7 +253,7 @@ class LLMClient:
     def _give_up(self, failure: Failure, attempt: int, others_answered: bool) -> str:
         """Why one order stays without answer. Raises LLMError if it shows that asking on is useless."""
         self._n_given_up += failure.kind == "busy"
-        self._n_refused += failure.kind in ("refused", "cut off")
+        self._n_refused += failure.kind in ("refused", "cut off", "too long")
         reason = f"The LLM at {self._openai.base_url.netloc.decode()} {failure.what}"
         if attempt > 1:
             reason += f"; {attempt} attempts"

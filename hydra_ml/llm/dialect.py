@@ -8,6 +8,8 @@ from typing import Any
 
 import openai
 
+from hydra_ml.llm.failures import is_too_long
+
 # Fields that may be left out, and what else a server may call one; none of them changes what is asked for.
 RENAMED = {"max_tokens": "max_completion_tokens"}
 OPTIONAL = ("seed", "temperature", "top_p", "stop", "n")
@@ -33,7 +35,7 @@ class Dialect:
     def learn(self, error: Exception, request: dict[str, Any]) -> str:
         """What of the request the server refused by name and will not be sent again; "" if its words name nothing that
         can be spared. Asking for fewer answers at once is the client's affair, so `n` counts only where it is 1."""
-        if not isinstance(error, openai.APIStatusError) or error.status_code not in (400, 422):
+        if not isinstance(error, openai.APIStatusError) or error.status_code not in (400, 422) or is_too_long(error):
             return ""
         named = _named(error)
         for name, other in RENAMED.items():

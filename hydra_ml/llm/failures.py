@@ -45,6 +45,13 @@ class NoAnswerError(ValueError):
 # What a server says where the account, not the request, is to blame, under whatever status.
 _ACCOUNT = re.compile(r"api[ _-]?key|quota|balance|\bcredits?\b|billing|payment", re.IGNORECASE)
 _PAGE = re.compile(r"\s*<(?:!doctype|html|head|body)\b", re.IGNORECASE)
+# A prompt longer than the model's context, in the words of OpenAI, vLLM, llama.cpp, TGI, Mistral, Gemini, Anthropic.
+_TOO_LONG = re.compile(
+    r"context[ _-]?(?:length|window|size)|maximum context|max_model_len|prompt is too long|input is too long"
+    r"|too many (?:input |prompt )?tokens|reduce the length|exceeds the maximum number of tokens"
+    r"|inputs?`? tokens \+ `?max_new_tokens",
+    re.IGNORECASE,
+)
 # Everything that one attempt may raise; malformed JSON comes out of the openai package as a bare ValueError.
 ATTEMPT_ERRORS = (openai.APIError, ValueError)
 
@@ -53,8 +60,8 @@ ATTEMPT_ERRORS = (openai.APIError, ValueError)
 class Failure:
     """One failed attempt."""
 
-    # The first two are worth another attempt; of "refused" the request itself is to blame.
-    kind: Literal["busy", "unreachable", "refused", "cut off", "fatal"]
+    # The first two are worth another attempt; of "refused", "cut off" and "too long" the request itself is to blame.
+    kind: Literal["busy", "unreachable", "refused", "cut off", "too long", "fatal"]
     what: str  # continues a sentence that begins with the server's address
     wait_s: float | None = None  # the pause the server asked for
     is_late: bool = False  # it may have been at work on it
@@ -73,6 +80,13 @@ def read_failure(error: Exception, *, secret: str) -> Failure:
     if isinstance(error, NoAnswerError):
         return Failure(error.kind, f"gave {_short(error, secret)}")
     return Failure("busy", f"answered with a body that is no chat completion ({_short(error, secret)})")
+
+
+def is_too_long(error: openai.APIStatusError) -> bool:
+    """Whether the server says that the prompt does not fit into the model's context."""
+    words = words_of(error.body) or str(error)
+    by_words = error.status_code in (400, 422) and _TOO_LONG.search(words) is not None
+    return error.status_code == 413 or error.code == "context_length_exceeded" or by_words
 
 
 def is_crowded(error: Exception) -> bool:
@@ -107,6 +121,10 @@ def _read_status(error: openai.APIStatusError, secret: str) -> Failure:
         if wait_s is not None and wait_s > LONGEST_WAIT_S:
             return Failure("fatal", f"is not to be asked {_until(wait_s, error.response.headers)} ({said})", wait_s)
         return Failure("busy", f"answered {said}", wait_s)
+    if is_too_long(error):
+        return Failure(
+            "too long", f"has too short a context for the prompt, which has no record left to spare ({said})"
+        )
     return Failure("refused", f"refused the request ({said})")
 
 

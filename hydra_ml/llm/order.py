@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hydra_ml.llm.chat import Answer, Ask, Reply
+from hydra_ml.llm.chat import Answer, Ask, Reply, answer_keys
 
 
 class Order:
@@ -14,8 +14,18 @@ class Order:
         self.error = ""
         self.refused = False
         self.calls = 0
+        self.dropped = 0
+        self.is_too_long = False  # as it stands, for the model's context
         self._stored: dict[str, Answer] = {}
         self._bought: dict[str, Answer] = {}
+
+    def shorten(self, model: str) -> None:
+        """Ask without the least useful demo from now on: under other keys, with no answer yet."""
+        self.ask = self.ask.shorter()
+        self.keys = answer_keys(model, self.ask)
+        self.dropped += 1
+        self.is_too_long = False
+        self._stored, self._bought = {}, {}
 
     def fill_stored(self, answers: dict[str, Answer]) -> None:
         """Take what an earlier run bought."""
@@ -41,4 +51,5 @@ class Order:
             error=self.error if len(there) < n else "",
             refused=self.refused and len(there) < n,
             calls=self.calls,
+            dropped=self.dropped,
         )

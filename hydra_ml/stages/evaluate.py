@@ -67,7 +67,9 @@ def evaluate(
         "data_version": load_json(prepared / "manifest.json")["data_version"],
         "seed": params.seed,
     }
-    metrics, details = {**about, **results.metrics_document()}, {**about, **results.details_document()}
+    shortened = answers[answers["n_dropped"] > 0].groupby("arm")["query_id"].nunique()
+    metrics = {**about, **results.metrics_document()}
+    details = {**about, **results.details_document(), "shortened": {str(arm): int(n) for arm, n in shortened.items()}}
     save_table(pd.concat(scored, ignore_index=True) if scored else NO_CANDIDATES, out / "candidates.parquet")
     save_table(predictions.drop(columns="is_parsed"), out / "predictions.parquet")
     save_plots(metrics, details, out / "plots")

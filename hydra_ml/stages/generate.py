@@ -26,7 +26,7 @@ from hydra_ml.tasks.task import Task
 def generate(
     *, prepared: Path, retrieved: Path, reranked: Path, out: Path, cache: Path, task: Task, params: Params
 ) -> Mapping[str, Any]:
-    """Write out/answers.parquet: query_id, arm, sample_idx (0 greedy, 1..n sampled), answer, is_parsed, error."""
+    """Write out/answers.parquet, as `answer_table` gives it; sample_idx is 0 for greedy, 1..n for sampled answers."""
     queries = load_table(prepared / "queries.parquet", ["query_id", "user_id", "role", "input"])
     rankings = rankings_by_name(load_table(retrieved / "candidates.parquet"), load_table(reranked / "ranking.parquet"))
     arms = arms_of(chosen_methods(params.evaluate.methods))
@@ -49,6 +49,7 @@ def generate(
         "answers": len(table),
         "unparsed": int((~table["is_parsed"]).sum()),
         "failed": int((table["error"] != "").sum()),
+        "shortened": sum(reply.dropped > 0 for reply in replies),
         "cached": sum(reply.cached for reply in replies),
         "calls": llm.usage.calls,
         "paid_in": llm.usage.tokens_in,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -189,3 +190,16 @@ def test_tables_that_do_not_belong_together_are_refused():
         score_requests(pd.concat([profiled, profiled]), records, models(), Llm(), task=TASK, params=PARAMS)
     with pytest.raises(DataError, match=r"its profile names record 'ann-film 15'.*of user 'ann'"):
         score_requests(profiled, records.iloc[:-1], models(), Llm(), task=TASK, params=PARAMS)
+
+
+def test_records_that_the_prompt_had_no_room_for_are_not_told_as_shown():
+    profiled, records = give_profiles([asked("1", "ann", "new")], table(STORED), TASK, limit=9)
+
+    def narrow(asks: Sequence[Ask]) -> list[Reply]:
+        return [replace(Llm().reply(ask), dropped=ask.demos - 1) for ask in asks]
+
+    wide, short = (
+        score_requests(profiled, records, models(), ask, task=TASK, params=PARAMS) for ask in (Llm(), narrow)
+    )
+    assert len(wide["chosen_record_ids"][0]) == PARAMS.rerank.k
+    assert short["chosen_record_ids"][0] == wide["chosen_record_ids"][0][:1]

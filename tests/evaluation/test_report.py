@@ -127,3 +127,11 @@ def test_plots_show_the_values(tmp_path: Path) -> None:
         save_plots(*documents(rag_k4=0.5, hydra=rate), tmp_path / name)
     for name in ("history.png", "methods.png"):
         assert (tmp_path / "low" / name).read_bytes() != (tmp_path / "high" / name).read_bytes()
+
+
+def test_prompts_that_were_shortened_are_counted() -> None:
+    metrics, details = documents(**ALL)
+    assert "shortened" not in results_table(metrics, details)
+    assert "for the LLM's context: rag_k4 12, hydra 3." in results_table(
+        metrics, {**details, "shortened": {"rag_k4": 12, "hydra": 3}}
+    )

@@ -15,7 +15,7 @@ def status_error(status: int, *, headers: dict[str, str] | None = None, body: ob
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *((status, "refused") for status in (400, 413, 422)),
+        *((status, "refused") for status in (400, 422)),
         *((status, "fatal") for status in (401, 403, 404)),
         *((status, "busy") for status in (408, 409, 429, 500, 503, 529)),
     ],
