@@ -32,6 +32,7 @@ from flows.update_heads import update_heads_task
 from hydra_ml.errors import HydraError
 from hydra_ml.io import dvc as versions
 from hydra_ml.io.lamp import raw_data
+from hydra_ml.io.llm_environment import in_night
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.jobs import nightly as job
 from hydra_ml.jobs.doctor import Notice, check_disk, check_llm, check_settings
@@ -53,6 +54,12 @@ def nightly(
     the morning report, an artifact of this run and a file in data/reports, whether or not all went well.
     """
     stamp = begin()
+    with in_night(stamp):
+        return night_of(tasks, stamp, runner, workers, dask_address)
+
+
+def night_of(tasks: Tasks, stamp: str, runner: Runner, workers: int, dask_address: str | None) -> dict[str, Any]:
+    """The night called `stamp`, whose budget all that asks the LLM draws on."""
     chosen = list(dict.fromkeys(settings().tasks if tasks is None else tasks))
     begin_night(chosen)
     nights: dict[str, TaskNight] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hydra_ml.errors import ParamsError
 from hydra_ml.records import PromptForm, Reading
@@ -21,6 +21,7 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 TaskFolder = Literal["LaMP_1", "LaMP_2", "LaMP_2N", "LaMP_3", "LaMP_4", "LaMP_5", "LaMP_6", "LaMP_7"]
 
 
+PRICED = 1_000_000  # tokens that a price is for, as providers state it
 # What of `llm` shapes answers; the rest is how they are fetched.
 SHAPING = ("model", "revision", "system", "top_p", "stop", "extra_body", "omit")
 
@@ -39,7 +40,15 @@ class Encoder(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on processors that multiply it
 
 
-class LLM(Section):
+class Allowance(Section):
+    """A budget of LLM use; null: no limit. Money is in the currency of `llm.price_in` and `llm.price_out`."""
+
+    max_calls: Count | None = None  # 0: answers from the cache only
+    max_tokens: Count | None = None  # prompt and answer together
+    max_cost: Annotated[float, Field(ge=0)] | None = None
+
+
+class LLM(Allowance):
     """How the black-box LLM is called. Its address and key come from the environment, never from here."""
 
     model: str = "offline-minilm"  # any other name is asked of OPENAI_BASE_URL
@@ -49,8 +58,10 @@ class LLM(Section):
     max_wait_s: Annotated[float, Field(gt=0)] = 30.0  # longest pause between attempts, Retry-After included
     max_failed_share: Share = 0.02  # of a stage's asks that may lack an answer; above it the stage fails
     max_unparsed_share: Annotated[float, Field(ge=0, le=1)] = 0.95  # of a stage's answers; above it the stage fails
-    max_calls: Count | None = None  # budget of one stage or job; 0: answers from the cache only; null: no limit
-    max_tokens: Count | None = None  # the same in tokens, prompt and answer together
+    # max_calls, max_tokens, max_cost: of one stage or job
+    night: Allowance = Allowance()  # of a whole night, or a whole `hydra-ml run`, over all its stages and tasks
+    price_in: Annotated[float, Field(ge=0)] | None = None  # of a million prompt tokens
+    price_out: Annotated[float, Field(ge=0)] | None = None  # of a million answer tokens
     revision: str = ""  # of the model behind the name: another one asks everything anew
     system: str = ""  # a system turn before every chat
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -58,6 +69,19 @@ class LLM(Section):
     extra_body: dict[str, Any] = {}  # fields added to every request: {reasoning_effort: low}
     omit: list[str] = []  # fields left out of every request: [seed]
     headers: dict[str, str] = {}  # sent with every request; ${NAME} in a value is read from the environment
+
+    @model_validator(mode="after")
+    def _cost_has_prices(self) -> LLM:
+        bounded = self.max_cost is not None or self.night.max_cost is not None
+        if bounded and (self.price_in is None or self.price_out is None):
+            raise ValueError("max_cost needs price_in and price_out, the price of a million tokens each")
+        return self
+
+    def money(self, tokens_in: int, tokens_out: int) -> float | None:
+        """What these tokens cost, in the currency of the prices; None if they are not set."""
+        if self.price_in is None or self.price_out is None:
+            return None
+        return (tokens_in * self.price_in + tokens_out * self.price_out) / PRICED
 
     @property
     def identity(self) -> str:
@@ -75,7 +99,10 @@ class LLM(Section):
         """These settings with the part of the budget that falls on positions before..upto of total; shares of parts
         that make up the whole add up to the budget. A part of little weight may get nothing."""
         limits = {"max_calls": self.max_calls, "max_tokens": self.max_tokens}
-        shares = {name: limit and limit * upto // total - limit * before // total for name, limit in limits.items()}
+        shares: dict[str, float | None] = {
+            name: limit and limit * upto // total - limit * before // total for name, limit in limits.items()
+        }
+        shares["max_cost"] = self.max_cost and self.max_cost * (upto - before) / total
         return self.model_copy(update=shares)
 
 

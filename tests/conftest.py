@@ -35,7 +35,12 @@ CHAIN = {
     "rerank": {"prepared": "prepare", "retrieved": "retrieve", "reranker": "train_reranker"},
     "generate": {"prepared": "prepare", "retrieved": "retrieve", "reranked": "rerank"},
     "train_adapter": {"prepared": "prepare", "generated": "generate"},
-    "evaluate": {"prepared": "prepare", "generated": "generate", "adapter": "train_adapter"},
+    "evaluate": {
+        "prepared": "prepare",
+        "annotated": "annotate",
+        "generated": "generate",
+        "adapter": "train_adapter",
+    },
 }
 WITHOUT_CACHE = {"prepare", "validate"}
 

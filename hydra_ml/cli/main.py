@@ -40,10 +40,18 @@ def run(
     llm: Annotated[
         str | None, typer.Option(help="a model on this machine: local (SmolLM2-135M) or a .gguf file; a small profile")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print what the LLM would be asked, with prices in money; buy nothing")
+    ] = False,
 ) -> None:
     """Bring the data in, run the whole pipeline through `dvc repro`, and print the results."""
+    from datetime import UTC, datetime
+
+    from hydra_ml.io.llm_environment import in_night
+
     if llm is None:
-        _run(data, params)
+        with in_night(f"run {datetime.now(UTC).isoformat()}"):
+            _run(data, params, dry_run)
         return
     from hydra_ml.io.local_llm import PROFILE, SMOLLM2, local_llm
     from hydra_ml.io.params_file import set_params
@@ -54,10 +62,10 @@ def run(
         if before := set_params(params, PROFILE):
             told = ", ".join(f"{key} (was {value})" for key, value in before.items())
             print(f"{params} is now sized for a model on this machine: {told}", file=sys.stderr)
-        _run(data, params)
+        _run(data, params, dry_run)
 
 
-def _run(data: Path | None, params: Path) -> None:
+def _run(data: Path | None, params: Path, dry_run: bool) -> None:
     """The run itself, with the LLM that the environment names."""
     from hydra_ml.io.dvc import repro_all, work_without_git
     from hydra_ml.io.lamp.raw_data import use_folder, use_sample
@@ -69,10 +77,26 @@ def _run(data: Path | None, params: Path) -> None:
     tasks = use_sample(RAW, params) if data is None else use_folder(data, RAW, params)
     if set_params(params, {"llm.model": model_from_environment()}):
         print(f"{params}: llm.model is now {model_from_environment()}", file=sys.stderr)
+    if dry_run:
+        _print_costs(params)
+        return
     print(f"Tasks: {', '.join(tasks)}. Running the pipeline of dvc.yaml.", file=sys.stderr)
     repro_all()
     arena(params=params)
     print(_WHERE_NEXT.format(task=tasks[0]), file=sys.stderr)
+
+
+def _print_costs(params: Path) -> None:
+    """What the run would ask of the LLM, after the stages that ask nothing of it."""
+    from hydra_ml.io.dvc import repro_all
+    from hydra_ml.io.params_file import load_params
+    from hydra_ml.jobs import dry_run
+
+    print(f"Running the stages up to {dry_run.BEFORE}, which ask nothing of the LLM.", file=sys.stderr)
+    repro_all(upto=f"{dry_run.BEFORE}@*")
+    settings = load_params(params)
+    costs = dry_run.dry_run(settings, data=Path("data"), cache=Path(".cache"))
+    print(dry_run.costs_table(costs, settings.llm))
 
 
 _NO_GIT = """\

@@ -28,6 +28,7 @@ def results_table(metrics: Document, details: Document) -> str:
         _methods_section(metrics, details),
         _comparison_section(details),
         _slices_section(metrics, details),
+        _bill_section(metrics),
         "\n".join(
             _wrapped(
                 [
@@ -109,6 +110,19 @@ def _slices_section(metrics: Document, details: Document) -> str:
         row = [name, str(part["n_queries"]), str(part["n_users"]), *values, _difference(pair) if pair else ""]
         rows.append(row)
     return aligned(rows, right=set(range(1, len(shown) + 3))) if slices else ""
+
+
+def _bill_section(metrics: Document) -> str:
+    """What the answers of each method cost, and what training asked; "" where the bill is not known."""
+    rows = [row for row in metrics.get("bill", []) if row["group"] == "all"]
+    lines = [["LLM's tokens", "questions", "in", "out", "per question", "cost per 1,000"]]
+    for row in rows:
+        tokens, n = row["tokens_in"] + row["tokens_out"], row["questions"]
+        price = "-" if row["cost"] is None else f"{1000 * row['cost'] / n:,.3f}"
+        name = _short(row["method"]) or f"({row['stage']}, to learn from)"
+        lines.append([name, str(n), f"{row['tokens_in']:,}", f"{row['tokens_out']:,}", f"{tokens / n:,.0f}", price])
+    legend = "As bought, each prompt as if asked by itself; the LLM was asked once for prompts that methods share."
+    return f"{aligned(lines, right=set(range(1, 6)))}\n{legend}" if rows else ""
 
 
 def _user_lines(details: Document) -> list[str]:

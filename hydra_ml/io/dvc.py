@@ -114,8 +114,9 @@ def repro(
     return dict(json.loads(printed[-1])) if printed else {}
 
 
-def repro_all(root: Path = Path(), *, wait_s: float = BUSY_WAIT_S) -> None:
-    """Bring every stage of every task up to date, in this process: what stages say goes straight to the terminal.
+def repro_all(root: Path = Path(), *, upto: str = "", wait_s: float = BUSY_WAIT_S) -> None:
+    """Bring every stage of every task (upto: those before these, as a glob, and these) up to date, in this process:
+    what stages say goes straight to the terminal.
 
     Waits for other DVC processes. Raises VersionsError with what stopped it and the remedy, KeyboardInterrupt if a
     stage was interrupted; stages that finished stay finished.
@@ -129,7 +130,7 @@ def repro_all(root: Path = Path(), *, wait_s: float = BUSY_WAIT_S) -> None:
     while True:
         try:
             with Repo(str(root)) as repo:
-                repo.reproduce(str(root / "dvc.yaml"))
+                repo.reproduce(upto or str(root / "dvc.yaml"), glob=bool(upto))
             return
         except DvcException as error:
             told = _told(error)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from openai import APIError, AsyncOpenAI, DefaultAioHttpClient
 
 from hydra_ml.errors import LLMError, ParamsError
-from hydra_ml.io.llm_environment import variable
+from hydra_ml.io.llm_environment import night, variable
 from hydra_ml.io.response_cache import ResponseCache
 from hydra_ml.llm.client import LLMClient
 from hydra_ml.llm.failures import read_failure
@@ -34,8 +34,9 @@ def open_llm(params: LLM, *, cache: Path | None, encode: Encode | None = None) -
     """
     client = offline_client(encode) if params.model == MODEL_NAME else server_client(params)
     with ExitStack() as stack:
-        store = stack.enter_context(ResponseCache(cache)) if cache is not None else None
-        yield stack.enter_context(LLMClient(client, params, cache=store))
+        store = stack.enter_context(ResponseCache(cache, night=night())) if cache is not None else None
+        spent = store.spent() if store is not None else None
+        yield stack.enter_context(LLMClient(client, params, cache=store, spent=spent))
 
 
 def offline_client(encode: Encode | None) -> AsyncOpenAI:

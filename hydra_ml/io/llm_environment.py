@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hydra_ml.errors import ParamsError
 from hydra_ml.params import LLM
 
 OFFLINE = "offline-minilm"  # the embedded model's name, `offline.model.MODEL_NAME`
+
+_NIGHT = "HYDRA_NIGHT"
 
 
 def variable(name: str) -> str:
@@ -18,6 +22,25 @@ def variable(name: str) -> str:
 def model_from_environment() -> str:
     """OPENAI_MODEL, or the offline model where that is not set."""
     return variable("OPENAI_MODEL") or OFFLINE
+
+
+def night() -> str:
+    """The name of the night whose budget counts, `llm.night` in params.yaml; "" if there is none."""
+    return variable(_NIGHT)
+
+
+@contextmanager
+def in_night(name: str) -> Iterator[None]:
+    """What asks the LLM meanwhile, here and in processes begun here, draws on one night's budget. Within another
+    night, that one goes on."""
+    if night():
+        yield
+        return
+    os.environ[_NIGHT] = name
+    try:
+        yield
+    finally:
+        del os.environ[_NIGHT]
 
 
 def check_named_model(params: LLM) -> None:

@@ -17,12 +17,13 @@ from tqdm import tqdm
 
 from hydra_ml.errors import HydraError, LLMError
 from hydra_ml.llm.budget import Budget, Usage
-from hydra_ml.llm.chat import Answer, AnswerStore, Ask, MemoryStore, Reply, answer_keys, request_seed, share_failed
+from hydra_ml.llm.chat import Answer, AnswerStore, Ask, MemoryStore, Reply, request_seed, share_failed
 from hydra_ml.llm.completion import read_answers, rough_tokens
+from hydra_ml.llm.cost import expected_cost
 from hydra_ml.llm.dialect import Dialect
 from hydra_ml.llm.failures import ATTEMPT_ERRORS, Failure, NoAnswerError, is_crowded, pause_s, read_failure
 from hydra_ml.llm.lanes import Lanes
-from hydra_ml.llm.order import Order
+from hydra_ml.llm.order import Order, make_orders
 from hydra_ml.params import LLM
 
 OUTAGE = 10  # requests given up in a row, none answered between: the server is down, not one request odd
@@ -36,14 +37,22 @@ log = logging.getLogger(__name__)
 class LLMClient:
     """Asks one model through one `openai.AsyncOpenAI`, which it closes. Use as a context manager, or call `close`."""
 
-    def __init__(self, client: openai.AsyncOpenAI, params: LLM, *, cache: AnswerStore | None = None) -> None:
+    def __init__(
+        self,
+        client: openai.AsyncOpenAI,
+        params: LLM,
+        *,
+        cache: AnswerStore | None = None,
+        spent: Usage | None = None,
+    ) -> None:
+        """spent: what the night had used before."""
         timeout = openai.Timeout(params.timeout_s, connect=min(CONNECT_S, params.timeout_s))
         self._openai = client.with_options(max_retries=0, timeout=timeout)  # its own retries obey any Retry-After
         self._params = params
         self._cache: AnswerStore = MemoryStore() if cache is None else cache
         self._runner = asyncio.Runner()  # one event loop for life: open connections are bound to theirs
         self.usage = Usage()
-        self._budget = Budget(self.usage, max_calls=params.max_calls, max_tokens=params.max_tokens)
+        self._budget = Budget(self.usage, params, spent or Usage())
         self._dialect = Dialect()
         self._lanes = Lanes(params.concurrency, params.timeout_s)
         self._most_at_once = MOST_AT_ONCE  # answers that the server gives to one request
@@ -66,16 +75,18 @@ class LLMClient:
         the next one asks only for what is missing. Raises LLMError if the server refuses for good or is down, and
         BudgetExceeded before the call that could pass the budget; calls then in flight are awaited and kept.
         """
-        names = [answer_keys(self._params.identity, ask) for ask in asks]
-        orders: dict[str, Order] = {}
-        for ask, keys in zip(asks, names, strict=True):
-            known = orders.get(keys[0])
-            if known is None or known.ask.n < ask.n:
-                orders[keys[0]] = Order(ask, keys)
-        stored = self._cache.get_many([key for order in orders.values() for key in order.keys])
-        for order in orders.values():
-            order.fill_stored(stored)
-        waiting = [order for order in orders.values() if order.missing()]
+        return self._ask_all(asks, label, in_full=False)
+
+    def _ask_all(self, asks: Sequence[Ask], label: str, *, in_full: bool) -> list[Reply]:
+        """in_full: nothing is asked if the budget is sure to end before the last ask."""
+        of_asks, orders = make_orders(asks, self._params.identity, self._cache)
+        if in_full:
+            cost = expected_cost(orders, self._most_at_once)
+            log.info("%s: %s", label, cost.told(self._params))
+            self._budget.check_whole(cost, label)
+            if told := self._budget.may_pass(cost):
+                log.warning("%s: may pass the budget: if all answers are as long as they may be, %s", label, told)
+        waiting = [order for order in orders if order.missing()]
         self.usage.cached += len(asks) - len(waiting)
         with tqdm(total=len(orders), initial=len(orders) - len(waiting), desc=label, unit=" asks") as bar:
             if waiting:
@@ -88,12 +99,13 @@ class LLMClient:
                 self.usage.reason = order.error
         if failed:
             log.warning("%s: %d of %d asks have no answer; the first: %s", label, len(failed), len(orders), failed[0])
-        return [orders[keys[0]].reply(ask.n) for ask, keys in zip(asks, names, strict=True)]
+        return [order.reply(ask.n) for ask, order in zip(asks, of_asks, strict=True)]
 
     def ask_nearly_all(self, asks: Sequence[Ask], *, label: str) -> list[Reply]:
         """As `ask_all`, for those who learn from the answers: raises LLMError, with the server's own reason, if more
-        than a share `max_failed_share` of the answers is missing. A failed answer is no result."""
-        replies = self.ask_all(asks, label=label)
+        than a share `max_failed_share` of the answers is missing: a failed answer is no result.
+        Raises BudgetExceeded before the first call if the budget is sure to be passed."""
+        replies = self._ask_all(asks, label, in_full=True)
         share = share_failed(replies)
         if share > self._params.max_failed_share:
             reasons = Counter(reply.error for reply in replies if reply.error)
@@ -196,16 +208,14 @@ class LLMClient:
         """Ask for no more answers in one request than the server turned out to give."""
         if most < self._most_at_once:
             self._most_at_once = most
-            log.warning(
-                "%s: the server gives at most %d answers to a request; more are asked for in turn", self.model, most
-            )
+            log.warning("%s: the server gives at most %d answers to a request; it is asked again", self.model, most)
 
     async def _call(self, ask: Ask, first_sample: int, n: int, timeout_s: float) -> list[Answer]:
         """One request for n answers: 1 to n of them. Raises one of ATTEMPT_ERRORS, or BudgetExceeded."""
         request = self._request(ask, first_sample, n)
         prompt_tokens = rough_tokens("".join(message["content"] for message in request["messages"]))
-        most = prompt_tokens + n * ask.max_tokens
-        await self._budget.reserve(most)
+        most = (prompt_tokens, n * ask.max_tokens)
+        await self._budget.reserve(*most)
         paid = (0, 0)
         try:
             answers = read_answers(await self._send(self._dialect.spoken(request), timeout_s), prompt_tokens)[:n]

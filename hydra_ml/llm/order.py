@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hydra_ml.llm.chat import Answer, Ask, Reply, answer_keys
+from collections.abc import Sequence
+
+from hydra_ml.llm.chat import Answer, AnswerStore, Ask, Reply, answer_keys
 
 
 class Order:
@@ -53,3 +55,18 @@ class Order:
             calls=self.calls,
             dropped=self.dropped,
         )
+
+
+def make_orders(asks: Sequence[Ask], model: str, store: AnswerStore) -> tuple[list[Order], list[Order]]:
+    """The order that answers each ask, in order, and the distinct orders: equal asks share one, for the most answers
+    that any of them wants. What the store holds is filled in."""
+    names = [answer_keys(model, ask) for ask in asks]
+    distinct: dict[str, Order] = {}
+    for ask, keys in zip(asks, names, strict=True):
+        known = distinct.get(keys[0])
+        if known is None or known.ask.n < ask.n:
+            distinct[keys[0]] = Order(ask, keys)
+    stored = store.get_many([key for order in distinct.values() for key in order.keys])
+    for order in distinct.values():
+        order.fill_stored(stored)
+    return [distinct[keys[0]] for keys in names], list(distinct.values())

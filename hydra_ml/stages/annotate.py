@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from hydra_ml.answering.prompts import build_prompts, check_readable, parse_answers, record_book
 from hydra_ml.io.encoders import open_encoder
@@ -24,18 +26,9 @@ from hydra_ml.tasks.task import Task
 def annotate(
     *, prepared: Path, retrieved: Path, out: Path, cache: Path, task: Task, params: Params
 ) -> Mapping[str, Any]:
-    """Write out/annotations.parquet: query_id, record_id, answer, is_parsed, gold, one row per candidate answered."""
-    queries = load_table(prepared / "queries.parquet")
-    candidates = load_table(retrieved / "candidates.parquet")
-    candidates = candidates[candidates["ranker"] == params.retrieve.ranker]
-    askable = queries[(queries["role"] == "train") & queries["query_id"].isin(candidates["query_id"])]
-    drawn = draw_per_user(askable, params.annotate.queries_per_user, params.seed)
-    columns = ["query_id", "user_id", "input", "gold"]
-    rows = candidates[["query_id", "record_id"]].merge(drawn[columns], on="query_id", validate="many_to_one")
-
-    book = record_book(load_table(prepared / "records.parquet"))
-    prompts = build_prompts(rows, [[record_id] for record_id in rows["record_id"]], book, task, params.prompts)
-    asks = [Ask(tuple(prompt), max_tokens=params.annotate.max_tokens, seed=params.seed) for prompt in prompts]
+    """Write out/annotations.parquet: query_id, record_id, answer, is_parsed, gold, tokens_in, tokens_out, one
+    row per candidate answered."""
+    drawn, rows, asks = annotate_asks(prepared, retrieved, task, params)
     encode = open_encoder(params.encoder, cache, progress="").encode  # the offline model's; loaded if it is asked
     with open_llm(params.llm, cache=cache / "responses.sqlite", encode=encode) as llm:
         replies = llm.ask_nearly_all(asks, label=f"annotate {task.name}")
@@ -45,6 +38,9 @@ def annotate(
     )
     check_readable(answers, is_parsed, params.llm.max_unparsed_share, f"annotate {task.name}")
     table = rows[["query_id", "record_id"]].assign(answer=answers, is_parsed=is_parsed, gold=rows["gold"])
+    table = table.assign(
+        tokens_in=[reply.tokens_in for reply in replies], tokens_out=[reply.tokens_out for reply in replies]
+    )
     table = table[[not reply.error for reply in replies]]  # a failed answer says nothing of its record
     save_table(table, out / "annotations.parquet")
     return {
@@ -57,6 +53,30 @@ def annotate(
         "paid_in": llm.usage.tokens_in,
         "paid_out": llm.usage.tokens_out,
     }
+
+
+class Plan(NamedTuple):
+    """What the stage asks."""
+
+    drawn: pd.DataFrame  # the queries
+    rows: pd.DataFrame  # one per ask: query_id, record_id, user_id, input, gold
+    asks: list[Ask]
+
+
+def annotate_asks(prepared: Path, retrieved: Path, task: Task, params: Params) -> Plan:
+    """Every retrieved candidate of a draw of training queries, as the only demo of its query."""
+    queries = load_table(prepared / "queries.parquet")
+    candidates = load_table(retrieved / "candidates.parquet")
+    candidates = candidates[candidates["ranker"] == params.retrieve.ranker]
+    askable = queries[(queries["role"] == "train") & queries["query_id"].isin(candidates["query_id"])]
+    drawn = draw_per_user(askable, params.annotate.queries_per_user, params.seed)
+    columns = ["query_id", "user_id", "input", "gold"]
+    rows = candidates[["query_id", "record_id"]].merge(drawn[columns], on="query_id", validate="many_to_one")
+
+    book = record_book(load_table(prepared / "records.parquet"))
+    prompts = build_prompts(rows, [[record_id] for record_id in rows["record_id"]], book, task, params.prompts)
+    asks = [Ask(tuple(prompt), max_tokens=params.annotate.max_tokens, seed=params.seed) for prompt in prompts]
+    return Plan(drawn, rows, asks)
 
 
 main = stage_command(annotate, asks_llm=True)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from hydra_ml.answering.history_support import history_support
 from hydra_ml.evaluation.arena import compare, facts_of
+from hydra_ml.evaluation.bill import bill_rows
 from hydra_ml.evaluation.methods import Bench, chosen_methods
 from hydra_ml.evaluation.methods.method import CANDIDATES
 from hydra_ml.evaluation.report import results_table
@@ -32,14 +33,22 @@ NO_CANDIDATES = pd.DataFrame(columns=["method", *CANDIDATES])
 
 
 def evaluate(
-    *, prepared: Path, generated: Path, adapter: Path, out: Path, cache: Path, task: Task, params: Params
+    *,
+    prepared: Path,
+    annotated: Path,
+    generated: Path,
+    adapter: Path,
+    out: Path,
+    cache: Path,
+    task: Task,
+    params: Params,
 ) -> Mapping[str, Any]:
     """Write the figures (metrics.json, details.json, headline.json), predictions.parquet, candidates.parquet and what
     plots show (plots/*.png, *.csv) into `out`; print the table."""
     queries = load_table(prepared / "queries.parquet")
     queries = queries[queries["role"] == "evaluate"]
-    answers = load_table(generated / "answers.parquet")
-    answers = answers[answers["query_id"].isin(queries["query_id"])]
+    bought = load_table(generated / "answers.parquet")
+    answers = bought[bought["query_id"].isin(queries["query_id"])]
 
     records = load_table(prepared / "records.parquet")
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
@@ -68,7 +77,9 @@ def evaluate(
         "seed": params.seed,
     }
     shortened = answers[answers["n_dropped"] > 0].groupby("arm")["query_id"].nunique()
-    metrics = {**about, **results.metrics_document()}
+    groups = queries.set_index("query_id")["cohort"]
+    bill = bill_rows(bought, groups, methods, load_table(annotated / "annotations.parquet"), params.llm)
+    metrics = {**about, "bill": bill, **results.metrics_document()}
     details = {**about, **results.details_document(), "shortened": {str(arm): int(n) for arm, n in shortened.items()}}
     save_table(pd.concat(scored, ignore_index=True) if scored else NO_CANDIDATES, out / "candidates.parquet")
     save_table(predictions.drop(columns="is_parsed"), out / "predictions.parquet")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -18,6 +18,7 @@ from hydra_ml.evaluation.methods import arms_of, chosen_methods
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.llm import open_llm
 from hydra_ml.io.tables import load_table, save_table
+from hydra_ml.llm.chat import Ask
 from hydra_ml.params import Params
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
@@ -27,14 +28,8 @@ def generate(
     *, prepared: Path, retrieved: Path, reranked: Path, out: Path, cache: Path, task: Task, params: Params
 ) -> Mapping[str, Any]:
     """Write out/answers.parquet, as `answer_table` gives it; sample_idx is 0 for greedy, 1..n for sampled answers."""
-    queries = load_table(prepared / "queries.parquet", ["query_id", "user_id", "role", "input"])
-    rankings = rankings_by_name(load_table(retrieved / "candidates.parquet"), load_table(reranked / "ranking.parquet"))
-    arms = arms_of(chosen_methods(params.evaluate.methods))
-    asked = asked_prompts(queries, rankings, arms, k=params.rerank.k)
-
-    book = record_book(load_table(prepared / "records.parquet"))
-    prompts = build_prompts(asked, asked["demos"].tolist(), book, task, params.prompts)
-    asks, owners = build_asks(prompts, asked["is_sampled"].tolist(), params.generate, seed=params.seed)
+    candidates, ranking = load_table(retrieved / "candidates.parquet"), load_table(reranked / "ranking.parquet")
+    asked, asks, owners = generate_asks(prepared, candidates, ranking, task, params)
     encode = open_encoder(params.encoder, cache, progress="").encode  # the offline model's; loaded if it is asked
     with open_llm(params.llm, cache=cache / "responses.sqlite", encode=encode) as llm:
         replies = llm.ask_nearly_all(asks, label=f"generate {task.name}")
@@ -44,7 +39,7 @@ def generate(
     check_readable(answers, is_parsed, params.llm.max_unparsed_share, f"generate {task.name}")
     save_table(table, out / "answers.parquet")
     return {
-        "prompts": len(prompts),
+        "prompts": len(asked),
         "asks": len(asks),
         "answers": len(table),
         "unparsed": int((~table["is_parsed"]).sum()),
@@ -57,6 +52,27 @@ def generate(
         "tokens_in": sum(reply.tokens_in for reply in replies),
         "tokens_out": sum(reply.tokens_out for reply in replies),
     }
+
+
+class Plan(NamedTuple):
+    """What the stage asks."""
+
+    asked: pd.DataFrame  # the prompts: rows of `prompt_rows`
+    asks: list[Ask]
+    owners: list[int]  # of each ask, the prompt's position
+
+
+def generate_asks(prepared: Path, candidates: pd.DataFrame, ranking: pd.DataFrame, task: Task, params: Params) -> Plan:
+    """Every prompt the chosen methods need, with records as `retrieve` and `rerank` ranked them."""
+    queries = load_table(prepared / "queries.parquet", ["query_id", "user_id", "role", "input"])
+    rankings = rankings_by_name(candidates, ranking)
+    arms = arms_of(chosen_methods(params.evaluate.methods))
+    asked = asked_prompts(queries, rankings, arms, k=params.rerank.k)
+
+    book = record_book(load_table(prepared / "records.parquet"))
+    prompts = build_prompts(asked, asked["demos"].tolist(), book, task, params.prompts)
+    asks, owners = build_asks(prompts, asked["is_sampled"].tolist(), params.generate, seed=params.seed)
+    return Plan(asked, asks, owners)
 
 
 def asked_prompts(

@@ -63,6 +63,7 @@ class Method:
     family: Family
     answer: Callable[[Bench], Predictions]
     arms: tuple[Arm, ...] = ()  # whose answers it needs
+    is_choice: bool = False  # it needs their samples too
     fits: Callable[[Task], bool] = lambda task: True
 
 
@@ -73,4 +74,4 @@ def greedy_method(name: str, arm: Arm, told: str, *, place: int, family: Family 
 
 def choice_method(name: str, arms: tuple[Arm, ...], told: str, *, place: int, by: Heads = "personal") -> Method:
     """A method of HYDRA's: the adapter chooses among the answers to several prompts."""
-    return Method(name, told, place, "hydra", lambda bench: bench.chosen(arms, by=by), arms)
+    return Method(name, told, place, "hydra", lambda bench: bench.chosen(arms, by=by), arms, is_choice=True)

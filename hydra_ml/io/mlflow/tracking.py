@@ -193,7 +193,7 @@ class Run:
         self._log([*points, *((f"{stage}/chosen_{name}", fit.get(name), 0) for name in ("ridge", "epochs"))])
 
     def log_measures(self, metrics: Mapping[str, Any]) -> None:
-        """Log metrics.json of an evaluation: every method's measures, with interval and n for `hydra`."""
+        """Log metrics.json of an evaluation: every method's measures, with interval and n for `hydra`, and the bill."""
         flat: dict[str, float | None] = {}
         for method, measures in metrics.items():
             if not isinstance(measures, Mapping):
@@ -202,6 +202,11 @@ class Run:
                 flat[f"{method}/{measure}"] = found["value"]
                 if method == "hydra":
                     flat |= {f"{method}/{measure}.{end}": found[end] for end in ("ci_low", "ci_high", "n")}
+        for row in metrics.get("bill", []):
+            name = "/".join(filter(None, ("bill", row["stage"], row["method"], row["group"])))
+            flat |= {f"{name}/{figure}": row[figure] for figure in ("questions", "tokens_in", "tokens_out")}
+            if row["cost"] is not None:
+                flat[f"{name}/cost"] = row["cost"]
         self.log_metrics(flat)
 
     def _log(self, points: Sequence[tuple[str, float | None, int]], model_id: str | None = None) -> None:

@@ -1,0 +1,85 @@
+"""dry run: what each stage that asks the LLM would ask, less what is kept, before any of it is bought.
+
+The stages before them, which ask nothing, must have run. Where records are yet to be reranked, the prompts of a first
+ranker stand for those that will be shown: as many, and as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pandas as pd
+
+from hydra_ml.answering.arms import RERANKINGS
+from hydra_ml.io.dvc_status import is_up_to_date
+from hydra_ml.io.layout import task_folder
+from hydra_ml.io.response_cache import ResponseCache
+from hydra_ml.io.tables import load_table
+from hydra_ml.llm.chat import AnswerStore, MemoryStore
+from hydra_ml.llm.client import MOST_AT_ONCE
+from hydra_ml.llm.cost import Cost, expected_cost
+from hydra_ml.llm.order import make_orders
+from hydra_ml.params import LLM, Params
+from hydra_ml.stages.annotate import annotate_asks
+from hydra_ml.stages.generate import generate_asks
+from hydra_ml.tasks import get_task
+from hydra_ml.tasks.task import Task
+from hydra_ml.terminal import aligned
+
+BEFORE = "retrieve"  # the last stage that the estimate needs
+
+
+def dry_run(params: Params, *, data: Path, cache: Path) -> dict[str, dict[str, Cost]]:
+    """By task and stage what it would ask. Raises as reading the tables of `prepare` and `retrieve` does."""
+    with ExitStack() as stack:
+        path = cache / "responses.sqlite"
+        store = stack.enter_context(ResponseCache(path)) if path.exists() else MemoryStore()
+        return {name: _costs(get_task(name), params, data, store) for name in params.tasks}
+
+
+def _costs(task: Task, params: Params, data: Path, store: AnswerStore) -> dict[str, Cost]:
+    prepared, retrieved, reranked = (task_folder(data, part, task) for part in ("prepare", "retrieve", "rerank"))
+    root = data.parent
+    costs = {"annotate": Cost(), "generate": Cost()}
+    if not is_up_to_date("annotate", task, root):
+        asks = annotate_asks(prepared, retrieved, task, params).asks
+        costs["annotate"] = expected_cost(make_orders(asks, params.llm.identity, store)[1], MOST_AT_ONCE)
+    if is_up_to_date("generate", task, root):
+        return costs
+    known = is_up_to_date("rerank", task, root)
+    candidates = load_table(retrieved / "candidates.parquet")
+    first = candidates[candidates["ranker"] == params.retrieve.ranker].drop(columns="ranker")
+    stand_in = pd.concat([first.assign(arm=arm) for arm in RERANKINGS], ignore_index=True)
+    ranking = load_table(reranked / "ranking.parquet") if known else stand_in
+    plan = generate_asks(prepared, candidates, ranking, task, params)
+    arms = plan.asked["arm"].iloc[plan.owners].tolist()
+    settled = [ask for ask, arm in zip(plan.asks, arms, strict=True) if known or arm not in RERANKINGS]
+    costs["generate"] = expected_cost(make_orders(settled, params.llm.identity, store)[1], MOST_AT_ONCE)
+    for name in RERANKINGS if not known else ():
+        # Nobody knows yet what these prompts will say: none of their answers can be kept.
+        asks = [ask for ask, arm in zip(plan.asks, arms, strict=True) if arm == name]
+        costs["generate"] += expected_cost(make_orders(asks, params.llm.identity, MemoryStore())[1], MOST_AT_ONCE)
+    return costs
+
+
+def costs_table(costs: dict[str, dict[str, Cost]], prices: LLM) -> str:
+    """For people: a line per task and stage, and their sum."""
+    head = ["task", "stage", "asks", "kept", "calls", "tokens in", "tokens out (at most)", "cost (at most)"]
+    total = sum((cost for stages in costs.values() for cost in stages.values()), Cost())
+    named = [(task, stage, cost) for task, stages in costs.items() for stage, cost in stages.items()]
+    rows = [_cells(task, stage, cost, prices) for task, stage, cost in [*named, ("all", "", total)]]
+    return f"{aligned([head, *rows], right=set(range(2, len(head))))}\n{_LEGEND}"
+
+
+def _cells(task: str, stage: str, cost: Cost, prices: LLM) -> Sequence[str]:
+    price = prices.money(cost.tokens_in, cost.tokens_out)
+    counts = (cost.asks, cost.kept, cost.calls, cost.tokens_in, cost.tokens_out)
+    return [task, stage, *(f"{count:,}" for count in counts), "-" if price is None else f"{price:,.2f}"]
+
+
+_LEGEND = (
+    "kept: answers bought before. tokens in: by the length of the prompts. A stage that is up to date asks nothing. "
+    "Money needs llm.price_in and llm.price_out."
+)
