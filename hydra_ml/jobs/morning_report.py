@@ -130,10 +130,12 @@ def _cost(stages: Mapping[str, Mapping[str, Any]]) -> str:
         return "every stage was up to date: nothing was run, nothing was bought"
     total = {name: sum(int(of.get(name, 0)) for of in stages.values()) for name in COSTS}
     seconds = sum(float(of.get("seconds", 0.0)) for of in stages.values())
+    costs = [of["cost"] for of in stages.values() if of.get("cost") is not None]
+    price = f", {sum(costs):,.2f} in money" if costs else ""
     return (
         f"{len(stages)} stages ran in {seconds / 60:.1f} min; LLM: {total['calls']:,} calls, "
-        f"{total['paid_in']:,} tokens in, {total['paid_out']:,} out, {total['cached']:,} answers kept from before, "
-        f"{total['failed']:,} without an answer"
+        f"{total['paid_in']:,} tokens in, {total['paid_out']:,} out{price}, {total['cached']:,} answers kept from "
+        f"before, {total['failed']:,} without an answer"
     )
 
 

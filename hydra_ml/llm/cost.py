@@ -30,7 +30,7 @@ class Cost:
             f"tokens in, at most {self.tokens_out:,} out"
         )
         price = prices.money(self.tokens_in, self.tokens_out)
-        return line if price is None else f"{line}, about {price:,.2f} at most"
+        return line if price is None else f"{line}, at most about {price:,.2f} in money"
 
 
 def expected_cost(orders: Iterable[Order], most_at_once: int) -> Cost:

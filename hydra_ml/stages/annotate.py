@@ -52,6 +52,7 @@ def annotate(
         "calls": llm.usage.calls,
         "paid_in": llm.usage.tokens_in,
         "paid_out": llm.usage.tokens_out,
+        "cost": params.llm.money(llm.usage.tokens_in, llm.usage.tokens_out),
     }
 
 

@@ -49,6 +49,7 @@ def generate(
         "calls": llm.usage.calls,
         "paid_in": llm.usage.tokens_in,
         "paid_out": llm.usage.tokens_out,
+        "cost": params.llm.money(llm.usage.tokens_in, llm.usage.tokens_out),
         "tokens_in": sum(reply.tokens_in for reply in replies),
         "tokens_out": sum(reply.tokens_out for reply in replies),
     }

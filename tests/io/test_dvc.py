@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from hydra_ml.errors import ParamsError, VersionsError
 from hydra_ml.io import dvc as versions
 from hydra_ml.io import git
+from hydra_ml.io.dvc_status import is_up_to_date
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 
@@ -287,3 +288,19 @@ def test_a_mangled_dvc_file_is_told(tmp_path: Path) -> None:
         (tmp_path / "x.dvc").write_text(text)
         with pytest.raises(VersionsError, match=r"x.dvc: is no .dvc file"):
             versions.n_tracked_files(tmp_path / "x.dvc")
+
+
+def test_up_to_date_is_what_dvc_would_not_run(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small)
+    for task in (MOVIES, RATINGS):
+        (small / "data/history" / task.folder).mkdir(parents=True, exist_ok=True)
+    assert not is_up_to_date("prepare", MOVIES, small)
+    versions.repro_all(small, upto="prepare@*")
+    assert is_up_to_date("prepare", MOVIES, small)
+    assert is_up_to_date("prepare", RATINGS, small)
+    assert not is_up_to_date("annotate", MOVIES, small)
+    versions.repro_all(small)
+    assert is_up_to_date("annotate", MOVIES, small)
+    (small / "data/raw/LaMP_2/a").write_text("changed\n")
+    assert not is_up_to_date("annotate", MOVIES, small), "what it reads lies there as before, but will be made anew"
+    assert is_up_to_date("annotate", RATINGS, small)

@@ -10,7 +10,9 @@ from hydra_ml.jobs.hold import hold
 from hydra_ml.jobs.morning_report import TaskNight, morning_report, results_rows, save_report
 from hydra_ml.jobs.promote import promote
 
-STAGES = {"annotate": {"calls": 10, "paid_in": 1000, "paid_out": 20, "cached": 5, "failed": 1, "seconds": 30.0}}
+STAGES = {
+    "annotate": {"calls": 10, "paid_in": 1000, "paid_out": 20, "cached": 5, "failed": 1, "cost": 1.5, "seconds": 30.0}
+}
 
 
 def page(project, *nights, registry=True, links=None) -> str:
@@ -31,7 +33,7 @@ def test_figures_gate_cost_and_what_came_in(own_project):
     text = page(project, TaskNight("LaMP_2", STAGES, project.champion), links={"runs": "http://127.0.0.1/x"})
     hydra = load_json(project.data / "evaluate/LaMP_2/metrics.json")["hydra"]["accuracy"]["value"]
     assert f"| hydra | {round(hydra, 4)} | [" in text
-    assert "10 calls, 1,000 tokens in, 20 out, 5 answers kept from before, 1 without an answer" in text
+    assert "10 calls, 1,000 tokens in, 20 out, 1.50 in money, 5 answers kept from before, 1 without an answer" in text
     assert "- a.jsonl: 7 new, 2 bad rows put aside" in text
     assert "- b.jsonl: **refused**: too many bad rows" in text
     assert "its report cannot be read" in text

@@ -14,7 +14,7 @@ def test_metrics_are_methods_with_measures_and_facts_at_the_top(chain):
     assert metrics["seed"] == 42
     assert metrics["data_version"] == chain.summaries["prepare"]["data_version"]
     assert (metrics["prompts"], metrics["answers_read"]) == ("lamp", "lenient")
-    assert set(metrics) - {"llm", "prompts", "answers_read", "seed", "data_version", "task"} == METHODS
+    assert set(metrics) - {"bill", "llm", "prompts", "answers_read", "seed", "data_version", "task"} == METHODS
     assert set(metrics["hydra"]["accuracy"]) == {"value", "ci_low", "ci_high", "n"}
     assert metrics["hydra"]["accuracy"]["n"] == 64  # eight users, eight test questions each
 
