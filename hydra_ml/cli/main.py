@@ -38,7 +38,10 @@ def run(
     ] = None,
     params: ParamsOption = PARAMS,
     llm: Annotated[
-        str | None, typer.Option(help="a model on this machine: local (SmolLM2-135M) or a .gguf file; a small profile")
+        str | None,
+        typer.Option(
+            help="a model on this machine, in a small profile: local (SmolLM2-135M), gemma3-270m, a .gguf file"
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print what the LLM would be asked, with prices in money; buy nothing")
@@ -53,13 +56,15 @@ def run(
         with in_night(f"run {datetime.now(UTC).isoformat()}"):
             _run(data, params, dry_run)
         return
-    from hydra_ml.io.local_llm import PROFILE, SMOLLM2, local_llm
+    from hydra_ml.io.local_llm import SMOLLM2, local_llm
     from hydra_ml.io.params_file import set_params
 
     with local_llm(SMOLLM2 if llm == "local" else llm, Path(".logs/local_llm.log")) as server:
         print(f"{server.weights.name} answers at {server.address}; its log: {server.log}", file=sys.stderr)
         os.environ |= server.variables()
-        if before := set_params(params, PROFILE):
+        if server.weights.terms:
+            print(server.weights.terms, file=sys.stderr)
+        if before := set_params(params, server.weights.settings()):
             told = ", ".join(f"{key} (was {value})" for key, value in before.items())
             print(f"{params} is now sized for a model on this machine: {told}", file=sys.stderr)
         _run(data, params, dry_run)
@@ -148,14 +153,15 @@ def params(file: Annotated[Path, typer.Argument(help="settings file to check and
 
 @llm_app.command("local")
 def llm_local(
-    model: Annotated[str, typer.Option(help="smollm2, or the path of a .gguf file")] = "smollm2", port: int = 8322
+    model: Annotated[str, typer.Option(help="smollm2, gemma3-270m, or the path of a .gguf file")] = "smollm2",
+    port: int = 8322,
 ) -> None:
     """Serve a real language model on this machine until interrupted (extra local-llm)."""
     from hydra_ml.io.local_llm import local_llm
 
     with local_llm(model, Path(".logs/local_llm.log"), port=port) as server:
         exports = " ".join(f"{name}={value}" for name, value in server.variables().items())
-        print(f"export {exports}", file=sys.stderr)
+        print(*filter(None, (server.weights.terms, f"export {exports}")), sep="\n", file=sys.stderr)
         server.join()
 
 

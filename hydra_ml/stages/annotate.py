@@ -6,6 +6,7 @@ bought are read from the response cache, so a killed run goes on where it stoppe
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,9 @@ from hydra_ml.llm.chat import Ask
 from hydra_ml.params import Params
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
+
+WORTH_ITS_CALLS = 0.25  # right answers; at .18 and .19 (SmolLM2, real news) reranking was worth nothing
+log = logging.getLogger(__name__)
 
 
 def annotate(
@@ -42,11 +46,21 @@ def annotate(
         tokens_in=[reply.tokens_in for reply in replies], tokens_out=[reply.tokens_out for reply in replies]
     )
     table = table[[not reply.error for reply in replies]]  # a failed answer says nothing of its record
+    right = share_right(table, task)
+    if right is not None and right < WORTH_ITS_CALLS:
+        log.warning(
+            "annotate %s: shown one record, the LLM answers %.0f %% right. Which record helped is mostly luck then, and "
+            "the reranker learns noise: annotation is not worth its calls with this LLM. Ask for less "
+            "(annotate.queries_per_user), or name a stronger one; hydra_adapter in the table does without.",
+            task.name,
+            100 * right,
+        )
     save_table(table, out / "annotations.parquet")
     return {
         "queries": len(drawn),
         "rows": len(table),
         "unparsed": int((~table["is_parsed"]).sum()),
+        "right": right,
         "failed": sum(bool(reply.error) for reply in replies),
         "cached": sum(reply.cached for reply in replies),
         "calls": llm.usage.calls,
@@ -54,6 +68,11 @@ def annotate(
         "paid_out": llm.usage.tokens_out,
         "cost": params.llm.money(llm.usage.tokens_in, llm.usage.tokens_out),
     }
+
+
+def share_right(table: pd.DataFrame, task: Task) -> float | None:
+    """The share of answers that are the user's own, for tasks with a closed set of them; None for texts, of none."""
+    return round(float((table["answer"] == table["gold"]).mean()), 4) if task.labels and len(table) else None
 
 
 class Plan(NamedTuple):

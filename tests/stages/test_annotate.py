@@ -1,7 +1,9 @@
 """annotate: one row per candidate of the drawn training queries, one demo each, resumable."""
 
 import pandas as pd
+import pytest
 
+from hydra_ml.stages.annotate import WORTH_ITS_CALLS, share_right
 from hydra_ml.tasks import get_task
 
 
@@ -28,3 +30,13 @@ def test_running_again_buys_nothing_and_writes_the_same_bytes(chain, capsys):
     assert chain.run("annotate") == 0
     assert f'"cached": {chain.summaries["annotate"]["rows"]}' in capsys.readouterr().out
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("n_right", "is_worth_it"), [(2, False), (3, True)])
+def test_labels_that_are_mostly_luck_are_told(n_right: int, is_worth_it: bool) -> None:
+    table = pd.DataFrame({"answer": ["comedy"] * 10, "gold": ["comedy"] * n_right + ["action"] * (10 - n_right)})
+    right = share_right(table, get_task("LaMP_2"))
+    assert right == n_right / 10
+    assert (right >= WORTH_ITS_CALLS) is is_worth_it
+    assert share_right(table, get_task("LaMP_4")) is None
+    assert share_right(table.iloc[:0], get_task("LaMP_2")) is None
