@@ -87,7 +87,7 @@ class Weights:
 
 
 def find_weights(model: str) -> Weights:
-    """The weights of "smollm2", "gemma3-270m" or of a GGUF file. Raises ParamsError that says what to install or name."""
+    """The weights of "smollm2", "gemma3-270m" or a GGUF file. Raises ParamsError that says what to install or name."""
     if model == GEMMA:
         return Weights(_joined_gemma(Path(".cache/gemma-3-270m-q4_k_m.gguf")), "gemma-3-270m", _GEMMA_TERMS, True)
     if model in _PACKAGED:

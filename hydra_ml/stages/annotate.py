@@ -49,8 +49,8 @@ def annotate(
     right = share_right(table, task)
     if right is not None and right < WORTH_ITS_CALLS:
         log.warning(
-            "annotate %s: shown one record, the LLM answers %.0f %% right. Which record helped is mostly luck then, and "
-            "the reranker learns noise: annotation is not worth its calls with this LLM. Ask for less "
+            "annotate %s: shown one record, the LLM answers %.0f %% right. Which record helped is mostly luck then, "
+            "and the reranker learns noise: annotation is not worth its calls with this LLM. Ask for less "
             "(annotate.queries_per_user), or name a stronger one; hydra_adapter in the table does without.",
             task.name,
             100 * right,
