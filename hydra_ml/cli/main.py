@@ -48,13 +48,8 @@ def run(
     ] = False,
 ) -> None:
     """Bring the data in, run the whole pipeline through `dvc repro`, and print the results."""
-    from datetime import UTC, datetime
-
-    from hydra_ml.io.llm_environment import in_night
-
     if llm is None:
-        with in_night(f"run {datetime.now(UTC).isoformat()}"):
-            _run(data, params, dry_run)
+        _run(data, params, dry_run)
         return
     from hydra_ml.io.local_llm import SMOLLM2, local_llm
     from hydra_ml.io.params_file import set_params
@@ -72,9 +67,11 @@ def run(
 
 def _run(data: Path | None, params: Path, dry_run: bool) -> None:
     """The run itself, with the LLM that the environment names."""
+    from datetime import UTC, datetime
+
     from hydra_ml.io.dvc import repro_all, work_without_git
     from hydra_ml.io.lamp.raw_data import use_folder, use_sample
-    from hydra_ml.io.llm_environment import model_from_environment
+    from hydra_ml.io.llm_environment import in_night, model_from_environment
     from hydra_ml.io.params_file import set_params
 
     if work_without_git():
@@ -86,7 +83,8 @@ def _run(data: Path | None, params: Path, dry_run: bool) -> None:
         _print_costs(params)
         return
     print(f"Tasks: {', '.join(tasks)}. Running the pipeline of dvc.yaml.", file=sys.stderr)
-    repro_all()
+    with in_night(f"run {datetime.now(UTC).isoformat()}"):
+        repro_all()
     arena(params=params)
     print(_WHERE_NEXT.format(task=tasks[0]), file=sys.stderr)
 

@@ -79,11 +79,8 @@ class Weights:
     is_base: bool = False  # it runs on after its answer unless it is stopped
 
     def settings(self) -> dict[str, Any]:
-        """PROFILE, with what this model needs. Its file's digest is its revision: another file of the same name is
-        asked anew."""
-        with self.path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {**PROFILE, "llm.revision": digest[:12], "llm.stop": ["\n"] if self.is_base else []}
+        """PROFILE, with what this model needs."""
+        return {**PROFILE, "llm.stop": ["\n"] if self.is_base else []}
 
 
 def find_weights(model: str) -> Weights:
@@ -103,7 +100,9 @@ def find_weights(model: str) -> Weights:
         raise ParamsError(
             f"local LLM {model!r} is unknown; allowed: {SMOLLM2}, {GEMMA}, or the path of an existing .gguf file."
         )
-    return Weights(path.resolve(), path.stem.lower())
+    with path.open("rb") as file:  # another file of the same name is another model: its answers are not these
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Weights(path.resolve(), f"{path.stem.lower()}@{digest[:8]}")
 
 
 class LocalServer:

@@ -48,6 +48,7 @@ class ScoredShard:
     llm_cached: int  # asks answered from the response cache
     tokens_paid: int
     seconds: float
+    cost: float | None = None  # of these tokens, in money; None where prices are not known
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class BatchReport:
     tokens_out: int
     seconds: float  # of the run that finished the batch
     requests_per_s: float  # of that run, over the requests it had before it
+    cost: float | None = None  # of what was paid, in money; None where prices are not known
     scored_at: str = ""  # ISO 8601, UTC: when the batch was finished; "" in reports of earlier versions
 
     def text(self) -> str:
@@ -83,6 +85,8 @@ class BatchReport:
             f"  time          {self.seconds:.1f} s, {self.requests_per_s:.1f} requests/s",
             "  why           hydra-ml why REQUEST_ID",
         ]
+        if self.cost is not None:
+            lines.insert(4, f"  cost          {self.cost:,.2f} in money, answers kept from before for nothing")
         if self.dead_letters:
             lines.insert(1, f"  set aside     {self.dead_letters:,}, each with its reason: {self.dead_letters_file}")
         return "\n".join(lines)

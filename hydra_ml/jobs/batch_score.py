@@ -187,8 +187,8 @@ def score_requests(
 
 def _less(llm: LLM, report: ScoredShard) -> LLM:
     """What a shard left of the budget."""
-    used = {"max_calls": report.llm_calls, "max_tokens": report.tokens_paid}
-    limits = {"max_calls": llm.max_calls, "max_tokens": llm.max_tokens}
+    used = {"max_calls": report.llm_calls, "max_tokens": report.tokens_paid, "max_cost": report.cost or 0.0}
+    limits = {name: getattr(llm, name) for name in used}
     return llm.model_copy(update={name: limit and max(0, limit - used[name]) for name, limit in limits.items()})
 
 
@@ -225,6 +225,7 @@ def _score(plan: BatchPlan, shard: int, llm: LLM) -> None:
         llm_cached=usage.cached,
         tokens_paid=usage.tokens_in + usage.tokens_out,
         seconds=round(time.monotonic() - started, 3),
+        cost=llm.money(usage.tokens_in, usage.tokens_out),
     )
     folder.keep(shard, table, asdict(report))
 
@@ -244,6 +245,7 @@ def _finish(plan: BatchPlan, folder: BatchFolder) -> None:
     scored, letters = folder.joined()
     shards = [folder.shard_report(shard) for shard in range(plan.n_shards)]
     served = Counter(scored["personalization"].to_pylist())
+    costs = [shard["cost"] for shard in shards if shard.get("cost") is not None]
     seconds = max(time.time() - plan.planned_at, 1e-3)
     report = BatchReport(
         batch_id=plan.batch_id,
@@ -262,6 +264,7 @@ def _finish(plan: BatchPlan, folder: BatchFolder) -> None:
         tokens_out=sum(scored["tokens_out"].to_pylist()),
         seconds=round(seconds, 2),
         requests_per_s=round(sum(plan.shard_sizes[i] for i in plan.unfinished) / seconds, 2),
+        cost=sum(costs) if costs else None,
         scored_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     folder.finish(scored, letters, {"batch": asdict(report), "shards": shards})

@@ -80,6 +80,6 @@ def _cells(task: str, stage: str, cost: Cost, prices: LLM) -> Sequence[str]:
 
 
 _LEGEND = (
-    "kept: answers bought before. tokens in: by the length of the prompts. A stage that is up to date asks nothing. "
+    "kept: answers bought before. tokens in: by the length of the prompts. A stage that is up to date asks nothing.\n"
     "Money needs llm.price_in and llm.price_out."
 )

@@ -45,7 +45,8 @@ def annotate(
     table = table.assign(
         tokens_in=[reply.tokens_in for reply in replies], tokens_out=[reply.tokens_out for reply in replies]
     )
-    table = table[[not reply.error for reply in replies]]  # a failed answer says nothing of its record
+    # An answer that failed, or that was given without the record for want of room, says nothing of the record.
+    table = table[[not reply.error and not reply.dropped for reply in replies]]
     right = share_right(table, task)
     if right is not None and right < WORTH_ITS_CALLS:
         log.warning(
@@ -61,6 +62,7 @@ def annotate(
         "rows": len(table),
         "unparsed": int((~table["is_parsed"]).sum()),
         "right": right,
+        "too_long": sum(reply.dropped > 0 for reply in replies),
         "failed": sum(bool(reply.error) for reply in replies),
         "cached": sum(reply.cached for reply in replies),
         "calls": llm.usage.calls,
@@ -95,7 +97,7 @@ def annotate_asks(prepared: Path, retrieved: Path, task: Task, params: Params) -
 
     book = record_book(load_table(prepared / "records.parquet"))
     prompts = build_prompts(rows, [[record_id] for record_id in rows["record_id"]], book, task, params.prompts)
-    asks = [Ask(tuple(prompt), max_tokens=params.annotate.max_tokens, seed=params.seed) for prompt in prompts]
+    asks = [Ask(tuple(prompt), max_tokens=params.annotate.max_tokens, seed=params.seed, demos=1) for prompt in prompts]
     return Plan(drawn, rows, asks)
 
 

@@ -1,17 +1,18 @@
 import logging
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hydra_ml.errors import LLMError, ParamsError
+from hydra_ml.errors import BudgetExceeded, LLMError, ParamsError
 from hydra_ml.io.llm import open_llm, shown
-from hydra_ml.io.llm_environment import OFFLINE, check_named_model, model_from_environment
+from hydra_ml.io.llm_environment import OFFLINE, check_named_model, in_night, model_from_environment
 from hydra_ml.llm.chat import Ask
 from hydra_ml.offline.model import MODEL_NAME
-from hydra_ml.params import LLM
+from hydra_ml.params import LLM, Allowance
 
 ASKS = [
     Ask(
@@ -113,3 +114,21 @@ def test_an_unreachable_server_is_named_and_the_key_is_never_shown(
         with pytest.raises(LLMError, match=f"127.0.0.1:{port} cannot be reached") as told:
             llm.ask_all(ASKS, label="test")
     assert "sk-very" not in caplog.text + str(told.value)
+
+
+def test_all_that_asks_in_a_night_draws_on_one_budget(tmp_path: Path) -> None:
+    cache = tmp_path / "cache.sqlite"
+    params = LLM(night=Allowance(max_calls=14))
+    more = [replace(ask, seed=ask.seed + 1) for ask in ASKS]
+    with in_night("monday"), in_night("a run within it"):
+        with open_llm(params, cache=cache, encode=encode) as llm:
+            llm.ask_nearly_all(ASKS, label="annotate")
+        with (
+            open_llm(params, cache=cache, encode=encode) as llm,
+            pytest.raises(BudgetExceeded, match=r"10 calls, but 10 of llm\.night\.max_calls = 14 are used"),
+        ):
+            llm.ask_nearly_all(more, label="generate")
+    with in_night("tuesday"), open_llm(params, cache=cache, encode=encode) as llm:
+        assert all(reply.answers[0] for reply in llm.ask_nearly_all(more, label="generate"))
+    with open_llm(params, cache=cache, encode=encode) as llm:
+        llm.ask_all(ASKS, label="by hand")

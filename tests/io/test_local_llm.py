@@ -60,13 +60,12 @@ def test_the_second_choice_is_joined_from_its_parts_and_shows_its_terms(
 
 
 def test_another_file_of_the_same_name_is_another_model(tmp_path: Path) -> None:
-    weights = Weights(tmp_path / "some.gguf", "some")
-    revisions = []
+    names = []
     for content in (b"one", b"two", b"one"):
-        weights.path.write_bytes(content)
-        revisions.append(weights.settings()["llm.revision"])
-    assert revisions[0] == revisions[2] != revisions[1]
-    assert weights.settings()["llm.stop"] == []
+        (tmp_path / "Some.gguf").write_bytes(content)
+        names.append(find_weights(str(tmp_path / "Some.gguf")).name)
+    assert names[0] == names[2] != names[1]
+    assert names[0].startswith("some@")
 
 
 def test_missing_parts_are_told_with_what_to_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -93,7 +92,7 @@ def test_a_file_that_is_no_model_is_told_with_the_log(tmp_path: Path) -> None:
     junk = tmp_path / "junk.gguf"
     junk.write_bytes(b"no weights at all")
     with (
-        pytest.raises(LLMError, match=r"junk did not start: see .*server\.log"),
+        pytest.raises(LLMError, match=r"junk@[0-9a-f]{8} did not start: see .*server\.log"),
         local_llm(str(junk), tmp_path / "server.log"),
     ):
         pass

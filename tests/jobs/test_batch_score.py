@@ -321,6 +321,25 @@ def test_a_budget_stops_the_batch_and_the_next_run_goes_on(own_project):
     assert 0 < finished[0] < finished[1]
 
 
+def test_money_is_one_budget_for_all_shards_and_is_told(own_project):
+    forget_answers(own_project)
+    path = write(own_project.root / "money.jsonl", stored_requests(own_project, 24))
+    small = small_shards(own_project)
+    prices = {"price_in": 1.0, "price_out": 2.0}
+    whole = run(own_project, path, small.model_copy(update={"llm": small.llm.model_copy(update=prices)}))
+    assert whole.cost == pytest.approx((whole.tokens_in + 2 * whole.tokens_out) / 1e6)
+    assert "in money" in whole.text()
+
+    forget_answers(own_project)
+    again = write(own_project.root / "less.jsonl", stored_requests(own_project, 24))
+    bounded = small.llm.model_copy(update={**prices, "max_cost": whole.cost / 2})
+    with pytest.raises(BudgetExceeded, match=r"llm\.max_cost = .*shards are scored"):
+        run(own_project, again, small.model_copy(update={"llm": bounded}))
+    with sqlite3.connect(own_project.cache / "responses.sqlite") as db:
+        paid_in, paid_out = db.execute("SELECT sum(tokens_in), sum(tokens_out) FROM answers").fetchone()
+    assert 0.2 * whole.cost < (paid_in + 2 * paid_out) / 1e6 <= whole.cost / 2
+
+
 def test_shards_share_the_budget(own_project):
     path = write(own_project.root / "share.jsonl", stored_requests(own_project, 24))
     params = small_shards(own_project).model_copy(update={"llm": LLM(max_calls=101)})

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
+from hydra_ml.llm.budget import Usage
 from hydra_ml.llm.chat import AnswerStore, Ask
 from hydra_ml.llm.client import LLMClient
 from hydra_ml.params import LLM
@@ -16,10 +17,12 @@ from tests.llm.scripted_server import Behave, ScriptedServer
 KEY = "sk-very-secret-0042"
 
 
-def client_of(address: str, *, cache: AnswerStore | None = None, **settings: Any) -> LLMClient:
+def client_of(
+    address: str, *, cache: AnswerStore | None = None, spent: Usage | None = None, **settings: Any
+) -> LLMClient:
     params = LLM(**{"model": "some-model", "max_wait_s": 0.05, "timeout_s": 5.0, **settings})
     return LLMClient(
-        AsyncOpenAI(base_url=address, api_key=KEY, http_client=DefaultAioHttpClient()), params, cache=cache
+        AsyncOpenAI(base_url=address, api_key=KEY, http_client=DefaultAioHttpClient()), params, cache=cache, spent=spent
     )
 
 

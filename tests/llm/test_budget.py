@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from hydra_ml.errors import BudgetExceeded, ParamsError
+from hydra_ml.llm.budget import Usage
 from hydra_ml.llm.chat import MemoryStore
 from hydra_ml.llm.cost import Cost, expected_cost
 from hydra_ml.llm.order import make_orders
-from hydra_ml.params import LLM, parse_params
+from hydra_ml.params import LLM, Allowance, parse_params
 from tests.llm.conftest import client_of
 
 PRICES: dict[str, Any] = {"price_in": 2.0, "price_out": 10.0}
@@ -22,16 +23,16 @@ PRICES: dict[str, Any] = {"price_in": 2.0, "price_out": 10.0}
         ({"max_calls": 19}, r"20 calls, but 0 of llm\.max_calls = 19"),
         ({"max_tokens": 30}, r"40 tokens, but 0 of llm\.max_tokens = 30"),
         ({"max_cost": 0.00007, **PRICES}, r"0\.0001 in money, but 0\.0000 of llm\.max_cost = 7e-05"),
-        ({"night": {"max_calls": 24}}, r"20 calls, but 5 of llm\.night\.max_calls = 24"),
+        ({"night": Allowance(max_calls=24)}, r"20 calls, but 5 of llm\.night\.max_calls = 24"),
     ],
 )
 def test_a_stage_that_would_pass_its_budget_asks_nothing(scripted, ask, limits: dict[str, Any], told: str) -> None:
     server, address = scripted()
-    params = LLM.model_validate({"model": "some-model", **limits})
-    with client_of(address, **params.model_dump(exclude={"model"})) as client:
-        client._budget._spent.calls = 5
-        with pytest.raises(BudgetExceeded, match=told):
-            client.ask_nearly_all([ask(f"{i:4}") for i in range(20)], label="annotate")
+    with (
+        client_of(address, spent=Usage(calls=5), **limits) as client,
+        pytest.raises(BudgetExceeded, match=told),
+    ):
+        client.ask_nearly_all([ask(f"{i:4}") for i in range(20)], label="annotate")
     assert server.bodies == []
 
 
