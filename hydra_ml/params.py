@@ -59,9 +59,7 @@ class LLM(Allowance):
     max_failed_share: Share = 0.02  # of a stage's asks that may lack an answer; above it the stage fails
     max_unparsed_share: Annotated[float, Field(ge=0, le=1)] = 0.95  # of a stage's answers; above it the stage fails
     # max_calls, max_tokens, max_cost: of one stage or job
-    night: Allowance = (
-        Allowance()
-    )  # of a night or a `hydra-ml run`, over all stages and tasks; shards at work at once may pass it
+    night: Allowance = Allowance()  # of a whole night, or a whole `hydra-ml run`, over all stages and tasks
     price_in: Annotated[float, Field(ge=0)] | None = None  # of a million prompt tokens
     price_out: Annotated[float, Field(ge=0)] | None = None  # of a million answer tokens
     revision: str = ""  # of the model behind the name: another one asks everything anew
