@@ -7,18 +7,19 @@ bought are read from the response cache, so a killed run goes on where it stoppe
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from hydra_ml.answering.prompts import build_prompts, check_readable, parse_answers, record_book
+from hydra_ml.errors import LLMError
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.llm import open_llm
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.learning.draws import draw_per_user
-from hydra_ml.llm.chat import Ask
+from hydra_ml.llm.chat import Ask, Reply
 from hydra_ml.params import Params
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
@@ -45,8 +46,7 @@ def annotate(
     table = table.assign(
         tokens_in=[reply.tokens_in for reply in replies], tokens_out=[reply.tokens_out for reply in replies]
     )
-    # An answer that failed, or that was given without the record for want of room, says nothing of the record.
-    table = table[[not reply.error and not reply.dropped for reply in replies]]
+    table = rows_with_record(table, replies, f"annotate {task.name}")
     right = share_right(table, task)
     if right is not None and right < WORTH_ITS_CALLS:
         log.warning(
@@ -70,6 +70,17 @@ def annotate(
         "paid_out": llm.usage.tokens_out,
         "cost": params.llm.money(llm.usage.tokens_in, llm.usage.tokens_out),
     }
+
+
+def rows_with_record(table: pd.DataFrame, replies: Sequence[Reply], where: str) -> pd.DataFrame:
+    """The rows, one per reply, whose answers say something of their record: they did not fail, and the prompt had room
+    for it. Raises LLMError if the LLM's context had room for no record at all."""
+    if replies and all(reply.dropped for reply in replies):
+        raise LLMError(
+            f"{where}: none of {len(replies)} prompts fits into the LLM's context with a record in it, so there is "
+            "nothing to learn from and nothing to personalize with. Give the model a longer context, or name another."
+        )
+    return table[[not reply.error and not reply.dropped for reply in replies]]
 
 
 def share_right(table: pd.DataFrame, task: Task) -> float | None:

@@ -3,7 +3,9 @@
 import pandas as pd
 import pytest
 
-from hydra_ml.stages.annotate import WORTH_ITS_CALLS, share_right
+from hydra_ml.errors import LLMError
+from hydra_ml.llm.chat import Reply
+from hydra_ml.stages.annotate import WORTH_ITS_CALLS, rows_with_record, share_right
 from hydra_ml.tasks import get_task
 
 
@@ -40,3 +42,16 @@ def test_labels_that_are_mostly_luck_are_told(n_right: int, is_worth_it: bool) -
     assert (right >= WORTH_ITS_CALLS) is is_worth_it
     assert share_right(table, get_task("LaMP_4")) is None
     assert share_right(table.iloc[:0], get_task("LaMP_2")) is None
+
+
+def test_an_answer_that_never_saw_its_record_says_nothing_of_it() -> None:
+    table = pd.DataFrame({"record_id": ["seen", "failed", "no room"]})
+    replies = [
+        Reply(("comedy",), 9, 1, False),
+        Reply(("",), 0, 0, False, error="cut off"),
+        Reply(("comedy",), 5, 1, False, dropped=1),
+    ]
+    assert rows_with_record(table, replies, "annotate")["record_id"].tolist() == ["seen"]
+    with pytest.raises(LLMError, match=r"annotate: none of 1 prompts fits into the LLM's context with a record"):
+        rows_with_record(table.iloc[2:], replies[2:], "annotate")
+    assert rows_with_record(table.iloc[:0], [], "annotate").empty
