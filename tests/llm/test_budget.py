@@ -21,8 +21,8 @@ PRICES: dict[str, Any] = {"price_in": 2.0, "price_out": 10.0}
     ("limits", "told"),
     [
         ({"max_calls": 19}, r"20 calls, but 0 of llm\.max_calls = 19"),
-        ({"max_tokens": 30}, r"40 tokens, but 0 of llm\.max_tokens = 30"),
-        ({"max_cost": 0.00007, **PRICES}, r"0\.0001 in money, but 0\.0000 of llm\.max_cost = 7e-05"),
+        ({"max_tokens": 15}, r"at least 20 tokens, but 0 of llm\.max_tokens = 15"),
+        ({"max_cost": 0.00003, **PRICES}, r"0\.0000 in money, but 0\.0000 of llm\.max_cost = 3e-05"),
         ({"night": Allowance(max_calls=24)}, r"20 calls, but 5 of llm\.night\.max_calls = 24"),
     ],
 )
@@ -41,6 +41,14 @@ def test_a_stage_that_fits_its_budget_is_asked(scripted, ask) -> None:
     with client_of(address, max_calls=20) as client:
         replies = client.ask_nearly_all([ask(f"{i:4}") for i in range(20)], label="annotate")
     assert all(reply.answers[0] for reply in replies)
+    assert len(server.bodies) == 20
+
+
+def test_a_stage_that_may_pass_its_budget_is_warned_and_asked(scripted, ask, caplog) -> None:
+    server, address = scripted()
+    with client_of(address, max_tokens=1000) as client:
+        client.ask_nearly_all([ask(f"{i:4}") for i in range(20)], label="annotate")
+    assert "may pass the budget: if all answers are as long as they may be, 1320 tokens" in caplog.text
     assert len(server.bodies) == 20
 
 
