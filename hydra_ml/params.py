@@ -142,24 +142,18 @@ class Train(Section):
 
     encoder: Literal["dual", "cross"] = "dual"
     head: Literal["residual", "mlp"] = "residual"
+    personal: Literal["auto", "always", "never"] = "auto"  # heads per user; auto: where they gain on held-back queries
     base_fit: Literal["shared", "joint"] = "joint"  # heads left out of, or learned with, the base
-    width: Annotated[int, Field(gt=0, le=4096)] = 64  # h: numbers per head, less one
+    width: Annotated[int, Field(gt=0, le=4096)] = 64  # h: numbers per head, less those for the evidence
     epochs: Positive = 8
     batch_size: Positive = 256
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     dropout: Share = 0.1
-    # The strongest leaves next to no head: where heads do not help on held-back rows, everybody gets the shared one.
     ridge: list[Annotated[float, Field(gt=0)]] = Field(
         default=[1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10000.0], min_length=1
     )
-    held_back: Share = 0.2  # share of each user's history, the newest, that chooses epochs and ridge
-
-
-class TrainAdapter(Train):
-    """The adapter's fit, and what counts as preferred where answers are free text."""
-
-    text_labels: Literal["above_mean", "gold"] = "above_mean"
+    held_back: Share = 0.2  # share of a user's new queries, the newest, that judges a refitted head beside the present
 
 
 class Rerank(Section):
@@ -237,7 +231,7 @@ class Params(Section):
     train_reranker: Train = Train()
     rerank: Rerank = Rerank()
     generate: Generate = Generate()
-    train_adapter: TrainAdapter = TrainAdapter()
+    train_adapter: Train = Train()
     evaluate: Evaluate = Evaluate()
     ingest: Ingest = Ingest()
     nightly: Nightly = Nightly()

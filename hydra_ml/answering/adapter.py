@@ -8,18 +8,21 @@ adapter can fall back to what a prompt alone would have said.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from hydra_ml.answering.preferred_answers import positive_labels
-from hydra_ml.model.interfaces import ScorePairs
+from hydra_ml.model.interfaces import Encode, ScorePairs
+from hydra_ml.model.text_pairs import cosines
 from hydra_ml.records import GREEDY
 from hydra_ml.tasks.task import Task
 
 Support = Callable[[pd.DataFrame], np.ndarray]  # candidate rows -> the history's support of each, float32 [N]
-EVIDENCE = ("log_vote_share", "greedy_share", "history_support")  # scored with weights that all users share
+NO_VOTES = 0.03  # share that an answer without votes counts with
+ROUNDING = 1e-9
+SQUARE = 0.3  # weight of a rating's squared error beside its absolute one: MAE as low as by the median, RMSE lower
+EVIDENCE = ("log_vote_share", "greedy_share", "history_support", "cosine")
+RATING_EVIDENCE = ("nearness_to_votes", "nearness_to_greedy", "nearness_to_history")
 
 
 def distinct_candidates(answers: pd.DataFrame) -> pd.DataFrame:
@@ -43,68 +46,98 @@ def distinct_candidates(answers: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def with_every_label(candidates: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """The candidates and, for closed answer sets, every other label with 0 votes; other tasks' unchanged.
+def every_choice(candidates: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """What may be chosen, a query's rows together: for closed answer sets every label, with 0 votes where no answer
+    named it, and nothing else; other tasks' candidates unchanged.
 
-    For training only: a label the LLM did not propose is a wrong answer it could have given, or the right one it
-    missed, and both teach what a user's answers look like. It costs no LLM call. Serving chooses among proposals.
+    When learning and when serving: a label the LLM did not propose is a wrong answer it could have given, or the right
+    one it missed. It costs no LLM call. A query of which no answer names a label has no choice at all.
     """
     if task.kind == "text":
         return candidates
-    of_query = candidates.drop_duplicates("query_id")
-    every = of_query.loc[of_query.index.repeat(len(task.labels))].reset_index(drop=True)
+    proposed = candidates[candidates["answer"].isin(task.labels)]
+    of_query = proposed.drop_duplicates("query_id")
+    every = of_query.loc[of_query.index.repeat(len(task.labels))]
     every = every.assign(answer=list(task.labels) * len(of_query), votes=0, greedy_share=0.0)
-    both = pd.concat([candidates, every], ignore_index=True)
-    return both.drop_duplicates(["query_id", "answer"], keep="first").reset_index(drop=True)
+    both = pd.concat([proposed, every], ignore_index=True)
+    both = both.drop_duplicates(["query_id", "answer"], keep="first")
+    return both.sort_values("query_id", kind="stable", ignore_index=True)
 
 
-def candidate_evidence(candidates: pd.DataFrame, support: np.ndarray) -> np.ndarray:
-    """Evidence float32 [N, 3]: log of the vote share, add-half smoothed so that an answer without votes stays finite;
-    its share of the greedy answers; and the history's support [N] (`history_support`)."""
-    share = (candidates["votes"].to_numpy() + 0.5) / (candidates["n_samples"].to_numpy() + 1.0)
-    return np.stack([np.log(share), candidates["greedy_share"].to_numpy(), support], axis=1).astype(
-        np.float32
-    )  # [N, 3]
+def candidate_evidence(candidates: pd.DataFrame, support: np.ndarray, task: Task, encode: Encode) -> np.ndarray:
+    """What needs no learning, float32 [N, E], for rows of `every_choice` with texts a and b and the history's support
+    [N]: EVIDENCE, and for ratings RATING_EVIDENCE beside it, since a 4 is nearly a 5.
 
-
-def training_candidates(
-    candidates: pd.DataFrame, task: Task, text_labels: Literal["above_mean", "gold"]
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Candidates to learn from and their labels, from rows of `distinct_candidates` with gold.
-
-    For free text with text_labels "gold" the LLM's answers are all negative and the user's own text is added as the
-    positive (the released code's way); its votes are 0 of n, like an answer the LLM never gave.
+    Vote shares have NO_VOTES added, so that an answer without votes stays finite, and mean the same however many
+    prompts and samples there were.
     """
-    if task.kind != "text" or text_labels == "above_mean":
-        table = with_every_label(candidates, task)
-        columns = (table["answer"].tolist(), table["gold"].tolist(), table["query_id"].tolist())
-        return table, positive_labels(task, *columns)
-    golds = candidates.drop_duplicates("query_id")
-    golds = golds.assign(answer=golds["gold"], votes=0, greedy_share=0.0)
-    table = pd.concat([candidates[candidates["answer"] != candidates["gold"]], golds], ignore_index=True)
-    return table, (table["answer"] == table["gold"]).to_numpy().astype(np.float32)
+    share = candidates["votes"].to_numpy() / np.maximum(candidates["n_samples"].to_numpy(), 1)
+    greedy = candidates["greedy_share"].to_numpy()
+    likeness = cosines(candidates["a"].tolist(), candidates["b"].tolist(), encode)
+    parts = [np.log(share + NO_VOTES), greedy, support, likeness]
+    if task.kind == "rating":
+        parts += [_nearness(candidates, weight) for weight in (share, greedy, np.exp(support))]
+    return np.stack(parts, axis=1).astype(np.float32)  # [N, E]
 
 
-def scored_candidates(
-    pool: pd.DataFrame, queries: pd.DataFrame, task: Task, *, score: ScorePairs, support: Support
-) -> pd.DataFrame:
-    """The rows of `distinct_candidates`, in order, with their query's user_id, input, text and profile, their own text
-    b and support, and the adapter's personal and shared score (float32)."""
-    columns = ["query_id", "user_id", "input", "text", "profile"]
-    rows = pool.merge(queries[columns], on="query_id", validate="many_to_one")
-    rows = rows.assign(b=answer_texts(rows, task))
-    evidence = candidate_evidence(rows, support(rows))
-    personal, shared = score(rows["text"].tolist(), rows["b"].tolist(), evidence, rows["user_id"].to_numpy(dtype=str))
-    return rows.assign(support=evidence[:, -1], personal=personal, shared=shared)
+def _nearness(candidates: pd.DataFrame, weight: np.ndarray) -> np.ndarray:
+    """How near each rating is to its query's mean under the weight, minus the distance, float64 [N]; 0 without one."""
+    rating = candidates["answer"].to_numpy(dtype=float)
+    sums = (
+        pd.DataFrame({"w": weight, "wr": weight * rating}).groupby(candidates["query_id"].to_numpy()).transform("sum")
+    )
+    total = sums["w"].to_numpy()
+    near: np.ndarray = np.where(total > 0, -np.abs(rating - sums["wr"].to_numpy() / np.maximum(total, ROUNDING)), 0.0)
+    return near
 
 
-def choose_best(candidates: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
-    """The chosen answer per query: query_id, answer, score. Equal scores go to the greedy answer, then to votes."""
+def candidate_rows(
+    pool: pd.DataFrame, queries: pd.DataFrame, task: Task, *, support: Support, encode: Encode
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The rows that are learned from and served: the choices among rows of `distinct_candidates`, with all columns of
+    their queries (query_id, user_id, input, text, profile at least), their query's text a, their own b and the
+    history's support; and their evidence [N, E]."""
+    rows = every_choice(pool, task).merge(queries, on="query_id", validate="many_to_one")
+    rows = rows.assign(a=rows["text"], b=answer_texts(rows, task))
+    rows["support"] = support(rows)
+    return rows, candidate_evidence(rows, rows["support"].to_numpy(), task, encode)
+
+
+def scored_candidates(rows: pd.DataFrame, evidence: np.ndarray, score: ScorePairs) -> pd.DataFrame:
+    """Rows of `candidate_rows` with the adapter's personal and shared score (float32)."""
+    user_ids = rows["user_id"].to_numpy(dtype=str)
+    personal, shared = score(rows["a"].tolist(), rows["b"].tolist(), evidence, user_ids)
+    return rows.assign(personal=personal, shared=shared)
+
+
+def choose_best(candidates: pd.DataFrame, scores: np.ndarray, task: Task) -> pd.DataFrame:
+    """The chosen answer per query: query_id, answer, score (float32).
+
+    The answer that is best on average under softmax(scores), the probability that the user would give each (Bayes
+    decision). A rating is measured by absolute and by squared error, so there it lies between the weighted median and
+    the mean; else it is the likeliest answer, of equal scores the greedy one, then the one with more votes.
+    """
     table = candidates[["query_id", "answer", "greedy_share", "votes"]].assign(score=scores)
+    if task.kind == "rating":
+        return _least_costly(table)
     table = table.sort_values(
         ["query_id", "score", "greedy_share", "votes", "answer"], ascending=[True, False, False, False, True]
     )
     return table.groupby("query_id", as_index=False).first()[["query_id", "answer", "score"]]
+
+
+def _least_costly(table: pd.DataFrame) -> pd.DataFrame:
+    """Per query the rating whose distance to the user's costs least on average, a distance d costing d + SQUARE d^2."""
+    scores = table.pivot(index="query_id", columns="answer", values="score")  # [Q, L], nan where not a candidate
+    known = scores.notna().to_numpy()
+    p = np.exp(scores.sub(scores.max(axis=1), axis=0).to_numpy(dtype=np.float64, na_value=-np.inf))
+    ratings = scores.columns.to_numpy(dtype=float)
+    distance = np.abs(ratings[:, None] - ratings[None, :])  # [L, L]
+    cost = p @ (distance + SQUARE * distance**2)  # [Q, L] @ [L, L]
+    best = np.where(known, cost, np.inf).argmin(axis=1)
+    chosen = pd.DataFrame({"query_id": scores.index, "answer": scores.columns.to_numpy()[best]})
+    chosen["score"] = scores.to_numpy()[np.arange(len(best)), best]
+    return chosen.astype({"query_id": table["query_id"].dtype, "answer": table["answer"].dtype, "score": "float32"})
 
 
 def answer_texts(candidates: pd.DataFrame, task: Task) -> list[str]:

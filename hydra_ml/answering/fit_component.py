@@ -5,7 +5,7 @@ Knows nothing of files or of what the rows mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,9 @@ import pandas as pd
 from torch import nn
 
 from hydra_ml import params
-from hydra_ml.learning.draws import held_back_queries
-from hydra_ml.model.factored import FittedModel, fit_model
+from hydra_ml.learning.draws import folds, held_back_queries
 from hydra_ml.model.fit_base import Bar, SharedPart, TrainRows
+from hydra_ml.model.fit_model import FOLDS, FittedModel, fit_model
 from hydra_ml.model.heads import Heads
 from hydra_ml.model.pairs import Pairs
 from hydra_ml.model.refit import Refit, refit_heads
@@ -29,15 +29,36 @@ REASONS = {  # (judged, replaced) -> why
     (False, True): "no held-back queries to judge by: taken",
 }
 NOTHING_NEW = "nothing new to learn from"
+NO_HEADS = "personal heads showed no gain on this task: everybody is served by the shared one"
 
 
 @dataclass(frozen=True)
 class ComponentRows:
-    """Rows of one component. `table` has query_id and the texts a, b; labels float32 [N]; evidence float32 [N, E]."""
+    """Rows of one component. `table` has query_id and the texts a, b; evidence float32 [N, E]; targets float32 [N],
+    each query's adding up to 1, say which of its rows should be chosen, rewards float32 [N] what choosing is worth."""
 
     table: pd.DataFrame
     evidence: np.ndarray
-    labels: np.ndarray
+    targets: np.ndarray
+    rewards: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def take(self, rows: np.ndarray) -> ComponentRows:
+        """The rows at these positions."""
+        table = self.table.iloc[rows].reset_index(drop=True)
+        return ComponentRows(table, self.evidence[rows], self.targets[rows], self.rewards[rows])
+
+
+def telling(rows: ComponentRows) -> ComponentRows:
+    """The rows of queries whose candidates differ in worth and of which one should be chosen, a query's together. The
+    others tell how easy a query is, not what to prefer in it."""
+    of_query = rows.table["query_id"].to_numpy()
+    targets, rewards = pd.Series(rows.targets).groupby(of_query), pd.Series(rows.rewards).groupby(of_query)
+    tells = (targets.transform("sum") > 0) & (rewards.transform("max") > rewards.transform("min"))
+    kept = np.flatnonzero(tells.to_numpy())
+    return rows.take(kept[np.argsort(of_query[kept], kind="stable")])
 
 
 def train_component(
@@ -54,8 +75,8 @@ def train_component(
     heads only. Raises ValueError if a row belongs to a query that is not a training query."""
     facts = _training_facts(rows, queries)
     used = queries[queries["query_id"].isin(facts["query_id"])]
-    back = held_back_queries(used, settings.held_back, seed)
-    train_rows = _train_rows(rows, facts, back, make_pairs)
+    fold = dict(zip(used["query_id"], folds(used, FOLDS, seed), strict=True))
+    train_rows = _train_rows(rows, facts, fold, set(), make_pairs)
     known = (facts["cohort"] == "known").to_numpy()
     return fit_model(new_base, train_rows, settings, known=known, seed=seed, bar=bar)
 
@@ -82,8 +103,7 @@ def refit_component(
     fresh = used[used["is_new"].to_numpy(dtype=bool) | ~used["user_id"].isin(present.user_ids).to_numpy()]
     back = held_back_queries(fresh, settings.held_back, seed, at_least=1)
     touched = facts["user_id"].isin(fresh["user_id"]).to_numpy()
-    rows = ComponentRows(rows.table[touched], rows.evidence[touched], rows.labels[touched])
-    train_rows = _train_rows(rows, facts[touched], back, make_pairs)
+    train_rows = _train_rows(rows.take(np.flatnonzero(touched)), facts[touched], {}, back, make_pairs)
     return refit_heads(shared, present, train_rows, ridge=ridge)
 
 
@@ -96,19 +116,26 @@ def _training_facts(rows: ComponentRows, queries: pd.DataFrame) -> pd.DataFrame:
     return facts
 
 
-def _train_rows(rows: ComponentRows, facts: pd.DataFrame, back: set[str], make_pairs: MakePairs) -> TrainRows:
+def _train_rows(
+    rows: ComponentRows, facts: pd.DataFrame, fold: Mapping[str, int], back: Collection[str], make_pairs: MakePairs
+) -> TrainRows:
     return TrainRows(
         pairs=make_pairs(rows.table["a"].tolist(), rows.table["b"].tolist()),
         evidence=rows.evidence,
-        labels=rows.labels,
+        targets=rows.targets,
+        rewards=rows.rewards,
         user_ids=facts["user_id"].to_numpy(dtype=str),
-        query_ids=facts["query_id"].to_numpy(dtype=str),
+        queries=pd.factorize(facts["query_id"])[0],
+        fold=np.array([fold.get(query_id, 0) for query_id in facts["query_id"]], dtype=np.int64),
         held_back=facts["query_id"].isin(back).to_numpy(),
     )
 
 
-def refit_table(refit: Refit, user_ids: list[str]) -> pd.DataFrame:
-    """One row per user: user_id, replaced, old_loss, new_loss (nan: not judged), n_judged, n_rows, reason."""
+def refit_table(refit: Refit, user_ids: list[str], *, rest: str = NOTHING_NEW) -> pd.DataFrame:
+    """One row per user: user_id, replaced, old_loss, new_loss (nan: not judged), n_judged, n_rows, reason.
+
+    rest: the reason of users without rows.
+    """
     table = pd.DataFrame(
         {
             "user_id": refit.user_ids,
@@ -123,8 +150,8 @@ def refit_table(refit: Refit, user_ids: list[str]) -> pd.DataFrame:
             ],
         }
     ).astype({"user_id": "str", "reason": "str"})
-    rest = [user_id for user_id in user_ids if user_id not in set(refit.user_ids.tolist())]
-    without = pd.DataFrame({"user_id": rest, "replaced": False, "old_loss": np.nan, "new_loss": np.nan})
-    without = without.assign(n_judged=0, n_rows=0, reason=NOTHING_NEW)
+    others = [user_id for user_id in user_ids if user_id not in set(refit.user_ids.tolist())]
+    without = pd.DataFrame({"user_id": others, "replaced": False, "old_loss": np.nan, "new_loss": np.nan})
+    without = without.assign(n_judged=0, n_rows=0, reason=rest)
     parts = [part for part in (table, without.astype(table.dtypes.to_dict())) if len(part)]
     return pd.concat(parts, ignore_index=True).sort_values("user_id", ignore_index=True) if parts else table

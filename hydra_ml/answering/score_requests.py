@@ -13,11 +13,11 @@ from dataclasses import astuple, dataclass, fields, replace
 import numpy as np
 import pandas as pd
 
-from hydra_ml.answering.adapter import choose_best, distinct_candidates, scored_candidates
+from hydra_ml.answering.adapter import candidate_rows, choose_best, distinct_candidates, scored_candidates
 from hydra_ml.answering.arms import HYDRA, PERSONAL, SERVED, first_rankers, prompt_rows, rankings_by_name
 from hydra_ml.answering.history_support import history_support
 from hydra_ml.answering.prompts import answer_table, build_asks, build_prompts, record_book
-from hydra_ml.answering.reranker import candidate_rows, rank_by_score, reranker_scores
+from hydra_ml.answering.reranker import rank_by_score, record_rows, reranker_scores
 from hydra_ml.answering.retrieval import candidate_table, rank_user
 from hydra_ml.errors import DataError
 from hydra_ml.learning.history import question_asks, record_asks
@@ -75,7 +75,8 @@ def score_requests(
         return history_support(rows, records, task, models.encode)
 
     pool = distinct_candidates(answers)
-    rows = scored_candidates(pool, queries, task, score=models.adapter, support=support)
+    choices, evidence = candidate_rows(pool, queries, task, support=support, encode=models.encode)
+    rows = scored_candidates(choices, evidence, models.adapter)
     table = queries[["query_id", "user_id"]].set_index("query_id")
     table["n_history"] = queries["profile"].str.len().to_numpy()
     table["personalization"] = [
@@ -84,7 +85,7 @@ def score_requests(
     ]
     table["chosen_record_ids"] = _shown(prompts, answers)
     costs = _costs(asked["query_id"].tolist(), asks, replies, params.llm.model)
-    table = table.join([_choices(rows, answers), costs, _errors(answers.assign(failed=failed))])
+    table = table.join([_choices(rows, answers, task), costs, _errors(answers.assign(failed=failed))])
     return _finished(table)
 
 
@@ -162,23 +163,32 @@ def served_prompts(queries: pd.DataFrame, records: pd.DataFrame, models: Models,
         )
     )
     asked = queries[["query_id", "user_id", "text"]]
-    rows = candidate_rows(candidates[candidates["ranker"] == params.retrieve.ranker], asked, records)
+    rows = record_rows(candidates[candidates["ranker"] == params.retrieve.ranker], asked, records)
     personal, _ = reranker_scores(rows, models.encode, models.reranker)
     rankings = rankings_by_name(candidates, rank_by_score(rows, personal).assign(arm=PERSONAL))
     return prompt_rows(queries, SERVED, rankings, k=params.rerank.k)
 
 
-def _choices(rows: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
-    """By query id: prediction, score, generic_prediction, candidates; no row for a query without any answer."""
+def _choices(rows: pd.DataFrame, answers: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """By query id: prediction, score, generic_prediction, candidates (those proposed or chosen); no row for a query
+    without any answer."""
     readable = set(answers.loc[answers["is_parsed"], ["query_id", "answer"]].itertuples(index=False, name=None))
-    chosen = choose_best(rows, rows["personal"].to_numpy()).set_index("query_id")
-    generic = choose_best(rows, rows["shared"].to_numpy()).set_index("query_id")
-    kept = rows[["answer", "votes", "personal", "shared"]].to_dict("records")
-    places = rows.groupby("query_id").indices
+    chosen = choose_best(rows, rows["personal"].to_numpy(), task).set_index("query_id")
+    generic = choose_best(rows, rows["shared"].to_numpy(), task).set_index("query_id")
+    of_query = rows["query_id"].map
+    told = rows[
+        (rows["votes"] > 0)
+        | (rows["greedy_share"] > 0)
+        | (rows["answer"] == of_query(chosen["answer"]))
+        | (rows["answer"] == of_query(generic["answer"]))
+    ]  # labels that nobody proposed and nobody chose explain nothing
+    kept = told[["answer", "votes", "personal", "shared"]].to_dict("records")
+    places = told.groupby("query_id").indices
     table = pd.DataFrame(index=chosen.index)
     for name, choice in (("prediction", chosen), ("generic_prediction", generic)):
         pairs = choice["answer"].items()
-        table[name] = pd.array([answer if (key, answer) in readable else None for key, answer in pairs], dtype="str")
+        said = [answer if task.labels or (key, answer) in readable else None for key, answer in pairs]
+        table[name] = pd.array(said, dtype="str")
     table["score"] = chosen["score"].where(table["prediction"].notna())
     table["candidates"] = pd.Series({query_id: [kept[i] for i in places[query_id]] for query_id in table.index})
     return table

@@ -28,6 +28,7 @@ from hydra_ml.evaluation.statistics import (
 from hydra_ml.measures import MEASURES, FloatArray, higher_is_better, is_parsable, per_query
 from hydra_ml.tasks.task import Task
 
+SWAPPED, CEILING = "hydra_swapped", "best_candidate"  # controls: no personal gain, and all there is to gain
 REFERENCE = "rag_k4"  # what users would get without HYDRA: nobody should be worse off than with it
 ARENA_COLUMNS = ("method", "query_id", "user_id", "cohort", "n_history", "prediction", "gold")
 COHORTS = ("known", "new")
@@ -52,7 +53,7 @@ class ArenaResults:
 
     task: str  # as reports print it
     measures: tuple[str, ...]  # primary first
-    best_baseline: str | None  # best by the primary measure among the methods that are not HYDRA; None: there was none
+    best_baseline: str | None  # best by the primary measure that is neither HYDRA's nor a control; None: there was none
     overall: Slice
     cohorts: dict[str, Slice]  # "known", "new": those that have queries
     bands: dict[str, Slice]  # "0", "1-10", ..: by number of history records, those that have queries
@@ -146,8 +147,13 @@ def is_hydra(method: str) -> bool:
     return method in all_methods() and all_methods()[method].family == "hydra"
 
 
+def is_control(method: str) -> bool:
+    """Whether a method cannot be had: a stranger's heads, or a choice by who knows the answer."""
+    return method in all_methods() and all_methods()[method].family == "control"
+
+
 def is_floor(method: str) -> bool:
-    """Whether a method needs no LLM: what a person could do without one. A task has one of them."""
+    """Whether a method needs no LLM: what a person could do without one."""
     return method in all_methods() and all_methods()[method].family == "floor"
 
 
@@ -236,7 +242,7 @@ class _Arena:
         return codes.astype(np.int64)
 
     def _opponents(self, method: str) -> list[str]:
-        wanted = [self.best_baseline, REFERENCE, *filter(is_floor, self.grid.methods), "hydra_shared"]
+        wanted = [self.best_baseline, REFERENCE, *filter(is_floor, self.grid.methods), "hydra_shared", SWAPPED]
         return [m for m in dict.fromkeys(wanted) if m is not None and m in self.grid.methods and m != method]
 
     def _difference(self, measure: str, drawn: Resampled, rows: NDArray[np.bool_], method: str, other: str) -> Document:
@@ -250,10 +256,10 @@ class _Arena:
 
 
 def _best_baseline(methods: list[str], primary: str, components: FloatArray) -> str | None:
-    """Of equals the first in METHODS' order; None where every method is HYDRA's."""
+    """Of equals the first in METHODS' order; None where every method is HYDRA's or a control."""
     count = np.array(len(components), dtype=np.float64)
     values = MEASURES[primary].aggregate(components.sum(axis=0), count) * (1 if higher_is_better(primary) else -1)
-    baselines = [index for index, method in enumerate(methods) if not is_hydra(method)]
+    baselines = [index for index, method in enumerate(methods) if not is_hydra(method) and not is_control(method)]
     return methods[max(baselines, key=lambda index: (values[index], -index))] if baselines else None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from hydra_ml.evaluation.arena import REFERENCE, Document, is_floor, method_order
+from hydra_ml.evaluation.arena import CEILING, REFERENCE, SWAPPED, Document, is_control, is_floor, method_order
 from hydra_ml.measures import MEASURES, higher_is_better
 from hydra_ml.terminal import aligned
 
@@ -32,6 +32,7 @@ def results_table(metrics: Document, details: Document) -> str:
         "\n".join(
             _wrapped(
                 [
+                    *_heads_lines(metrics, details),
                     *_user_lines(details),
                     *_unparsable_lines(details),
                     *_shortened_lines(details),
@@ -92,9 +93,9 @@ def _slices_section(metrics: Document, details: Document) -> str:
     measure, best = details["measures"][0], details["best_baseline"]
     slices = [(f"{cohort} users", part) for cohort, part in sorted(details["cohorts"].items())]
     slices += [(f"history {band}", details["bands"][band]) for band in bands_of(details)]
-    shown = [
-        m for m in dict.fromkeys([*filter(is_floor, metrics), best, REFERENCE, "hydra_shared", OURS]) if m in metrics
-    ]
+    floors = sorted(filter(is_floor, metrics), key=lambda m: metrics[m][measure]["value"])  # shown: the best of them
+    floor = floors[-1 if higher_is_better(measure) else 0] if floors else None
+    shown = [m for m in dict.fromkeys([floor, best, REFERENCE, "hydra_shared", OURS]) if m and m in metrics]
     rows = [
         [
             title_of(measure),
@@ -123,6 +124,42 @@ def _bill_section(metrics: Document) -> str:
         lines.append([name, str(n), f"{row['tokens_in']:,}", f"{row['tokens_out']:,}", f"{tokens / n:,.0f}", price])
     legend = "As bought, each prompt as if asked by itself; the LLM was asked once for prompts that methods share."
     return f"{aligned(lines, right=set(range(1, 6)))}\n{legend}" if rows else ""
+
+
+def _heads_lines(metrics: Document, details: Document) -> list[str]:
+    """Whether there are personal heads, whether they are personal, and how much of what was to be gained was."""
+    lines, measure = [], details["measures"][0]
+    if found := details.get("heads"):
+        gain, error = found["gain"], found["error"]
+        told = "" if gain is None or error is None else f" (log loss {gain:+.3f}, standard error {error:.3f},"
+        told += f" {found['n_judged']} held-back questions)" if told else ""
+        if not found["used"]:
+            lines.append(f"No personal heads: everybody is served by the shared one, for they showed no gain{told}.")
+        else:
+            lines.append(f"Personal heads, for they gained on held-back questions{told}.")
+    pair = details["paired"].get(OURS, {}).get(SWAPPED, {}).get(measure)
+    if pair and not _is_gain(pair, measure):
+        lines.append(
+            f"{OURS} is not shown to beat {SWAPPED} ({title_of(measure)} {_difference(pair)}): on this task another "
+            "user's heads do as well as one's own."
+        )
+    if {OURS, REFERENCE, CEILING} <= metrics.keys():
+        ours, least, most = (metrics[method][measure]["value"] for method in (OURS, REFERENCE, CEILING))
+        if most != least:
+            share = (ours - least) / (most - least)
+            lines.append(
+                f"Of what choosing better among the LLM's own answers could gain over {REFERENCE} "
+                f"({number(abs(most - least))}), {OURS} caught {share:.0%}."
+            )
+    return lines
+
+
+def _is_gain(pair: Document, measure: str) -> bool:
+    """Whether the interval of the difference lies on the better side of 0."""
+    low, high = pair["ci_low"], pair["ci_high"]
+    if low is None or high is None:
+        return False
+    return bool(low > 0 if higher_is_better(measure) else high < 0)
 
 
 def _user_lines(details: Document) -> list[str]:
@@ -177,8 +214,9 @@ def bands_of(details: Document) -> list[str]:
 
 def _leaders(metrics: Document, methods: list[str], measure: str) -> set[str]:
     choose = max if higher_is_better(measure) else min
-    best = choose(metrics[method][measure]["value"] for method in methods)
-    return {method for method in methods if metrics[method][measure]["value"] == best}
+    rivals = [method for method in methods if not is_control(method)]
+    best = choose((metrics[method][measure]["value"] for method in rivals), default=None)
+    return {method for method in rivals if metrics[method][measure]["value"] == best}
 
 
 def title_of(measure: str) -> str:

@@ -29,7 +29,7 @@ from hydra_ml.model.heads import Heads, n_parameters
 from hydra_ml.model.interfaces import wrong_base
 from hydra_ml.records import shard_of_user
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 USERS_PER_SHARD = 1024  # 266 kB at h = 64: what an update of one user rewrites
 MAX_SHARDS = 4096
 

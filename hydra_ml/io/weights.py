@@ -18,14 +18,13 @@ from hydra_ml.errors import ArtifactError
 from hydra_ml.io.files import atomic_path, file_digest, load_json, save_json
 from hydra_ml.model.fit_base import SharedPart
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def save_base(shared: SharedPart, folder: Path, manifest: dict[str, Any]) -> str:
     """Write the shared part and return its digest; `manifest` adds task, component, encoder and fit settings."""
     tensors = {f"base.{name}": tensor.numpy() for name, tensor in shared.base.state_dict().items()}
-    tensors["theta_0"] = shared.theta_0
-    tensors["evidence_weights"] = shared.evidence_weights
+    tensors |= {"theta_0": shared.theta_0, "prior": shared.prior}
     with atomic_path(folder / "base.safetensors") as partial:
         save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, partial)
     digest = file_digest(folder / "base.safetensors")
@@ -37,8 +36,13 @@ def save_base(shared: SharedPart, folder: Path, manifest: dict[str, Any]) -> str
 def load_base(folder: Path, new_base: Callable[[], nn.Module]) -> tuple[SharedPart, dict[str, Any]]:
     """The shared part and its manifest. Raises ArtifactError if missing, damaged, or unlike what `new_base` builds."""
     manifest = load_json(folder / "manifest.json")
+    if manifest.get("schema_version") != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{folder}: base of schema {manifest.get('schema_version')!r}; this version reads {SCHEMA_VERSION}. Train "
+            "it anew with `dvc repro`; a release made before is served by the version that made it."
+        )
     tensors = _checked_tensors(folder / "base.safetensors", manifest["digest"])
-    theta_0, weights = tensors.pop("theta_0"), tensors.pop("evidence_weights")
+    theta_0, prior = tensors.pop("theta_0"), tensors.pop("prior")
     base = new_base()
     try:
         base.load_state_dict({name.removeprefix("base."): torch.from_numpy(value) for name, value in tensors.items()})
@@ -46,7 +50,7 @@ def load_base(folder: Path, new_base: Callable[[], nn.Module]) -> tuple[SharedPa
         raise ArtifactError(
             f"{folder}: the stored base does not fit params.yaml (encoder, width). Run `dvc repro`. {error}"
         ) from error
-    return SharedPart(base.eval(), manifest["head"], manifest["width"], theta_0, weights), manifest
+    return SharedPart(base.eval(), manifest["head"], manifest["width"], theta_0, prior), manifest
 
 
 def _checked_tensors(path: Path, digest: str) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Which of a user's training queries are used, and which of their rows are held back to choose epochs and ridge."""
+"""Which of a user's training queries are used, in which fold of the cross-fit, and which are held back to judge by."""
 
 from __future__ import annotations
 
@@ -31,3 +31,11 @@ def held_back_queries(queries: pd.DataFrame, share: float, seed: int, *, at_leas
     size = order.groupby("user_id")["query_id"].transform("size").to_numpy()
     n_back = np.minimum(np.maximum(np.floor(size * share), at_least), size - 1)
     return set(order.loc[place < n_back, "query_id"])
+
+
+def folds(queries: pd.DataFrame, n: int, seed: int) -> np.ndarray:
+    """The fold 0..n-1 of each query, int64 [N]: every user's queries are dealt out evenly, the order drawn by seed."""
+    luck = [content_digest(f"fold {seed} {query_id}") for query_id in queries["query_id"]]
+    order = queries[["user_id"]].reset_index(drop=True).assign(_luck=luck).sort_values(["user_id", "_luck"])
+    place = order.groupby("user_id").cumcount().sort_index()
+    return place.to_numpy(dtype=np.int64) % n

@@ -1,11 +1,11 @@
-"""Fits the shared part (base, shared head theta_0, evidence weights) on the rows of all known users.
+"""Fits the shared part (base and shared head theta_0) on the rows of all known users, as a conditional logit.
 
     1. fit the evidence alone (what the retriever or the LLM's votes say): a convex problem, solved exactly
-    2. from there, train base, shared head and evidence weights by AdamW
+    2. from there, train base and shared head by AdamW, whole queries a batch
 
-`model.factored` runs this twice: on each user's older rows, to choose the number of epochs on the newer ones, then on
-all rows. With `joint` every known user also has a residual during training (the paper's stage 1); those are thrown
-away afterwards, since `fit_heads` solves all heads, known and new, on the finished base.
+`model.fit_model` runs this on either half of the users, to choose the number of epochs on the other, then on all. With
+`joint` every known user also has a residual during training (the paper's stage 1); those are thrown away afterwards,
+since `fit_heads` solves all heads, known and new, on the finished base.
 """
 
 from __future__ import annotations
@@ -17,38 +17,44 @@ import numpy as np
 import torch
 from torch import nn
 
-from hydra_ml.model.fit_heads import fit_logistic
-from hydra_ml.model.heads import HeadKind, head_logits, initial_head, n_parameters
+from hydra_ml.model.fit_heads import fit_shared
+from hydra_ml.model.heads import HeadKind, head_scores, initial_head
 from hydra_ml.model.pairs import Pairs
 from hydra_ml.params import Train
 
 EVIDENCE_RIDGE = 1.0  # keeps evidence weights finite where the evidence alone separates the rows
 JOINT_RIDGE = 0.01  # pull of a residual to zero while it is trained with the base; tuned on dev
+SMALLEST_SPREAD = 1e-3  # of a piece of evidence that does not vary
 EVAL_BATCH = 1024
 
 
 @dataclass(frozen=True)
 class TrainRows:
-    """Rows to learn from: pairs (N), evidence float32 [N, E], labels float32 [N] in 0..1, user_ids str [N], query_ids
-    str [N], and held_back bool [N], true for the newest queries of each user, which choose epochs and ridge."""
+    """Rows to learn from, those of a query together. N rows: pairs (N), evidence float32 [N, E], targets float32 [N],
+    shares of the query that add up to 1, rewards float32 [N], what choosing the row is worth (higher is better),
+    user_ids str [N], queries int64 [N], fold int64 [N], each query's among those of its user, for cross-fitting, and
+    held_back bool [N], true for the newest queries of each user, which judge a new head beside the present one."""
 
     pairs: Pairs
     evidence: np.ndarray
-    labels: np.ndarray
+    targets: np.ndarray
+    rewards: np.ndarray
     user_ids: np.ndarray
-    query_ids: np.ndarray
+    queries: np.ndarray
+    fold: np.ndarray
     held_back: np.ndarray
 
 
 @dataclass
 class SharedPart:
-    """What all users share: the base, theta_0 float32 [P], evidence weights float32 [E]."""
+    """What all users share: the base, theta_0 float32 [P] over F features (the base's z, then the evidence), and by how
+    much each number of a head may vary among users, relative to the others, float32 [P]."""
 
     base: nn.Module
     head: HeadKind
-    width: int
+    width: int  # F
     theta_0: np.ndarray
-    evidence_weights: np.ndarray
+    prior: np.ndarray
     curve: list[dict[str, float]] = field(default_factory=list)  # per epoch, from 0: train_loss, held_back_loss
 
 
@@ -91,26 +97,28 @@ def fit_base(
 
 
 class _Training:
-    """One run of AdamW over base, theta_0, evidence weights and, with `joint`, a residual per user."""
+    """One run of AdamW over base, theta_0 and, with `joint`, a residual per user."""
 
     def __init__(self, base: nn.Module, rows: TrainRows, settings: Train, fit: np.ndarray, seed: int) -> None:
-        self.base, self.rows, self.settings, self.fit = base, rows, settings, fit
+        self.base, self.rows, self.settings = base, rows, settings
         self.generator = torch.Generator().manual_seed(seed)
-        start = fit_logistic(rows.evidence[fit], rows.labels[fit], ridge=EVIDENCE_RIDGE)
-        theta_0 = initial_head(settings.head, settings.width, self.generator)
-        theta_0[-1] += float(start[-1])  # the bias is the last number of either kind of head
-        self.theta_0 = nn.Parameter(theta_0)
-        self.weights = nn.Parameter(torch.from_numpy(start[:-1]))
+        evidence = rows.evidence[fit]
+        start = fit_shared(evidence, rows.targets[fit], rows.queries[fit], ridge=EVIDENCE_RIDGE)
+        linear = np.concatenate([np.zeros(int(base.width), dtype=np.float32), start])  # type: ignore[arg-type]
+        self.spread = evidence.std(axis=0) + SMALLEST_SPREAD
+        self.theta_0 = nn.Parameter(initial_head(settings.head, linear, self.generator))
         user_ids, self.owner = np.unique(rows.user_ids.astype(str), return_inverse=True)
         n_residuals = len(user_ids) if settings.base_fit == "joint" else 0
         # Sparse: a step costs what its batch's users cost, however many there are.
-        zeros = torch.zeros(n_residuals, n_parameters(settings.head, settings.width))
+        zeros = torch.zeros(n_residuals, len(self.theta_0))
         self.residuals = nn.Embedding.from_pretrained(zeros, freeze=False, sparse=True)  # type: ignore[no-untyped-call]
-        self.n_batches = -(-len(fit) // settings.batch_size)
+        firsts = np.flatnonzero(np.diff(rows.queries[fit], prepend=-1))
+        self.fit = np.split(fit, firsts[1:]) if len(fit) else []  # a query's rows each
+        self.n_batches = min(len(self.fit), -(-len(fit) // settings.batch_size))
         shared = torch.optim.AdamW(
             [
                 {"params": base.parameters(), "weight_decay": settings.weight_decay},
-                {"params": [self.theta_0, self.weights], "weight_decay": 0.0},
+                {"params": [self.theta_0], "weight_decay": 0.0},
             ],
             lr=settings.learning_rate,
         )
@@ -123,12 +131,13 @@ class _Training:
         ]
 
     def run_epoch(self, epoch: int, bar: Bar) -> float:
-        """One pass over the rows in random order; the mean log loss on the way."""
+        """One pass over the queries in random order; the mean loss on the way."""
         self.base.train()
         total = 0.0
-        order = self.fit[torch.randperm(len(self.fit), generator=self.generator).numpy()]
+        order = torch.randperm(len(self.fit), generator=self.generator).tolist()
         for batch in np.array_split(order, self.n_batches):
-            loss, penalty = self._loss(batch)
+            queries = [self.fit[i] for i in batch]
+            loss, penalty = self._loss(queries)
             if not torch.isfinite(loss):
                 raise ValueError(f"training loss became {loss.item()} in epoch {epoch}; lower learning_rate")
             for optimizer in self.optimizers:
@@ -137,27 +146,45 @@ class _Training:
             nn.utils.clip_grad_norm_(self.base.parameters(), 1.0)
             for moved in (*self.optimizers, *self.schedules):
                 moved.step()
-            total += loss.item() * len(batch)
-            bar.update(len(batch))
+            total += loss.item() * len(queries)
+            bar.update(sum(map(len, queries)))
         return total / max(1, len(self.fit))
 
-    def _loss(self, batch: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean log loss of the batch, and the pull of its users' residuals to zero."""
+    def _loss(self, queries: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mean loss of the batch's queries, and the pull of its users' residuals to zero."""
+        batch = np.concatenate(queries)
         z = self.base(*self.rows.pairs.batch(batch))  # [B, H]
+        x = torch.cat([z, torch.from_numpy(self.rows.evidence[batch])], dim=1)  # [B, F]
         theta: torch.Tensor = self.theta_0
         penalty = torch.zeros(())
         if len(self.residuals.weight):
             delta = self.residuals(torch.from_numpy(self.owner[batch]))  # [B] -> [B, P]
             theta, penalty = self.theta_0 + delta, JOINT_RIDGE * (delta * delta).sum(dim=1).mean()
-        evidence = torch.from_numpy(self.rows.evidence[batch]) @ self.weights  # [B, E] @ [E] -> [B]
-        logits = head_logits(self.settings.head, theta, z) + evidence
-        labels = torch.from_numpy(self.rows.labels[batch])
-        return nn.functional.binary_cross_entropy_with_logits(logits, labels), penalty
+        scores = head_scores(self.settings.head, theta, x)
+        query = torch.from_numpy(np.repeat(np.arange(len(queries)), [len(rows) for rows in queries]))
+        highest = torch.full((len(queries),), -torch.inf).scatter_reduce(0, query, scores.detach(), "amax")
+        mass = torch.zeros(len(queries)).index_add(0, query, torch.exp(scores - highest[query]))
+        log_p = scores - (highest + torch.log(mass))[query]  # [B]
+        return -(torch.from_numpy(self.rows.targets[batch]) * log_p).sum() / len(queries), penalty
 
     def result(self) -> SharedPart:
-        """The shared part as it stands now; the residuals are left out."""
-        theta_0, weights = self.theta_0.detach().numpy().copy(), self.weights.detach().numpy().copy()
-        return SharedPart(self.base, self.settings.head, self.settings.width, theta_0, weights)
+        """The shared part as it stands now; the residuals are left out. Until heads tell more, each number may vary as
+        far as moves a score equally."""
+        theta_0 = self.theta_0.detach().numpy().copy()
+        width = int(self.base.width) + len(self.spread)  # type: ignore[arg-type]
+        prior = np.ones(len(theta_0), dtype=np.float32)
+        prior[width - len(self.spread) : width] = 1.0 / self.spread**2
+        return SharedPart(self.base, self.settings.head, width, theta_0, prior)
+
+
+def features(base: nn.Module, rows: TrainRows, picked: np.ndarray) -> np.ndarray:
+    """What heads read of the picked rows, float32 [n, F]: the base's z, then the evidence."""
+    return with_evidence(base_features(base, rows.pairs, picked), rows.evidence[picked])
+
+
+def with_evidence(z: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+    """x float32 [N, F] of z [N, H] and evidence [N, E]."""
+    return np.concatenate([z, evidence], axis=1, dtype=np.float32)
 
 
 def base_features(base: nn.Module, pairs: Pairs, rows: np.ndarray | None = None) -> np.ndarray:
@@ -176,33 +203,17 @@ def held_back_loss(shared: SharedPart, rows: TrainRows, watch: np.ndarray) -> fl
     """The choice loss of the shared head on the watched rows; nan without any."""
     if not len(watch):
         return float("nan")
-    z = torch.from_numpy(base_features(shared.base, rows.pairs, watch))
-    logits = head_logits(shared.head, torch.from_numpy(shared.theta_0), z).numpy()
-    logits = logits + rows.evidence[watch] @ shared.evidence_weights
-    return choice_loss(logits, rows.labels[watch], rows.query_ids[watch])
+    x = torch.from_numpy(features(shared.base, rows, watch))
+    scores = head_scores(shared.head, torch.from_numpy(shared.theta_0), x).numpy()
+    return float(choice_losses(scores, rows.targets[watch], rows.queries[watch])[1].mean())
 
 
-def choice_loss(scores: np.ndarray, labels: np.ndarray, query_ids: np.ndarray) -> float:
-    """How well scores pick a positive among the rows of a query: the mean of `choice_losses`, nan if none tells."""
-    _, losses = choice_losses(scores, labels, query_ids)
-    telling = ~np.isnan(losses)
-    return float(losses[telling].mean()) if telling.any() else float("nan")
-
-
-def choice_losses(scores: np.ndarray, labels: np.ndarray, query_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct query ids [Q], sorted, and -log of the softmax mass on each one's positives, float64 [Q].
-
-    This is what serving asks of a model, free of how easy a query is. Queries whose rows all carry one label say
-    nothing: nan.
-    """
-    names, group = np.unique(query_ids.astype(str), return_inverse=True)
-    n_groups = len(names)
-    best = np.full(n_groups, -np.inf)
+def choice_losses(scores: np.ndarray, targets: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct queries [Q], sorted, and each one's cross-entropy -sum t log softmax(score), float64 [Q]: what
+    serving asks of a model, free of how easy a query is."""
+    names, group = np.unique(queries, return_inverse=True)
+    best = np.full(len(names), -np.inf)
     np.maximum.at(best, group, scores)
-    mass = np.exp(scores.astype(np.float64) - best[group])
-    total = np.bincount(group, mass, n_groups)
-    positive = np.bincount(group, mass * (labels > 0.5), n_groups)
-    telling = (np.bincount(group, labels > 0.5, n_groups) > 0) & (np.bincount(group, labels <= 0.5, n_groups) > 0)
-    losses = np.full(n_groups, np.nan)
-    losses[telling] = -np.log(positive[telling] / total[telling])
-    return names, losses
+    total = np.bincount(group, np.exp(scores.astype(np.float64) - best[group]), len(names))
+    log_p = scores - (best + np.log(total))[group]
+    return names, -np.bincount(group, targets * log_p, len(names))

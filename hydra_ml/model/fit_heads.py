@@ -1,6 +1,10 @@
 """Fits the heads of any set of users together on a frozen base: no Python loop over users.
 
-For user u with rows (z_i, o_i, y_i), o_i the shared logit: min over delta  sum_i logloss(y_i, s_i) + ridge/2 |delta|^2.
+A head's job is to choose within a query, so it is a conditional logit (McFadden 1974) with partial pooling. For user u
+with queries q, candidates i, features x_i and shared scores o_i:
+
+    min over delta   -sum_q sum_i t_qi log softmax_i(o_i + delta.x_i) + ridge/2 sum_j delta_j^2 / prior_j
+
 `residual` heads are a convex problem per user, solved by Newton's method to convergence; `mlp` heads by batched Adam
 from the shared head, padded to a length that follows from a user's own rows. Each user's problem stands alone: who else
 is in the call cannot matter, not even to the last bit of a `residual` head.
@@ -14,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hydra_ml.model.heads import HeadKind, Heads, head_logits, n_parameters
+from hydra_ml.model.heads import HeadKind, Heads, head_scores, n_parameters
 from hydra_ml.model.newton import solve
 
 MLP_STEPS = 150
@@ -25,20 +29,23 @@ MLP_FLOATS_PER_GROUP = 16_000_000  # padded rows x numbers a head of one group o
 
 @dataclass(frozen=True)
 class HeadRows:
-    """What heads are fitted on. N rows: z float32 [N, H], shared_logits float32 [N], labels float32 [N] in 0..1,
-    user_ids str [N] in any order."""
+    """What heads are fitted on, in any order. N rows: features float32 [N, F], shared_scores float32 [N], targets
+    float32 [N], shares of a query that add up to 1, queries int64 [N], equal within a query, and user_ids str [N]."""
 
-    z: np.ndarray
-    shared_logits: np.ndarray
-    labels: np.ndarray
+    features: np.ndarray
+    shared_scores: np.ndarray
+    targets: np.ndarray
+    queries: np.ndarray
     user_ids: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def take(self, rows: np.ndarray) -> HeadRows:
         """The chosen rows (mask or positions)."""
-        return HeadRows(self.z[rows], self.shared_logits[rows], self.labels[rows], self.user_ids[rows])
+        return HeadRows(
+            self.features[rows], self.shared_scores[rows], self.targets[rows], self.queries[rows], self.user_ids[rows]
+        )
 
 
 @dataclass(frozen=True)
@@ -51,32 +58,46 @@ class Group:
     weight: np.ndarray
 
 
-def fit_heads(rows: HeadRows, *, kind: HeadKind, ridge: float, theta_0: np.ndarray, evidence: np.ndarray) -> Heads:
+def fit_heads(rows: HeadRows, *, kind: HeadKind, ridge: float, theta_0: np.ndarray, prior: np.ndarray) -> Heads:
     """The heads of every user with rows, sorted by user id. No rows give an empty bank.
 
-    theta_0 [P] is the shared head; evidence [N] is the part of the shared logit that no head touches. Users with rows
-    of one label only are fitted too; the ridge keeps them finite.
+    theta_0 [P] is the shared head that gave the shared scores; prior [P] is by how much each number of a head may vary,
+    relative to the others. Users whose every query has one candidate are fitted too, and get zeros.
     """
     user_ids, owner = _owners(rows.user_ids.astype(str))
-    table = np.zeros((len(user_ids), n_parameters(kind, rows.z.shape[1])), dtype=np.float32)
+    width = rows.features.shape[1]
+    table = np.zeros((len(user_ids), n_parameters(kind, width)), dtype=np.float32)
     if kind == "residual":
-        counts = np.bincount(owner, minlength=len(user_ids))
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        order = np.argsort(owner, kind="stable")
-        solve(_float32(rows.z), _float32(rows.shared_logits), _float32(rows.labels), order, starts, ridge, table)
+        reach = np.sqrt(prior).astype(np.float32)  # features in units of the prior have one ridge for all
+        order, query_starts, user_starts = _in_order(owner, rows.queries, len(user_ids))
+        scaled, offset = _float32(rows.features * reach), _float32(rows.shared_scores)
+        solve(scaled, offset, _float32(rows.targets), order, query_starts, user_starts, ridge, table)
+        table *= reach
     else:
-        _fit_mlp(rows, owner, ridge, theta_0, evidence, table)
-    return Heads(kind, rows.z.shape[1], tuple(user_ids.tolist()), table)
+        _fit_mlp(rows, owner, ridge / prior, theta_0, table)
+    return Heads(kind, width, tuple(user_ids.tolist()), table)
 
 
-def fit_logistic(x: np.ndarray, labels: np.ndarray, *, ridge: float) -> np.ndarray:
-    """Weights and bias float32 [E + 1] of one ridge logistic regression on x [N, E], labels [N] in 0..1."""
-    fitted = np.zeros((1, x.shape[1] + 1), dtype=np.float32)
-    everybody = np.array([0, len(x)])  # a single user
+def fit_shared(x: np.ndarray, targets: np.ndarray, queries: np.ndarray, *, ridge: float) -> np.ndarray:
+    """Weights float32 [E] of one conditional logit on x [N, E] for everybody; targets and queries as in `HeadRows`."""
+    fitted = np.zeros((1, x.shape[1]), dtype=np.float32)
+    order, query_starts, user_starts = _in_order(np.zeros(len(x), dtype=np.int64), queries, 1)
     nothing = np.zeros(len(x), dtype=np.float32)
-    solve(_float32(x), nothing, _float32(labels), np.arange(len(x)), everybody, ridge, fitted)
+    solve(_float32(x), nothing, _float32(targets), order, query_starts, user_starts, ridge, fitted)
     weights: np.ndarray = fitted[0]
     return weights
+
+
+def _in_order(owner: np.ndarray, queries: np.ndarray, n_users: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rows user by user and query by query, int64 [N]; where each query starts in them [Q + 1], and each user among
+    the queries [U + 1]."""
+    order = np.lexsort((queries, owner))
+    of_user, of_query = owner[order], queries[order]
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = (of_query[1:] != of_query[:-1]) | (of_user[1:] != of_user[:-1])
+    firsts = np.flatnonzero(is_first)
+    user_starts = np.concatenate([[0], np.cumsum(np.bincount(of_user[firsts], minlength=n_users))])
+    return order, np.append(firsts, len(order)), user_starts
 
 
 def _float32(values: np.ndarray) -> np.ndarray:
@@ -93,15 +114,14 @@ def _owners(user_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return users, owner[np.cumsum(first) - 1]
 
 
-def _fit_mlp(
-    rows: HeadRows, owner: np.ndarray, ridge: float, theta_0: np.ndarray, evidence: np.ndarray, table: np.ndarray
-) -> None:
-    """Fills the table [U, P]."""
-    z, labels, offset = torch.from_numpy(rows.z), torch.from_numpy(rows.labels), torch.from_numpy(evidence)
+def _fit_mlp(rows: HeadRows, owner: np.ndarray, ridge: np.ndarray, theta_0: np.ndarray, table: np.ndarray) -> None:
+    """Fills the table [U, P]; ridge [P]."""
+    x, targets = torch.from_numpy(rows.features).double(), torch.from_numpy(rows.targets).double()
+    _, query = np.unique(rows.queries, return_inverse=True)
+    queries, shared = torch.from_numpy(query), torch.from_numpy(theta_0).double()
     for group in _groups(owner, len(table), table.shape[1]):
         picks, weight = torch.from_numpy(group.picks), torch.from_numpy(group.weight)  # [u, n]
-        mine, offsets, targets = z[picks], offset[picks].double(), labels[picks].double()  # [u, n, H], [u, n], [u, n]
-        delta = _adam(mine.double(), offsets, targets, weight, ridge, torch.from_numpy(theta_0).double())
+        delta = _adam(x[picks], queries[picks], targets[picks], weight, torch.from_numpy(ridge), shared)
         table[group.users] = delta.float().numpy()
 
 
@@ -128,21 +148,24 @@ def _padded_lengths(counts: np.ndarray) -> np.ndarray:
 
 
 def _adam(
-    z: torch.Tensor,
-    evidence: torch.Tensor,
-    labels: torch.Tensor,
+    x: torch.Tensor,
+    queries: torch.Tensor,
+    targets: torch.Tensor,
     weight: torch.Tensor,
-    ridge: float,
+    ridge: torch.Tensor,
     theta_0: torch.Tensor,
 ) -> torch.Tensor:
     """Residuals of `mlp` heads [u, P], started at zero; the loss is a sum over users, so each one's path is its own."""
-    delta = torch.zeros(z.shape[0], theta_0.shape[0], dtype=z.dtype, requires_grad=True)
+    delta = torch.zeros(x.shape[0], theta_0.shape[0], dtype=x.dtype, requires_grad=True)
     optimizer = torch.optim.Adam([delta], lr=MLP_LEARNING_RATE)
+    same = (queries.unsqueeze(1) == queries.unsqueeze(2)) & (weight.unsqueeze(1) > 0)  # [u, n, n]: i's query holds j
+    apart = torch.zeros(same.shape, dtype=x.dtype).masked_fill(~same, -torch.inf)
     for _ in range(MLP_STEPS):
         theta = (theta_0 + delta).unsqueeze(1)  # [u, 1, P], broadcast over each user's rows
-        logits = evidence + head_logits("mlp", theta, z)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        scores = head_scores("mlp", theta, x)  # [u, n]
+        log_p = scores - torch.logsumexp(scores.unsqueeze(1) + apart, dim=2)  # [u, 1, n] + [u, n, n] -> [u, n]
         optimizer.zero_grad()
-        ((weight * loss).sum() + 0.5 * ridge * (delta * delta).sum()).backward()  # type: ignore[no-untyped-call]
+        loss = -(weight * targets * log_p).sum() + 0.5 * (ridge * delta * delta).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return delta.detach()

@@ -1,10 +1,12 @@
 """Heads: theta_0 shared by all users, and one residual delta_u per user that was fitted; theta_u = theta_0 + delta_u.
 
-A user without a residual gets exactly the shared head. Two kinds, both a flat row of numbers so that one table, one
-file format and one fitting interface serve both. U users, B rows, H = h, P numbers a head.
+A head reads a row's features x: the base's z, then the evidence, so that "this user follows their history" can be as
+personal as "this user likes such answers". A user without a residual gets exactly the shared head. Scores matter within
+a query alone (conditional logit), so there is no bias. Two kinds, both a flat row of numbers so that one table, one
+file format and one fitting interface serve both. U users, B rows, F features, P numbers a head.
 
-    residual   s = w.z + b                          P = h + 1           (default; 260 bytes at h = 64)
-    mlp        s = w2.tanh(W1 z + b1) + b2          P = h^2 + 2h + 1    (the paper's dense head, arXiv 2406.02888)
+    residual   s = w.x                              P = F               (default; 268 bytes at F = 64 + 3)
+    mlp        s = w.x + w2.tanh(W1 x + b1)         P = F^2 + 3F        (the paper's dense head, arXiv 2406.02888)
 """
 
 from __future__ import annotations
@@ -52,68 +54,67 @@ def no_heads(kind: HeadKind, width: int) -> Heads:
 
 
 def n_parameters(kind: HeadKind, width: int) -> int:
-    """P, the numbers in one head."""
-    return width + 1 if kind == "residual" else width * width + 2 * width + 1
+    """P, the numbers in one head over `width` features."""
+    return width if kind == "residual" else width * width + 3 * width
 
 
-def initial_head(kind: HeadKind, width: int, generator: torch.Generator) -> torch.Tensor:
-    """A fresh theta_0 [P]: zero for `residual`; for `mlp` uniform within 1/sqrt(fan-in) per layer, biases included."""
-    if kind == "residual":
-        return torch.zeros(width + 1)
+def initial_head(kind: HeadKind, linear: np.ndarray, generator: torch.Generator) -> torch.Tensor:
+    """A fresh theta_0 [P] whose linear part is given, float32 [F]; the rest of an `mlp` is uniform within 1/sqrt(F)."""
+    width = len(linear)
     bound = 1.0 / float(width) ** 0.5
-    return torch.empty(n_parameters(kind, width)).uniform_(-bound, bound, generator=generator)
+    dense = torch.empty(n_parameters(kind, width) - width).uniform_(-bound, bound, generator=generator)
+    return torch.cat([torch.from_numpy(linear), dense])
 
 
-def head_logits(kind: HeadKind, theta: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """The logit of each row under its own head. theta [..., P], z [..., H] -> [...]; leading dimensions broadcast."""
-    width = z.shape[-1]
+def head_scores(kind: HeadKind, theta: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The score of each row under its own head. theta [..., P], x [..., F] -> [...]; leading dimensions broadcast."""
+    width = x.shape[-1]
+    linear = (theta[..., :width] * x).sum(dim=-1)
     if kind == "residual":
-        return (theta[..., :width] * z).sum(dim=-1) + theta[..., width]
-    w1 = theta[..., : width * width].reshape(*theta.shape[:-1], width, width)  # [..., H*H] -> [..., H, H]
-    b1, w2 = theta[..., width * width : -width - 1], theta[..., -width - 1 : -1]  # [..., H] each
-    hidden = torch.tanh((w1 @ z.unsqueeze(-1)).squeeze(-1) + b1)  # [..., H]
-    return (w2 * hidden).sum(dim=-1) + theta[..., -1]
+        return linear
+    w1 = theta[..., width : -2 * width].reshape(*theta.shape[:-1], width, width)  # [..., F*F] -> [..., F, F]
+    b1, w2 = theta[..., -2 * width : -width], theta[..., -width:]  # [..., F] each
+    hidden = torch.tanh((w1 @ x.unsqueeze(-1)).squeeze(-1) + b1)  # [..., F]
+    return linear + (w2 * hidden).sum(dim=-1)
 
 
-def score_rows(heads: Heads, theta_0: np.ndarray, z: np.ndarray, user_idx: np.ndarray) -> np.ndarray:
-    """Each row's logit under its user's head, float32 [B]. z [B, H], user_idx [B] with -1 for the shared head.
+def score_rows(heads: Heads, theta_0: np.ndarray, x: np.ndarray, user_idx: np.ndarray) -> np.ndarray:
+    """Each row's score under its user's head, float32 [B]. x [B, F], user_idx [B] with -1 for the shared head.
 
     Cost follows the rows, not the users in the table; a row's score does not depend on the rows beside it.
     """
-    logits = np.empty(len(z), dtype=np.float32)
+    scores = np.empty(len(x), dtype=np.float32)
     if heads.kind == "residual":
         # Machine code does not look where it reads.
         assert theta_0.shape == heads.table.shape[1:], f"shared head {theta_0.shape}, heads {heads.table.shape}"
-        assert z.shape[1] == heads.width, f"features {z.shape}, heads of width {heads.width}"
-        assert user_idx.shape == z.shape[:1], f"places {user_idx.shape}, features {z.shape}"
+        assert x.shape[1] == heads.width, f"features {x.shape}, heads of width {heads.width}"
+        assert user_idx.shape == x.shape[:1], f"places {user_idx.shape}, features {x.shape}"
         assert user_idx.max(initial=-1) < len(heads.table), f"place {user_idx.max()} of {len(heads.table)} heads"
-        _score_residual(heads.table, theta_0, np.ascontiguousarray(z), user_idx, logits)
-        return logits
+        _score_residual(heads.table, theta_0, np.ascontiguousarray(x), user_idx, scores)
+        return scores
     shared = torch.from_numpy(theta_0)
     n_rows = max(1, MLP_FLOATS_PER_CHUNK // heads.table.shape[1])
-    for start in range(0, len(z), n_rows):
+    for start in range(0, len(x), n_rows):
         some = slice(start, start + n_rows)
         theta = shared + torch.from_numpy(_residuals(heads, user_idx[some]))  # [b, P]
-        logits[some] = head_logits(heads.kind, theta, torch.from_numpy(z[some])).numpy()
-    return logits
+        scores[some] = head_scores(heads.kind, theta, torch.from_numpy(x[some])).numpy()
+    return scores
 
 
 @compiled
 def _score_residual(
-    table: np.ndarray, theta_0: np.ndarray, z: np.ndarray, user_idx: np.ndarray, logits: np.ndarray
+    table: np.ndarray, theta_0: np.ndarray, x: np.ndarray, user_idx: np.ndarray, scores: np.ndarray
 ) -> None:
-    """Fills logits float32 [B]; no head is copied."""
-    width = z.shape[1]
-    for i in range(len(z)):
-        u, total = user_idx[i], theta_0[width]
+    """Fills scores float32 [B]; no head is copied."""
+    for i in range(len(x)):
+        u, total = user_idx[i], np.float32(0)
         if u < 0:
-            for j in range(width):
-                total += theta_0[j] * z[i, j]
+            for j in range(x.shape[1]):
+                total += theta_0[j] * x[i, j]
         else:
-            total += table[u, width]
-            for j in range(width):
-                total += (theta_0[j] + table[u, j]) * z[i, j]
-        logits[i] = total
+            for j in range(x.shape[1]):
+                total += (theta_0[j] + table[u, j]) * x[i, j]
+        scores[i] = total
 
 
 def _residuals(heads: Heads, user_idx: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import torch
 
 from hydra_ml.model.base import pair_tokens, surface_features
 from hydra_ml.model.interfaces import Encode
+from hydra_ml.model.text_pairs import distinct_texts
 
 
 class Pairs(Protocol):
@@ -23,13 +24,6 @@ class Pairs(Protocol):
     def batch(self, rows: np.ndarray) -> tuple[Any, ...]:
         """The base's arguments for these rows."""
         ...
-
-
-def distinct_texts(a: Sequence[str], b: Sequence[str]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """The texts of the pairs (a[i], b[i]), each once [M], and where among them a[i] and b[i] stand, int64 [N] each."""
-    position = {text: i for i, text in enumerate(dict.fromkeys([*a, *b]))}
-    a_idx, b_idx = (np.fromiter(map(position.__getitem__, texts), np.int64, len(texts)) for texts in (a, b))
-    return list(position), a_idx, b_idx
 
 
 class DualPairs:

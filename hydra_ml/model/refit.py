@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hydra_ml.model.factored import fit_heads_at, score_features
-from hydra_ml.model.fit_base import SharedPart, TrainRows, base_features, choice_losses
+from hydra_ml.model.fit_base import SharedPart, TrainRows, choice_losses, features
 from hydra_ml.model.heads import Heads
 
 
@@ -34,12 +34,12 @@ class Refit:
 def refit_heads(shared: SharedPart, present: Heads, rows: TrainRows, *, ridge: float) -> Refit:
     """New heads for the users of the rows, those accepted. The trial is judged on `rows.held_back` rows, which the
     present head should not have been fitted on; users of whom none tells are given the new head unjudged."""
-    z = base_features(shared.base, rows.pairs)
+    x = features(shared.base, rows, np.arange(len(rows.targets)))
     user_ids, owner = np.unique(rows.user_ids.astype(str), return_inverse=True)
     older, watch = np.flatnonzero(~rows.held_back), np.flatnonzero(rows.held_back)
-    trial = fit_heads_at(shared, rows, older, z[older], ridge)
-    old_loss, n_judged = _loss_per_user(shared, present, z, rows, watch, user_ids)
-    new_loss, _ = _loss_per_user(shared, trial, z, rows, watch, user_ids)
+    trial = fit_heads_at(shared, rows, older, x[older], ridge)
+    old_loss, n_judged = _loss_per_user(shared, present, x, rows, watch, user_ids)
+    new_loss, _ = _loss_per_user(shared, trial, x, rows, watch, user_ids)
     replaced = ~(new_loss > old_loss)  # not judged: nan compares as false, so the new head is taken
     picked = np.flatnonzero(replaced[owner])
     return Refit(
@@ -49,20 +49,19 @@ def refit_heads(shared: SharedPart, present: Heads, rows: TrainRows, *, ridge: f
         new_loss=new_loss,
         n_judged=n_judged,
         n_rows=np.bincount(owner, minlength=len(user_ids)),
-        fitted=fit_heads_at(shared, rows, picked, z[picked], ridge),
+        fitted=fit_heads_at(shared, rows, picked, x[picked], ridge),
     )
 
 
 def _loss_per_user(
-    shared: SharedPart, heads: Heads, z: np.ndarray, rows: TrainRows, watch: np.ndarray, user_ids: np.ndarray
+    shared: SharedPart, heads: Heads, x: np.ndarray, rows: TrainRows, watch: np.ndarray, user_ids: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean choice loss over each user's watched queries, float64 [U], nan without any that tells; and how many do."""
-    scores = score_features(shared, heads, z[watch], rows.evidence[watch], rows.user_ids[watch])
-    names, losses = choice_losses(scores, rows.labels[watch], rows.query_ids[watch])
-    _, first = np.unique(rows.query_ids[watch].astype(str), return_index=True)  # sorted as `names` is
+    """Mean choice loss over each user's watched queries, float64 [U], nan without any; and how many there are."""
+    scores = score_features(shared, heads, x[watch], rows.user_ids[watch])
+    names, losses = choice_losses(scores, rows.targets[watch], rows.queries[watch])
+    _, first = np.unique(rows.queries[watch], return_index=True)  # sorted as `names` is
     owner = np.searchsorted(user_ids, rows.user_ids[watch].astype(str)[first])  # [Q]
-    telling = ~np.isnan(losses)
-    count = np.bincount(owner[telling], minlength=len(user_ids))
-    total = np.bincount(owner[telling], losses[telling], minlength=len(user_ids))
+    count = np.bincount(owner, minlength=len(user_ids))
+    total = np.bincount(owner, losses, minlength=len(user_ids))
     assert len(names) == len(owner)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan), count

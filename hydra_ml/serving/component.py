@@ -12,7 +12,7 @@ import torch
 from hydra_ml.io.head_bank import HeadBank
 from hydra_ml.io.weights import load_base
 from hydra_ml.model.factored import score_features
-from hydra_ml.model.fit_base import SharedPart, base_features
+from hydra_ml.model.fit_base import SharedPart, base_features, with_evidence
 from hydra_ml.model.heads import no_heads
 from hydra_ml.serving.pair_reader import PairReader
 
@@ -42,11 +42,11 @@ class Component:
     def score(
         self, a: Sequence[str], b: Sequence[str], evidence: np.ndarray, user_ids: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Personal and shared-head scores of the pairs, float32 [N] each; z is computed once for both."""
-        z = base_features(self.shared.base, self.reader.pairs(a, b))
+        """Personal and shared-head scores of the pairs, float32 [N] each; features are computed once for both."""
+        x = with_evidence(base_features(self.shared.base, self.reader.pairs(a, b)), evidence)
         heads = self.bank.heads_of(user_ids.tolist())
         nobody = no_heads(self.shared.head, self.shared.width)
         return (
-            score_features(self.shared, heads, z, evidence, user_ids),
-            score_features(self.shared, nobody, z, evidence, user_ids),
+            score_features(self.shared, heads, x, user_ids),
+            score_features(self.shared, nobody, x, user_ids),
         )

@@ -17,13 +17,21 @@ import pandas as pd
 from tqdm import tqdm
 
 from hydra_ml import params
-from hydra_ml.answering.fit_component import ComponentRows, refit_component, refit_table, train_component
+from hydra_ml.answering.fit_component import (
+    NO_HEADS,
+    NOTHING_NEW,
+    ComponentRows,
+    refit_component,
+    refit_table,
+    telling,
+    train_component,
+)
 from hydra_ml.errors import ArtifactError, DataError
 from hydra_ml.io.files import atomic_path, save_json
 from hydra_ml.io.head_bank import HeadBank, save_heads
 from hydra_ml.io.tables import save_table
 from hydra_ml.io.weights import load_base, save_base
-from hydra_ml.model.factored import FittedModel
+from hydra_ml.model.fit_model import FittedModel
 from hydra_ml.model.heads import merged_heads
 from hydra_ml.serving.component import torch_threads
 from hydra_ml.serving.pair_reader import PairReader
@@ -46,6 +54,7 @@ def fit_and_save(
     Raises as `fit_component` does, as DataError, and ArtifactError if the frozen base is of another task or component,
     was fitted on texts read in another way, or is damaged.
     """
+    rows = telling(rows)
     if frozen:
         about = {"task": task, "component": component}
         return refit_and_save(rows, queries, train, reader, frozen=frozen, out=out, seed=seed, about=about)
@@ -65,7 +74,7 @@ def train_and_report(
             )
         except ValueError as error:
             raise DataError(
-                f"{label}: {error}. Rows: {len(rows.labels)}, positive: {int(rows.labels.sum())}."
+                f"{label}: {error}. Rows: {len(rows)}, of {rows.table['query_id'].nunique()} queries."
             ) from error
 
 
@@ -76,9 +85,16 @@ def save_component(
     fit = {
         "base_fit": reader.train.base_fit,
         "epochs": fitted.epochs,
-        "ridge": fitted.ridge,
-        "n_rows": len(rows.labels),
-        "positive_share": round(float(rows.labels.mean()), 4),
+        "ridge": fitted.choice.ridge,
+        "heads": {
+            "used": fitted.choice.pays,
+            "gain": _number(fitted.choice.gain),
+            "error": _number(fitted.choice.error),
+            "reward_gain": _number(fitted.choice.reward_gain),
+            "reward_error": _number(fitted.choice.reward_error),
+            "n_judged": fitted.choice.n_judged,
+        },
+        "n_rows": len(rows),
     }
     about = {"task": task, "component": component, **reader.describe()}
     digest = save_base(fitted.shared, out / "base", {**about, "fit": fit})
@@ -86,7 +102,7 @@ def save_component(
     save_json(
         {
             "curve": [{name: _number(value) for name, value in point.items()} for point in fitted.shared.curve],
-            "ridge_losses": [{"ridge": ridge, "held_back_loss": loss} for ridge, loss in fitted.ridge_losses.items()],
+            "ridge_losses": [{"ridge": ridge, "held_back_loss": loss} for ridge, loss in fitted.choice.losses.items()],
         },
         out / "curve.json",
     )
@@ -120,18 +136,21 @@ def refit_and_save(
     bank = HeadBank(frozen / "heads", base_digest=manifest["digest"])
     present = bank.heads_of(queries["user_id"].unique().tolist())
     ridge = float(manifest["fit"]["ridge"])
+    has_heads = manifest["fit"]["heads"]["used"]
+    rows = rows if has_heads else rows.take(np.zeros(0, dtype=np.int64))
     try:
         refit = refit_component(
             rows, queries, train, shared=shared, present=present, ridge=ridge, seed=seed, make_pairs=reader.pairs
         )
     except ValueError as error:
-        raise DataError(f"{frozen}: the refit failed, {error}. Rows: {len(rows.labels)}.") from error
+        raise DataError(f"{frozen}: the refit failed, {error}. Rows: {len(rows)}.") from error
     _link_base(frozen / "base", out / "base")
     fit = {**manifest["fit"], "n_rows": int(refit.n_rows.sum())}
     save_heads(
         merged_heads(present, refit.fitted), out / "heads", {**about, "base_digest": manifest["digest"], "fit": fit}
     )
-    table = refit_table(refit, sorted(queries["user_id"].unique()))
+    rest = NOTHING_NEW if has_heads else NO_HEADS
+    table = refit_table(refit, sorted(queries["user_id"].unique()), rest=rest)
     save_table(table, out / "refit.parquet")
     return {"users": len(table), "replaced": int(table["replaced"].sum()), "rows": int(table["n_rows"].sum())}
 
@@ -144,4 +163,4 @@ def _link_base(base: Path, link: Path) -> None:
 
 
 def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 6)
+    return round(float(value), 6) if np.isfinite(value) else None

@@ -17,7 +17,7 @@ from hydra_ml.answering.history_support import history_support
 from hydra_ml.evaluation.arena import compare, facts_of
 from hydra_ml.evaluation.bill import bill_rows
 from hydra_ml.evaluation.methods import Bench, chosen_methods
-from hydra_ml.evaluation.methods.method import CANDIDATES
+from hydra_ml.evaluation.methods.method import CANDIDATES, strangers
 from hydra_ml.evaluation.report import results_table
 from hydra_ml.io.figures import save_dvc_figures
 from hydra_ml.io.files import load_json, save_json
@@ -57,7 +57,9 @@ def evaluate(
     def support(rows: pd.DataFrame) -> np.ndarray:
         return history_support(rows, records, task, reader.encode)
 
-    bench = Bench(task, queries, records, answers, component.score, support)
+    with_head = component.bank.heads_of(queries["user_id"].unique().tolist()).user_ids
+    stranger_of = strangers(queries, with_head, params.seed)
+    bench = Bench(task, queries, records, answers, component.score, support, reader.encode, stranger_of)
     methods = [method for method in chosen_methods(params.evaluate.methods) if method.fits(task)]
     found = {method.name: method.answer(bench) for method in methods}
     predictions = pd.concat([given.rows.assign(method=name) for name, given in found.items()], ignore_index=True)
@@ -80,7 +82,13 @@ def evaluate(
     groups = queries.set_index("query_id")["cohort"]
     bill = bill_rows(bought, groups, methods, load_table(annotated / "annotations.parquet"), params.llm)
     metrics = {**about, "bill": bill, **results.metrics_document()}
-    details = {**about, **results.details_document(), "shortened": {str(arm): int(n) for arm, n in shortened.items()}}
+    heads = component.bank.manifest["fit"]["heads"]
+    details = {
+        **about,
+        "heads": heads,
+        **results.details_document(),
+        "shortened": {str(arm): int(n) for arm, n in shortened.items()},
+    }
     save_table(pd.concat(scored, ignore_index=True) if scored else NO_CANDIDATES, out / "candidates.parquet")
     save_table(predictions.drop(columns="is_parsed"), out / "predictions.parquet")
     save_plots(metrics, details, out / "plots")

@@ -1,6 +1,6 @@
 """generate: the LLM's answers under every prompt that a chosen method needs: the frozen cache of the evaluation.
 
-Evaluated queries are asked under every such prompt ("arm"), training queries under the reranked one alone. Answers
+Evaluated queries are asked under every such prompt ("arm"), training queries under those that are served. Answers
 already bought are read from the response cache, so a killed run goes on where it stopped.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hydra_ml.answering.arms import HYDRA, PERSONAL, Arm, prompt_rows, rankings_by_name
+from hydra_ml.answering.arms import PERSONAL, SERVED, Arm, prompt_rows, rankings_by_name
 from hydra_ml.answering.prompts import answer_table, build_asks, build_prompts, check_readable, record_book
 from hydra_ml.evaluation.methods import arms_of, chosen_methods
 from hydra_ml.io.encoders import open_encoder
@@ -80,11 +80,11 @@ def asked_prompts(
     queries: pd.DataFrame, rankings: Mapping[str, pd.DataFrame], arms: Sequence[Arm], *, k: int
 ) -> pd.DataFrame:
     """Rows of `prompt_rows`: evaluated queries under every arm, and the training queries that were reranked under
-    HYDRA's prompt alone."""
+    the served ones alone: the adapter learns from the very pool it will choose from."""
     evaluated = queries[queries["role"] == "evaluate"]
     reranked: Collection[str] = set(rankings[PERSONAL]["query_id"]) if PERSONAL in rankings else ()
     train = queries[(queries["role"] == "train") & queries["query_id"].isin(reranked)]
-    parts = [prompt_rows(evaluated, arms, rankings, k=k), prompt_rows(train, [HYDRA], rankings, k=k)]
+    parts = [prompt_rows(evaluated, arms, rankings, k=k), prompt_rows(train, SERVED, rankings, k=k)]
     return pd.concat(parts, ignore_index=True)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from hydra_ml.answering.arms import PERSONAL, SHARED
-from hydra_ml.answering.reranker import candidate_rows, rank_by_score, reranker_scores
+from hydra_ml.answering.reranker import rank_by_score, record_rows, reranker_scores
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.learning.draws import draw_per_user
 from hydra_ml.params import Params
@@ -31,7 +31,7 @@ def rerank(
     train = draw_per_user(queries[queries["role"] == "train"], params.generate.queries_per_user, params.seed)
     wanted = pd.concat([queries[queries["role"] == "evaluate"], train])
     candidates = load_table(retrieved / "candidates.parquet")
-    rows = candidate_rows(candidates[candidates["ranker"] == params.retrieve.ranker], wanted, records)
+    rows = record_rows(candidates[candidates["ranker"] == params.retrieve.ranker], wanted, records)
 
     reader = PairReader(params.train_reranker, params.encoder, cache, seed=params.seed)
     component = Component(reranker / "base", reranker / "heads", reader)

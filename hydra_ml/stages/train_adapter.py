@@ -1,6 +1,6 @@
 """train_adapter: fits the adapter's base on known users' rows, then the heads of all users on the frozen base.
 
-A row is a training query and one distinct answer the LLM gave it; its label is whether the user would prefer it.
+A row is a training query and one of the answers that may be chosen; its target is whether the user would prefer it.
 With --frozen the base stays as it is there, and heads are refitted for users with new queries, in place of worse ones
 only.
 """
@@ -11,9 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra_ml.answering.adapter import answer_texts, candidate_evidence, distinct_candidates, training_candidates
+import numpy as np
+import pandas as pd
+
+from hydra_ml.answering.adapter import candidate_rows, distinct_candidates
 from hydra_ml.answering.fit_component import ComponentRows
 from hydra_ml.answering.history_support import history_support
+from hydra_ml.answering.preferred_answers import preferred_answers
 from hydra_ml.io.tables import load_table
 from hydra_ml.params import Params
 from hydra_ml.serving.fit import fit_and_save
@@ -31,16 +35,17 @@ def train_adapter(
     queries = load_table(prepared / "queries.parquet", columns)
     answers = load_table(generated / "answers.parquet")
     train = queries[queries["role"] == "train"]
-    rows = distinct_candidates(answers[answers["query_id"].isin(train["query_id"])])
-    rows = rows.merge(train[["query_id", "gold"]], on="query_id", validate="many_to_one")
-    rows, labels = training_candidates(rows, task, params.train_adapter.text_labels)
-    facts = ["query_id", "user_id", "input", "text", "profile"]  # only now: a label more is a row more
-    rows = rows.merge(train[facts], on="query_id", validate="many_to_one")
-    rows = rows.assign(a=rows["text"], b=answer_texts(rows, task))
-
+    pool = distinct_candidates(answers[answers["query_id"].isin(train["query_id"])])
+    records = load_table(prepared / "records.parquet")
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
-    support = history_support(rows, load_table(prepared / "records.parquet"), task, reader.encode)
-    component = ComponentRows(rows, candidate_evidence(rows, support), labels)
+
+    def support(rows: pd.DataFrame) -> np.ndarray:
+        return history_support(rows, records, task, reader.encode)
+
+    facts = train[["query_id", "user_id", "input", "text", "profile", "gold"]]
+    rows, evidence = candidate_rows(pool, facts, task, support=support, encode=reader.encode)
+    preferences = preferred_answers(task, *(rows[name].tolist() for name in ("answer", "gold", "query_id")))
+    component = ComponentRows(rows, evidence, *preferences)
     return fit_and_save(
         component,
         queries,

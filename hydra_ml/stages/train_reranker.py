@@ -1,6 +1,6 @@
 """train_reranker: fits the reranker's base on known users' rows, then the heads of all users on the frozen base.
 
-A row is a training query and one of its candidates; its label is whether the LLM, shown that record alone, was right.
+A row is a training query and one of its candidates; its target is whether the LLM, shown that record alone, was right.
 Only queries whose candidates differ in that are learned from. With --frozen the base stays as it is there, and heads
 are refitted for users with new queries, in place of worse ones only.
 """
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra_ml.answering.fit_component import ComponentRows
-from hydra_ml.answering.preferred_answers import positive_labels
-from hydra_ml.answering.reranker import candidate_rows, retrieval_evidence, telling_rows
+from hydra_ml.answering.preferred_answers import preferred_answers
+from hydra_ml.answering.reranker import record_rows, retrieval_evidence
 from hydra_ml.io.tables import load_table
 from hydra_ml.params import Params
 from hydra_ml.serving.fit import fit_and_save
@@ -41,13 +41,11 @@ def train_reranker(
     candidates = candidates[candidates["ranker"] == params.retrieve.ranker].drop(columns="ranker")
     rows = load_table(annotated / "annotations.parquet")
     rows = rows.merge(candidates, on=["query_id", "record_id"], validate="one_to_one")
-    rows = candidate_rows(rows, queries[["query_id", "user_id", "text"]], records)
+    rows = record_rows(rows, queries[["query_id", "user_id", "text"]], records)
 
-    labels = positive_labels(task, rows["answer"].tolist(), rows["gold"].tolist(), rows["query_id"].tolist())
-    telling = telling_rows(rows["query_id"], labels)
-    rows, labels = rows[telling].reset_index(drop=True), labels[telling]
+    preferences = preferred_answers(task, *(rows[name].tolist() for name in ("answer", "gold", "query_id")))
     reader = PairReader(params.train_reranker, params.encoder, cache, seed=params.seed)
-    component = ComponentRows(rows, retrieval_evidence(rows, reader.encode), labels)
+    component = ComponentRows(rows, retrieval_evidence(rows, reader.encode), *preferences)
     return fit_and_save(
         component,
         queries,

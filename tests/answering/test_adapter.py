@@ -4,10 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hydra_ml.answering.adapter import candidate_evidence, choose_best, distinct_candidates, training_candidates
+from hydra_ml.answering.adapter import (
+    EVIDENCE,
+    NO_VOTES,
+    RATING_EVIDENCE,
+    candidate_evidence,
+    choose_best,
+    distinct_candidates,
+    every_choice,
+)
 from hydra_ml.tasks import get_task
 
-NEWS, HEADLINE = get_task("LaMP_2N"), get_task("LaMP_4")
+NEWS, HEADLINE, RATING = get_task("LaMP_2N"), get_task("LaMP_4"), get_task("LaMP_3")
 
 
 def answers(rows):
@@ -36,12 +44,37 @@ def test_samples_become_distinct_candidates_with_votes_and_the_greedy_answer_is_
     assert table.columns.tolist() == ["query_id", "answer", "votes", "greedy_share", "n_samples"]
 
 
-def test_vote_evidence_is_finite_for_a_greedy_answer_nobody_voted_for():
+def encode(texts):
+    return np.array([[1.0, 0.0] if text == "storm" else [0.6, 0.8] for text in texts], dtype=np.float32).reshape(-1, 2)
+
+
+def test_vote_evidence_is_finite_for_a_greedy_answer_nobody_voted_for_and_knows_the_cosine():
     table = distinct_candidates(
         answers([("q", 0, "politics"), ("q", 1, "sports"), ("q", 2, "sports"), ("q", 3, "sports")])
-    )
-    evidence = candidate_evidence(table, np.array([-1.0, -2.0]))
-    np.testing.assert_allclose(evidence, [[np.log(0.5 / 4), 1, -1], [np.log(3.5 / 4), 0, -2]], rtol=1e-6)
+    ).assign(a="storm", b=["storm", "vote"])
+    evidence = candidate_evidence(table, np.array([-1.0, -2.0]), NEWS, encode)
+    assert evidence.shape == (2, len(EVIDENCE))
+    np.testing.assert_allclose(evidence, [[np.log(NO_VOTES), 1, -1, 1], [np.log(1 + NO_VOTES), 0, -2, 0.6]], rtol=1e-6)
+
+
+def test_evidence_means_the_same_for_any_number_of_samples():
+    few = [("q", 0, "a"), ("q", 1, "a"), ("q", 2, "b")]
+    many = [("q", 0, "a"), *[("q", i, "ab"[i % 2]) for i in range(1, 9)]]
+    tables = [distinct_candidates(answers(rows)).assign(a="storm", b="vote") for rows in (few, many)]
+    found = [candidate_evidence(table, np.zeros(len(table)), HEADLINE, encode) for table in tables]
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_a_rating_is_the_better_supported_the_nearer_it_is():
+    table = pd.DataFrame(
+        {"query_id": "q", "answer": list("12345"), "votes": [0, 0, 0, 1, 3], "n_samples": 4, "greedy_share": 0.0}
+    ).assign(a="storm", b="vote")
+    evidence = candidate_evidence(table, np.log(np.array([1, 0, 0, 0, 1]) + 1e-9), RATING, encode)
+    assert evidence.shape == (5, len(EVIDENCE) + len(RATING_EVIDENCE))
+    votes, greedy, history = evidence[:, len(EVIDENCE) :].T
+    np.testing.assert_allclose(votes, [-3.75, -2.75, -1.75, -0.75, -0.25], rtol=1e-5)  # the mean vote is 4.75
+    assert not greedy.any()  # no greedy answer: nothing to be near
+    np.testing.assert_allclose(history, [-2, -1, 0, -1, -2], atol=1e-5)
 
 
 def test_two_prompts_pool_their_votes_and_share_the_greedy_place():
@@ -61,44 +94,39 @@ def candidates(rows):
     return pd.DataFrame(rows, columns=["query_id", "answer", "votes", "n_samples", "greedy_share", "gold"])
 
 
-def test_closed_answers_are_positive_when_right_and_every_label_is_learned_from():
+def test_every_label_may_be_chosen_and_nothing_that_is_none():
     table = candidates(
         [
             ("q", "politics", 3, 4, True, "sports"),
-            ("q", "sports", 1, 4, False, "sports"),
+            ("q", "who knows", 1, 4, False, "sports"),
             ("r", "crime", 4, 4, True, "travel"),
+            ("s", "no idea", 4, 4, True, "travel"),
         ]
     )
-    kept, labels = training_candidates(table, NEWS, "above_mean")
-    assert labels[:3].tolist() == [0, 1, 0]
-    assert len(kept) == 2 * 15  # and every label the LLM did not propose, with no votes
-    added = kept.iloc[3:]
-    assert (added["votes"] == 0).all()
-    assert not added["greedy_share"].any()
-    right = kept[labels > 0.5][["query_id", "answer"]].values.tolist()
-    assert right == [["q", "sports"], ["r", "travel"]]  # the LLM missed r's answer; training still learns it
+    choices = every_choice(table, NEWS)
+    assert set(choices["query_id"]) == {"q", "r"}  # of s the LLM said nothing that could be read
+    assert choices.groupby("query_id")["answer"].agg(set).map(len).tolist() == [15, 15]
+    assert choices["query_id"].is_monotonic_increasing
+    assert choices.loc[choices["votes"] > 0, ["query_id", "answer", "votes"]].values.tolist() == [
+        ["q", "politics", 3],
+        ["r", "crime", 4],
+    ]
+    assert not choices.loc[choices["votes"] == 0, "greedy_share"].any()
+    assert set(choices["n_samples"]) == {4}
 
 
-def test_free_text_is_judged_within_its_own_query():
-    table = candidates(
-        [
-            ("easy", "the cat sat", 1, 2, True, "the cat sat"),
-            ("easy", "the cat stood", 1, 2, False, "the cat sat"),
-            ("hard", "one two three", 1, 2, True, "one dog ran"),
-            ("hard", "nothing at all", 1, 2, False, "one dog ran"),
-        ]
-    )
-    kept, labels = training_candidates(table, HEADLINE, "above_mean")
-    assert labels.tolist() == [1, 0, 1, 0]  # over all rows' mean, "one two three" would count as bad
-    assert len(kept) == 4
+def test_free_text_is_chosen_among_what_was_said():
+    table = candidates([("q", "the cat sat", 1, 2, True, ""), ("q", "a dog", 1, 2, False, "")])
+    pd.testing.assert_frame_equal(every_choice(table, HEADLINE), table)
 
 
-def test_gold_mode_adds_the_users_text_as_the_only_positive():
-    table = candidates([("q", "the cat sat", 2, 2, True, "a cat sat down"), ("r", "dogs run", 2, 2, True, "dogs run")])
-    kept, labels = training_candidates(table, HEADLINE, "gold")
-    assert kept["answer"].tolist() == ["the cat sat", "a cat sat down", "dogs run"]
-    assert labels.tolist() == [0, 1, 1]
-    assert kept["votes"].tolist() == [2, 0, 0]
+def test_a_rating_is_decided_for_its_measures_not_by_the_likeliest():
+    table = candidates([("q", str(i), 0, 4, False, "") for i in range(1, 6)])
+    p = np.array([0.4, 0.0001, 0.25, 0.25, 0.1])  # 1 is likeliest, half of the mass lies at or below 3
+    best = choose_best(table, np.log(p).astype(np.float32), RATING)
+    assert best["answer"].tolist() == ["3"]
+    assert best["score"].tolist() == pytest.approx([np.log(0.25)])
+    assert choose_best(table, np.log(p).astype(np.float32), NEWS)["answer"].tolist() == ["1"]
 
 
 def test_choice_is_the_best_score_and_ties_fall_back_to_the_greedy_answer():
@@ -110,7 +138,7 @@ def test_choice_is_the_best_score_and_ties_fall_back_to_the_greedy_answer():
             ("r", "d", 4, 4, False, ""),
         ]
     )
-    best = choose_best(table, np.array([0.5, 0.5, -1.0, 2.0], dtype=np.float32))
+    best = choose_best(table, np.array([0.5, 0.5, -1.0, 2.0], dtype=np.float32), HEADLINE)
     assert best["answer"].tolist() == ["a", "d"]
     assert best["score"].tolist() == pytest.approx([0.5, 2.0])
 
@@ -118,4 +146,4 @@ def test_choice_is_the_best_score_and_ties_fall_back_to_the_greedy_answer():
 def test_an_answer_that_failed_is_no_candidate_and_a_failed_greedy_one_leaves_numbers():
     table = distinct_candidates(answers([("q", 0, ""), ("q", 1, "a"), ("q", 2, ""), ("r", 0, ""), ("r", 1, "")]))
     assert table.values.tolist() == [["q", "a", 1, 0.0, 1]]
-    assert np.isfinite(candidate_evidence(table, np.array([0.0]))).all()
+    assert np.isfinite(candidate_evidence(table.assign(a="x", b="y"), np.array([0.0]), HEADLINE, encode)).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hydra_ml.answering.fit_component import ComponentRows, refit_component
+from hydra_ml.answering.fit_component import ComponentRows, refit_component, telling
 from hydra_ml.model.fit_base import SharedPart
 from hydra_ml.model.heads import Heads, no_heads
 from hydra_ml.params import Train
@@ -50,16 +50,16 @@ def world(*queries):
     rows = table.loc[table.index.repeat(2), ["query_id"]].reset_index(drop=True)
     rows = rows.assign(a="query", b=["good", "bad"] * len(table))
     labels = np.tile([1.0, 0.0], len(table)).astype(np.float32)
-    return ComponentRows(rows, np.zeros((len(rows), 1), dtype=np.float32), labels), table
+    return ComponentRows(rows, np.zeros((len(rows), 1), dtype=np.float32), labels, labels), table
 
 
 def refit(rows, queries, heads):
-    shared = SharedPart(Base(), "residual", WIDTH, np.zeros(WIDTH + 1, np.float32), np.zeros(1, np.float32))
+    shared = SharedPart(Base(), "residual", WIDTH + 1, np.zeros(WIDTH + 1, np.float32), np.ones(WIDTH + 1, np.float32))
     return refit_component(rows, queries, SETTINGS, shared=shared, present=heads, ridge=1.0, seed=0, make_pairs=Signs)
 
 
 def heads_of(*users):
-    return Heads("residual", WIDTH, users, np.zeros((len(users), WIDTH + 1), dtype=np.float32))
+    return Heads("residual", WIDTH + 1, users, np.zeros((len(users), WIDTH + 1), dtype=np.float32))
 
 
 def learned(user, days, *, new=()):
@@ -82,7 +82,7 @@ def test_who_has_nothing_new_is_left_alone():
 
 def test_to_a_user_without_a_head_every_query_is_new():
     rows, queries = world(*learned("ann", range(1, 9)))
-    found = refit(rows, queries, no_heads("residual", WIDTH))
+    found = refit(rows, queries, no_heads("residual", WIDTH + 1))
     assert found.user_ids.tolist() == ["ann"]
     assert found.n_judged.tolist() == [2]
 
@@ -95,5 +95,13 @@ def test_evaluated_queries_are_refused():
 
 def test_no_rows_give_no_heads():
     rows, queries = world(*learned("ann", range(1, 3), new=(2,)))
-    none = ComponentRows(rows.table.iloc[:0], rows.evidence[:0], rows.labels[:0])
-    assert refit(none, queries, heads_of("ann")).fitted.user_ids == ()
+    assert refit(rows.take(np.zeros(0, dtype=int)), queries, heads_of("ann")).fitted.user_ids == ()
+
+
+def test_queries_whose_candidates_all_fared_alike_tell_nothing_and_the_rest_stand_together():
+    table = pd.DataFrame({"query_id": ["q", "r", "q", "r", "s", "t", "t"]})
+    rewards = np.array([1, 1, 0, 1, 0, 0, 0.5], dtype=np.float32)
+    targets = np.array([1, 0.5, 0, 0.5, 0, 0, 0], dtype=np.float32)  # of t no row should be chosen
+    rows = telling(ComponentRows(table, rewards[:, None], targets, rewards))
+    assert rows.table["query_id"].tolist() == ["q", "q"]
+    assert rows.evidence[:, 0].tolist() == rows.rewards.tolist() == [1, 0]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from hydra_ml.answering.reranker import rank_by_score, retrieval_evidence, telling_rows
+from hydra_ml.answering.reranker import rank_by_score, retrieval_evidence
 
 CANDIDATES = pd.DataFrame(
     {
@@ -23,12 +23,6 @@ def test_evidence_is_relative_to_the_querys_best_score_and_knows_the_cosine():
     table = CANDIDATES.assign(a="storm", b=["storm", "vote", "storm", "vote", "vote"])
     expected = [[1, 1, 1], [0.5, 0.5, 0.6], [0, 1 / 3, 1], [0, 1, 0.6], [0, 0.5, 0.6]]
     np.testing.assert_allclose(retrieval_evidence(table, encode), expected, rtol=1e-6)
-
-
-def test_queries_whose_candidates_all_fared_alike_tell_nothing():
-    query_ids = pd.Series(["q", "r", "q", "r", "s"])
-    labels = np.array([1, 1, 0, 1, 0], dtype=np.float32)
-    assert telling_rows(query_ids, labels).tolist() == [True, False, True, False, False]
 
 
 def test_ranks_within_the_query_and_keeps_the_first_order_on_ties():

@@ -8,8 +8,9 @@ import pytest
 
 from hydra_ml.io.encoders import load_text_encoder
 from hydra_ml.model.base import DualBase
-from hydra_ml.model.factored import fit_model, score
+from hydra_ml.model.factored import score
 from hydra_ml.model.fit_base import TrainRows, base_features
+from hydra_ml.model.fit_model import FOLDS, fit_model
 from hydra_ml.model.heads import no_heads
 from hydra_ml.model.pairs import DualPairs
 from hydra_ml.params import Encoder, Train
@@ -39,14 +40,17 @@ def world():
     last = {question["user_id"]: question for question in sample.questions["test"]}  # the longest history of each user
     table = pd.DataFrame([row for question in last.values() for row in asked(question)])
     table.columns = ["query_id", "user_id", "text", "label", "is_answer"]
-    position = table.groupby("user_id")["query_id"].transform(lambda ids: pd.factorize(ids)[0] / ids.nunique())
+    place = table.groupby("user_id")["query_id"].transform(lambda ids: pd.factorize(ids)[0])
+    targets = table["is_answer"].to_numpy(dtype=np.float32)
     rows = TrainRows(
         DualPairs(table["text"], table["label"], encoder.encode),
         np.zeros((len(table), 1), dtype=np.float32),
-        table["is_answer"].to_numpy(dtype=np.float32),
+        targets,
+        targets,
         table["user_id"].to_numpy(dtype=str),
-        table["query_id"].to_numpy(dtype=str),
-        (position > 0.8).to_numpy(),
+        pd.factorize(table["query_id"])[0],
+        place.to_numpy() % FOLDS,
+        np.zeros(len(table), dtype=bool),
     )
     settings = Train(width=WIDTH, ridge=[3.0, 10.0, 30.0])
     everybody = np.ones(len(table), dtype=bool)
@@ -84,6 +88,6 @@ def test_personal_heads_answer_unseen_questions_better_than_the_shared_head(worl
         scores = score(model.shared, heads, pairs, nothing, users).reshape(len(questions), -1)  # [Q, labels]
         return np.array(TASK.labels)[scores.argmax(axis=1)] == golds
 
-    personal, shared = hits(model.heads), hits(no_heads("residual", WIDTH))
+    personal, shared = hits(model.heads), hits(no_heads("residual", WIDTH + 1))
     assert personal.mean() > shared.mean() + 0.1
     assert personal.mean() > 0.45  # 15 labels

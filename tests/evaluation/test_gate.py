@@ -186,8 +186,8 @@ def test_releases_answer_alike_with_the_same_bases_and_settings_whatever_their_h
 
 
 def test_differing_users_are_those_with_other_bits_or_in_one_bank_only():
-    some = Heads("residual", 1, ("a", "b", "c"), np.array([[1, 2], [3, 4], [5, 6]], dtype=np.float32))
-    other = Heads("residual", 1, ("b", "a", "d"), np.array([[3, 4], [1, 2.5], [0, 0]], dtype=np.float32))
+    some = Heads("residual", 2, ("a", "b", "c"), np.array([[1, 2], [3, 4], [5, 6]], dtype=np.float32))
+    other = Heads("residual", 2, ("b", "a", "d"), np.array([[3, 4], [1, 2.5], [0, 0]], dtype=np.float32))
     assert differing_users(some, other) == {"a", "c", "d"}
     assert differing_users(some, some) == set()
 

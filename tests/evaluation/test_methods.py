@@ -6,7 +6,8 @@ import importlib
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from hydra_ml.cli import app
 from hydra_ml.errors import ParamsError
 from hydra_ml.evaluation import methods
 from hydra_ml.evaluation.methods import Bench, all_methods, arms_of, chosen_methods
+from hydra_ml.evaluation.methods.method import strangers
 from hydra_ml.tasks import get_task
 
 TOY = '''
@@ -31,7 +33,7 @@ METHOD = greedy_method("newest", Arm("newest", "recency", 1), "the LLM shown the
 '''
 
 
-def bench(task: str = "LaMP_2") -> Bench:
+def bench(task: str = "LaMP_2", stranger_of: dict[str, str] | None = None) -> Bench:
     """Two queries of ann (history: drama, comedy, comedy) and one of bob, who has none."""
     queries = pd.DataFrame(
         {
@@ -39,11 +41,13 @@ def bench(task: str = "LaMP_2") -> Bench:
             "user_id": ["ann", "ann", "bob"],
             "input": "?",
             "text": ["one", "two", "three"],
+            "gold": ["comedy", "drama", "romance"],
             "profile": [["r0", "r1", "r2"], ["r0"], []],
         }
     )
     records = pd.DataFrame({"user_id": "ann", "record_id": ["r0", "r1", "r2"], "date": ["1", "2", "3"]})
     records["answer"] = ["drama", "comedy", "comedy"]
+    records["input"] = ["a long text", "one", "another"]
     said = [  # arm, sample, answer of a1
         ("zero_shot", 0, "action"),
         ("rag_k4", 0, "drama"),
@@ -55,11 +59,18 @@ def bench(task: str = "LaMP_2") -> Bench:
     answers = pd.DataFrame(rows, columns=["query_id", "arm", "sample_idx", "answer", "is_parsed"])
 
     def score(a: list[str], b: list[str], evidence: np.ndarray, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A personal head that loves what has a c, a shared one that loves short answers."""
-        personal = np.array([text.count("c") for text in b], dtype=np.float32)
+        """A personal head that loves what has a c (zoe's: an h), a shared one that loves short answers."""
+        loved = ["h" if user == "zoe" else "c" for user in users]
+        personal = np.array([text.count(letter) for text, letter in zip(b, loved, strict=True)], dtype=np.float32)
         return personal, -np.array([len(text) for text in b], dtype=np.float32)
 
-    return Bench(get_task(task), queries, records, answers, score, lambda rows: np.zeros(len(rows), dtype=np.float32))
+    def support(rows: pd.DataFrame) -> np.ndarray:
+        return (rows["answer"] == "classic").to_numpy(dtype=np.float32)
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        return np.array([[len(text), 1.0] for text in texts], dtype=np.float32).reshape(-1, 2)
+
+    return Bench(get_task(task), queries, records, answers, score, support, encode, stranger_of or {})
 
 
 def answers_of(name: str, given: Bench) -> dict[str, str]:
@@ -74,17 +85,41 @@ def test_prompt_methods_say_the_greedy_answer() -> None:
 
 
 def test_the_adapter_chooses_within_its_own_prompts_by_its_own_heads() -> None:
-    assert set(answers_of("hydra", bench()).values()) == {"classic"}  # two c's
-    assert set(answers_of("hydra_adapter", bench()).values()) == {"drama"}  # all that rag_k4's prompt gave
-    candidates = all_methods()["hydra"].answer(bench()).candidates
+    assert set(answers_of("hydra", bench("LaMP_4")).values()) == {"classic"}  # two c's
+    assert set(answers_of("hydra_adapter", bench("LaMP_4")).values()) == {"drama"}  # all that rag_k4's prompt gave
+    candidates = all_methods()["hydra"].answer(bench("LaMP_4")).candidates
     assert candidates is not None
     assert sorted(candidates.loc[candidates["query_id"] == "b1", "answer"]) == ["classic", "comedy", "drama"]
 
 
+def test_of_closed_answers_every_one_can_be_chosen() -> None:
+    candidates = all_methods()["hydra"].answer(bench()).candidates
+    assert candidates is not None
+    assert set(candidates.loc[candidates["query_id"] == "b1", "answer"]) == set(get_task("LaMP_2").labels)
+    assert set(answers_of("hydra", bench()).values()) == {"classic"}
+
+
+def test_the_swapped_control_answers_with_a_strangers_head_and_the_ceiling_knows() -> None:
+    swapped = answers_of("hydra_swapped", bench("LaMP_4", stranger_of={"ann": "zoe"}))
+    assert swapped == {"a1": "drama", "a2": "drama", "b1": "classic"}  # no h in any: the first greedy one; bob: his own
+        "a1": "comedy",
+        "a2": "comedy",
+        "b1": "classic",
+    }  # no h anywhere: the greedy answer; bob: his own
+    assert answers_of("best_candidate", bench("LaMP_2")) == {"a1": "comedy", "a2": "drama", "b1": "comedy"}
+
+
+def test_strangers_are_neighbours_by_length_of_history_and_none_is_oneself() -> None:
+    queries = pd.DataFrame({"user_id": list("abcde"), "profile": [["r"] * n for n in (1, 9, 2, 8, 30)]})
+    found = strangers(queries, set("abcde"), seed=0)
+    assert found == {"a": "c", "c": "a", "b": "d", "d": "b", "e": "b"}
+    assert strangers(queries, {"a"}, seed=0) == {}
+
+
 def test_shared_heads_answer_for_everybody() -> None:
-    given = bench()
+    given = bench("LaMP_4")
     answers = given.answers.assign(arm=given.answers["arm"].replace({"hydra": "hydra_shared"}))
-    shared = Bench(given.task, given.queries, given.records, answers, given.score, given.support)
+    shared = replace(given, answers=answers)
     assert set(answers_of("hydra_shared", shared).values()) == {"drama"}  # the shortest
 
 
@@ -94,7 +129,14 @@ def test_floors_ask_no_llm() -> None:
     floors = [method for method in all_methods().values() if method.family == "floor"]
     assert all(method.arms == () for method in floors)
     fitting = {name: [m.name for m in floors if m.fits(get_task(name))] for name in ("LaMP_2", "LaMP_3", "LaMP_4")}
-    assert fitting == {"LaMP_2": ["user_majority"], "LaMP_3": ["user_majority"], "LaMP_4": []}
+    both = ["user_majority", "history_vote"]
+    assert fitting == {"LaMP_2": both, "LaMP_3": both, "LaMP_4": ["history_vote"]}
+
+
+def test_the_history_alone_votes_for_the_best_supported_answer_or_repeats_the_nearest_text() -> None:
+    assert answers_of("history_vote", bench()) == {"a1": "classic", "a2": "classic"}  # bob has no history
+    nearest = answers_of("history_vote", bench("LaMP_4"))
+    assert nearest == {"a1": "drama", "a2": "drama"}  # the longest text lies nearest by our product of lengths
 
 
 def test_the_newest_of_equally_frequent_answers_is_the_majority() -> None:
@@ -152,7 +194,7 @@ def test_what_no_chosen_method_needs_is_not_paid_for(chain, tmp_path: Path) -> N
     answers = pd.read_parquet(own.path("generate", "answers.parquet"))
     roles = pd.read_parquet(own.path("prepare", "queries.parquet")).set_index("query_id")["role"]
     asked = answers.groupby(answers["query_id"].map(roles))["arm"].agg(set)
-    assert asked.to_dict() == {"evaluate": {"rag_k4"}, "train": {"hydra"}}
+    assert asked.to_dict() == {"evaluate": {"rag_k4"}, "train": {"hydra", "rag_k4"}}
     assert set(pd.read_parquet(own.path("retrieve", "candidates.parquet"))["ranker"]) == {"bm25"}
     metrics = json.loads(own.path("evaluate", "metrics.json").read_text())
     assert {name for name, value in metrics.items() if isinstance(value, dict)} == {"user_majority", "rag_k4"}

@@ -16,7 +16,7 @@ from hydra_ml.records import shard_of_user
 
 def heads_of(names, seed=0):
     table = np.random.default_rng(seed).normal(size=(len(names), 5)).astype(np.float32)
-    return Heads("residual", 4, tuple(names), table)
+    return Heads("residual", 5, tuple(names), table)
 
 
 def bank(n_users, seed=0):
@@ -110,7 +110,7 @@ def test_an_updated_bank_has_the_bytes_of_one_saved_whole(tmp_path, small_shards
     old = HeadBank(tmp_path / "1", base_digest="b")
     update_bank(old, changed, tmp_path / "2", old_version="1", manifest={"base_digest": "b"}, removed=gone)
     rows = np.stack([np.frombuffer(row, dtype=np.float32) for row in expected.values()])
-    save_heads(Heads("residual", 4, tuple(expected), rows), tmp_path / "3", {"base_digest": "b"})
+    save_heads(Heads("residual", 5, tuple(expected), rows), tmp_path / "3", {"base_digest": "b"})
     whole, updated = HeadBank(tmp_path / "3", base_digest="b"), HeadBank(tmp_path / "2", base_digest="b")
     assert len(whole.shards) == len(updated.shards)
     touched = [shard for shard in updated.shards if not shard.version]
@@ -120,7 +120,7 @@ def test_an_updated_bank_has_the_bytes_of_one_saved_whole(tmp_path, small_shards
 
 
 def test_the_bytes_on_disk_are_those_of_earlier_versions_of_this_software(tmp_path):
-    heads = Heads("residual", 4, ("b", "ä", "ab"), np.arange(15, dtype=np.float32).reshape(3, 5))
+    heads = Heads("residual", 5, ("b", "ä", "ab"), np.arange(15, dtype=np.float32).reshape(3, 5))
     save_heads(heads, tmp_path, {"base_digest": "b"})
     assert HeadBank(tmp_path, base_digest="b").shards[0].digest == "4fff0b6d848bbe233fec8ad6ce3719a9"
 
@@ -135,7 +135,7 @@ def test_an_empty_bank_knows_nobody(tmp_path):
 def test_user_order_does_not_change_a_byte_on_disk(tmp_path):
     heads = bank(20)
     order = np.random.default_rng(1).permutation(20)
-    shuffled = Heads("residual", 4, tuple(heads.user_ids[i] for i in order), heads.table[order])
+    shuffled = Heads("residual", 5, tuple(heads.user_ids[i] for i in order), heads.table[order])
     save_heads(heads, tmp_path / "a", {"base_digest": "b"})
     save_heads(shuffled, tmp_path / "b", {"base_digest": "b"})
     for path in (tmp_path / "a").iterdir():
@@ -211,7 +211,7 @@ def test_a_second_update_still_finds_the_shards_of_the_first_version(tmp_path, s
 def test_a_removed_user_is_gone_and_the_others_stay(tmp_path, small_shards):
     save_heads(bank(50), tmp_path / "1", {"base_digest": "b"})
     old = HeadBank(tmp_path / "1", base_digest="b")
-    nobody = Heads("residual", 4, (), np.zeros((0, 5), dtype=np.float32))
+    nobody = Heads("residual", 5, (), np.zeros((0, 5), dtype=np.float32))
     update_bank(old, nobody, tmp_path / "2", old_version="1", manifest={"base_digest": "b"}, removed=["user 3"])
     new = HeadBank(tmp_path / "2", base_digest="b", folder_of=lambda version: tmp_path / version)
     expected = {name: row for name, row in by_user(bank(50)).items() if name != "user 3"}
@@ -248,7 +248,7 @@ def test_memory_follows_the_users_asked_for_not_the_bank(tmp_path, monkeypatch):
     peaks = {}
     for n_users in (2_560, 25_600):  # 10 and 100 shards, every one of them read
         names = [f"user {i}" for i in range(n_users)]
-        heads = Heads("residual", 64, tuple(names), np.zeros((n_users, 65), dtype=np.float32))
+        heads = Heads("residual", 65, tuple(names), np.zeros((n_users, 65), dtype=np.float32))
         save_heads(heads, tmp_path, {"base_digest": "b"})
         n_shards = len(HeadBank(tmp_path, base_digest="b").shards)
         some = [next(name for name in names if shard_of_user(name, n_shards) == shard) for shard in range(n_shards)]

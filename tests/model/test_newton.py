@@ -3,69 +3,80 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import softmax
 
 from hydra_ml.model.newton import solve
 
-USERS, ROWS, WIDTH = 5, 47, 10  # neither a multiple of what rows and columns are padded to
+USERS, QUERIES, CANDIDATES, WIDTH = 5, 9, 5, 10  # rows and columns are no multiples of what they are padded to
+ROWS = QUERIES * CANDIDATES
+QUERY_STARTS = np.arange(0, USERS * ROWS + 1, CANDIDATES)
+USER_STARTS = np.arange(0, USERS * QUERIES + 1, QUERIES)
 
 
 def problems(*, scale=1.0, far=0.0, seed=0):
-    """z [U * n, H], offset and labels [U * n], and where each user's rows start."""
+    """x [N, F], offset and targets [N]; of each query the first row is the far one."""
     random = np.random.default_rng(seed)
-    z = (scale * random.standard_normal((USERS * ROWS, WIDTH))).astype(np.float32)
-    labels = (random.random(len(z)) < expit(2 * z[:, 0] / scale)).astype(np.float32)
-    offset = (far + random.standard_normal(len(z))).astype(np.float32)
-    return z, offset, labels, np.arange(0, len(z) + 1, ROWS)
+    x = (scale * random.standard_normal((USERS * ROWS, WIDTH))).astype(np.float32)
+    liking = (2 * x[:, 0] / scale + random.gumbel(size=len(x))).reshape(-1, CANDIDATES)
+    targets = np.eye(CANDIDATES, dtype=np.float32)[liking.argmax(axis=1)].reshape(-1)  # [Q, C] -> [N]
+    offset = random.standard_normal(len(x)).astype(np.float32)
+    offset[::CANDIDATES] += far
+    return x, offset, targets
 
 
-def solved(z, offset, labels, starts, ridge, order=None):
-    found = np.full((len(starts) - 1, z.shape[1] + 1), np.nan, dtype=np.float32)
-    solve(z, offset, labels, np.arange(len(z)) if order is None else order, starts, ridge, found)
+def solved(x, offset, targets, ridge, order=None):
+    found = np.full((USERS, WIDTH), np.nan, dtype=np.float32)
+    solve(x, offset, targets, np.arange(len(x)) if order is None else order, QUERY_STARTS, USER_STARTS, ridge, found)
     return found
 
 
-def exact(z, offset, labels, ridge):
+def exact(x, offset, targets, ridge):
     """One user's solution by another method, in double precision throughout."""
-    x = np.c_[z, np.ones(len(z))].astype(float)
+    x, t = x.astype(float).reshape(QUERIES, CANDIDATES, WIDTH), targets.reshape(QUERIES, CANDIDATES)
+    o = offset.astype(float).reshape(QUERIES, CANDIDATES)
+
+    def p_of(delta):
+        return softmax(o + x @ delta, axis=1)
 
     def loss(delta):
-        s = offset + x @ delta
-        return (np.logaddexp(0, s) - labels * s).sum() + ridge / 2 * delta @ delta
+        s = o + x @ delta
+        highest = s.max(axis=1, keepdims=True)
+        log_sum = highest[:, 0] + np.log(np.exp(s - highest).sum(axis=1))
+        return (log_sum - (t * s).sum(axis=1)).sum() + ridge / 2 * delta @ delta
 
     def gradient(delta):
-        return x.T @ (expit(offset + x @ delta) - labels) + ridge * delta
+        return np.einsum("qc,qcf->f", p_of(delta) - t, x) + ridge * delta
 
     def hessian(delta):
-        p = expit(offset + x @ delta)
-        return x.T @ ((p * (1 - p))[:, None] * x) + ridge * np.eye(x.shape[1])
+        p = p_of(delta)
+        centred = x - np.einsum("qc,qcf->qf", p, x)[:, None]
+        return np.einsum("qc,qcf,qcg->fg", p, centred, centred) + ridge * np.eye(WIDTH)
 
-    start = np.zeros(x.shape[1])
-    return minimize(loss, start, jac=gradient, hess=hessian, method="trust-exact", options={"gtol": 1e-9}).x
+    return minimize(loss, np.zeros(WIDTH), jac=gradient, hess=hessian, method="trust-exact", options={"gtol": 1e-9}).x
 
 
-@pytest.mark.parametrize("far", [0.0, 8.0, -200.0])  # of the start: at 200 no row tells anything of its curvature
+@pytest.mark.parametrize("far", [0.0, 8.0, -200.0])  # of the start: at 200 no query tells anything of its curvature
 @pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
 @pytest.mark.parametrize("ridge", [0.01, 1.0, 1000.0])
 def test_solutions_are_exact(scale, ridge, far):
-    z, offset, labels, starts = problems(scale=scale, far=far)
-    found = solved(z, offset, labels, starts, ridge)
+    x, offset, targets = problems(scale=scale, far=far)
+    found = solved(x, offset, targets, ridge)
     for u in range(USERS):
-        mine = slice(starts[u], starts[u + 1])
-        np.testing.assert_allclose(found[u], exact(z[mine], offset[mine], labels[mine], ridge), rtol=2e-5, atol=2e-5)
+        mine = slice(u * ROWS, (u + 1) * ROWS)
+        by_scipy = exact(x[mine], offset[mine], targets[mine], ridge)
+        np.testing.assert_allclose(found[u], by_scipy, rtol=2e-5, atol=2e-5)
 
 
 def test_rows_are_found_through_their_order():
-    z, offset, labels, starts = problems()
-    shuffled = np.random.default_rng(1).permutation(len(z))
-    back = np.argsort(shuffled)
-    found = solved(z[shuffled], offset[shuffled], labels[shuffled], starts, 1.0, order=back)
-    assert found.tobytes() == solved(z, offset, labels, starts, 1.0).tobytes()
+    x, offset, targets = problems()
+    shuffled = np.random.default_rng(1).permutation(len(x))
+    found = solved(x[shuffled], offset[shuffled], targets[shuffled], 1.0, order=np.argsort(shuffled))
+    assert found.tobytes() == solved(x, offset, targets, 1.0).tobytes()
 
 
 def test_who_is_at_the_solution_already_stays_there():
-    z, offset, labels, starts = problems()
-    offset[:ROWS], labels[:ROWS] = 0.0, 0.5  # as the offset says: the gradient is exactly zero
-    found = solved(z, offset, labels, starts, 1.0)
-    assert (found[0] == 0).all()
+    x, offset, targets = problems()
+    offset[:ROWS], targets[:ROWS] = 0.0, 1 / CANDIDATES  # as the offset says: the gradient is zero
+    found = solved(x, offset, targets, 1.0)
+    assert np.abs(found[0]).max() < 1e-6
     assert np.isfinite(found).all()

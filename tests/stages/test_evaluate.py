@@ -6,6 +6,7 @@ import pandas as pd
 
 METHODS = {"user_majority", "zero_shot", "icl_random", "recency", "rag_k1", "rag_k4"}
 METHODS |= {"hydra_reranker", "hydra_adapter", "hydra_shared", "hydra"}
+METHODS |= {"history_vote", "hydra_swapped", "best_candidate"}
 
 
 def test_metrics_are_methods_with_measures_and_facts_at_the_top(chain):
@@ -27,13 +28,23 @@ def test_every_method_answers_every_query_and_the_figures_follow_from_the_predic
         assert abs((rows["prediction"] == rows["gold"]).mean() - metrics[method]["accuracy"]["value"]) < 1e-9
 
 
-def test_the_adapter_chooses_among_what_the_llm_proposed(chain):
-    predictions = pd.read_parquet(chain.path("evaluate", "predictions.parquet"))
+def test_the_adapter_chooses_among_all_labels_with_the_votes_of_what_the_llm_proposed(chain):
+    candidates = pd.read_parquet(chain.path("evaluate", "candidates.parquet"))
+    candidates = candidates[candidates["method"] == "hydra"]
     answers = pd.read_parquet(chain.path("generate", "answers.parquet"))
-    pool = answers[answers["arm"].isin(["hydra", "rag_k4"])]
-    proposed = set(pool[["query_id", "answer"]].itertuples(index=False, name=None))
-    chosen = predictions[predictions["method"] == "hydra"][["query_id", "answer"]]
-    assert set(chosen.itertuples(index=False, name=None)) <= proposed
+    pool = answers[answers["arm"].isin(["hydra", "rag_k4"]) & answers["query_id"].isin(candidates["query_id"])]
+    proposed = set(pool.loc[pool["is_parsed"], ["query_id", "answer"]].itertuples(index=False, name=None))
+    backed = candidates[(candidates["votes"] > 0) | (candidates["greedy_share"] > 0)]
+    assert set(backed[["query_id", "answer"]].itertuples(index=False, name=None)) == proposed
+    assert set(candidates.groupby("query_id").size()) == {15}
+
+
+def test_the_report_says_whether_heads_are_used_and_what_speaks_for_them(chain):
+    details = json.loads(chain.path("evaluate", "details.json").read_text())
+    assert details["heads"]["used"] is True
+    assert details["heads"]["n_judged"] > 0
+    assert "hydra_swapped" in details["paired"]["hydra"]
+    assert details["best_baseline"] not in {"best_candidate", "hydra_swapped"}
 
 
 def test_known_and_new_users_and_history_bands_are_reported_apart(chain):

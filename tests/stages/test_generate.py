@@ -23,11 +23,11 @@ def test_every_evaluated_query_has_its_answers_under_every_arm(chain):
         assert all(sorted(found) == expected for found in counts[arm.name])
 
 
-def test_training_queries_are_asked_under_the_reranked_prompt_alone(chain):
+def test_training_queries_are_asked_under_the_served_prompts_alone(chain):
     answers = pd.read_parquet(chain.path("generate", "answers.parquet"))
     queries = pd.read_parquet(chain.path("prepare", "queries.parquet")).set_index("query_id")
     train = answers[answers["query_id"].map(queries["role"]) == "train"]
-    assert set(train["arm"]) == {"hydra"}
+    assert set(train["arm"]) == {"hydra", "rag_k4"}
     assert train.groupby(train["query_id"].map(queries["user_id"]))["query_id"].nunique().max() <= 8
 
 
@@ -71,4 +71,4 @@ def test_prompts_name_the_right_records(k):
     assert table["e", "icl_random"] == ["r3", "r4", "r5", "r0"][:k]
     assert table["e", "hydra"] == ["r0", "r2", "r4", "r1"][:k]
     assert table["lonely", "hydra"] == []  # no history: still asked, without demos
-    assert set(table["t"].index) == {"hydra"}
+    assert set(table["t"].index) == {"hydra", "rag_k4"}

@@ -3,7 +3,6 @@
 import json
 
 import pandas as pd
-import pytest
 
 from hydra_ml.io.head_bank import HeadBank
 
@@ -36,4 +35,5 @@ def test_manifest_names_its_base_and_fit(chain):
     manifest = json.loads(chain.path("train_adapter", "heads/manifest.json").read_text())
     assert manifest["component"] == "adapter"
     assert manifest["base_digest"] == chain.summaries["train_adapter"]["base_digest"]
-    assert manifest["fit"]["positive_share"] == pytest.approx(1 / 15, abs=0.001)  # every label stands once
+    assert manifest["fit"]["heads"]["used"] is True
+    assert manifest["fit"]["n_rows"] % 15 == 0  # every label may be chosen

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from hydra_ml.answering.adapter import Support, choose_best, distinct_candidates, scored_candidates
+from hydra_ml.answering.adapter import Support, candidate_rows, choose_best, distinct_candidates, scored_candidates
 from hydra_ml.answering.arms import Arm
-from hydra_ml.model.interfaces import ScorePairs
-from hydra_ml.records import GREEDY
+from hydra_ml.model.interfaces import Encode, ScorePairs
+from hydra_ml.records import GREEDY, content_digest
 from hydra_ml.tasks.task import Task
 
-Heads = Literal["personal", "shared"]
-Family = Literal["floor", "prompt", "hydra"]  # no LLM; a prompt's greedy answer; HYDRA's own
+Heads = Literal["personal", "swapped", "shared"]
+Family = Literal["floor", "prompt", "hydra", "control"]  # no LLM; a greedy answer; HYDRA's own; not to be had
 CANDIDATES = ["query_id", "answer", "votes", "n_samples", "greedy_share", "support", "personal", "shared"]
 
 
@@ -36,21 +37,49 @@ class Bench:
     answers: pd.DataFrame  # rows of `generate`: query_id, arm, sample_idx, answer, is_parsed
     score: ScorePairs  # the adapter's
     support: Support
+    encode: Encode
+    stranger_of: Mapping[str, str]  # of each user with a head: another one with a head
+    _rows: dict[tuple[Arm, ...], tuple[pd.DataFrame, np.ndarray]] = field(default_factory=dict)
 
     def greedy(self, arm: Arm) -> Predictions:
         """The temperature-0 answers of an arm's prompts."""
         rows = self.answers[(self.answers["sample_idx"] == GREEDY) & (self.answers["arm"] == arm.name)]
         return Predictions(rows[["query_id", "answer", "is_parsed"]].reset_index(drop=True))
 
-    def chosen(self, arms: Sequence[Arm], *, by: Heads) -> Predictions:
-        """The answers the adapter chooses among all of the arms', with the users' own heads or with the shared one."""
-        answers = self.answers[self.answers["arm"].isin([arm.name for arm in arms])]
-        pool = distinct_candidates(answers)
-        rows = scored_candidates(pool, self.queries, self.task, score=self.score, support=self.support)
-        best = choose_best(rows, rows[by].to_numpy())
+    def rows(self, arms: tuple[Arm, ...]) -> tuple[pd.DataFrame, np.ndarray]:
+        """`candidate_rows` of all of the arms' answers, scored, and their evidence; computed once."""
+        if arms not in self._rows:
+            answers = self.answers[self.answers["arm"].isin([arm.name for arm in arms])]
+            pool = distinct_candidates(answers)
+            rows, evidence = candidate_rows(pool, self.queries, self.task, support=self.support, encode=self.encode)
+            self._rows[arms] = scored_candidates(rows, evidence, self.score), evidence
+        return self._rows[arms]
+
+    def chosen(self, arms: tuple[Arm, ...], *, by: Heads) -> Predictions:
+        """The answers the adapter chooses among all of the arms', with the users' own heads, with another's, or with
+        the shared one."""
+        rows, evidence = self.rows(arms)
+        if by == "swapped":
+            rows = rows.assign(user_id=[self.stranger_of.get(user_id, user_id) for user_id in rows["user_id"]])
+            rows = scored_candidates(rows, evidence, self.score)
+        best = choose_best(rows, rows["shared" if by == "shared" else "personal"].to_numpy(), self.task)
         parsed = self.answers.groupby(["query_id", "answer"], as_index=False)["is_parsed"].max()
-        best = best.merge(parsed, on=["query_id", "answer"], validate="one_to_one")
+        best = best.merge(parsed, on=["query_id", "answer"], how="left", validate="one_to_one")
+        best["is_parsed"] = best["is_parsed"].eq(True) | bool(self.task.labels)  # a label can be read, said or not
         return Predictions(best[["query_id", "answer", "is_parsed", "score"]], rows[CANDIDATES])
+
+
+def strangers(queries: pd.DataFrame, with_head: Collection[str], seed: int) -> dict[str, str]:
+    """Another user's head for each user that has one: neighbours by length of history change heads, seeded where they
+    are equally long. Fewer than two heads: {}."""
+    length = queries.assign(n=queries["profile"].str.len()).groupby("user_id")["n"].max()
+    luck = {user_id: content_digest(f"swap {seed} {user_id}") for user_id in length.index}
+    users = sorted((user_id for user_id in length.index if user_id in with_head), key=lambda u: (length[u], luck[u]))
+    if len(users) < 2:
+        return {}
+    pairs = list(zip(users[::2], users[1::2], strict=False))
+    found = {user_id: other for a, b in pairs for user_id, other in ((a, b), (b, a))}
+    return found if len(users) % 2 == 0 else {**found, users[-1]: users[-2]}
 
 
 @dataclass(frozen=True)

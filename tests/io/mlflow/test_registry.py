@@ -32,7 +32,7 @@ PARAMS = {"llm": {"model": "offline-minilm"}, "seed": 1}
 
 def heads_of(users: dict[str, float]) -> Heads:
     table = np.array([[value] * 3 for value in users.values()], dtype=np.float32)
-    return Heads("residual", 2, tuple(users), table)
+    return Heads("residual", 3, tuple(users), table)
 
 
 def base_folder(folder: Path, digest: str) -> Path:

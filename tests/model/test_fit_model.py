@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from hydra_ml.model.base import DualBase
-from hydra_ml.model.factored import fit_heads_on, fit_model, score, weakest_good
+from hydra_ml.model.factored import fit_heads_on, score
 from hydra_ml.model.fit_base import TrainRows, base_features
+from hydra_ml.model.fit_model import FOLDS, clustered_mean, fit_model
 from hydra_ml.model.heads import no_heads
 from hydra_ml.model.pairs import DualPairs
 from hydra_ml.params import Train
@@ -29,25 +30,34 @@ def encode(texts):
     return (out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9)).astype(np.float32)
 
 
-def planted(n_users=12, n=60, seed=0):
-    """Users of even number like answer "red", odd ones "blue", whatever the query: only a head can know."""
+def planted(n_users=12, n=40, seed=0):
+    """Users of even number like the answer "red", odd ones "blue", whatever the query: only a head can know."""
     rng = np.random.default_rng(seed)
-    a, b, labels, users = [], [], [], []
+    a, b, targets, users = [], [], [], []
     for user in range(n_users):
         for _ in range(n):
-            colour = rng.choice(["red", "blue"])
-            a.append(f"query {rng.choice(['one', 'two', 'three', 'four'])}")
-            b.append(colour)
-            users.append(f"u{user:02d}")
-            labels.append(
-                float((colour == "red") == (user % 2 == 0)) if rng.random() < 0.95 else float(rng.random() < 0.5)
-            )
-    held_back = np.tile(np.arange(n) >= int(0.8 * n), n_users)
+            text = f"query {rng.choice(['one', 'two', 'three', 'four'])}"
+            likes_red = (user % 4 < 2) if rng.random() < 0.95 else rng.random() < 0.5
+            for colour in ("red", "blue"):
+                a.append(text)
+                b.append(colour)
+                users.append(f"u{user:02d}")
+                targets.append(float((colour == "red") == likes_red))
     evidence = rng.normal(size=(len(a), 2)).astype(np.float32)
-    query_ids = np.array([f"q{i // 2}" for i in range(len(a))])  # two candidates a query
+    return rows_of(DualPairs(a, b, encode), evidence, np.array(targets, dtype=np.float32), np.array(users))
+
+
+def rows_of(pairs, evidence, targets, users):
+    """Two candidates a query."""
+    queries = np.arange(len(targets)) // 2
     return TrainRows(
-        DualPairs(a, b, encode), evidence, np.array(labels, dtype=np.float32), np.array(users), query_ids, held_back
+        pairs, evidence, targets, targets, users, queries, queries % FOLDS, np.zeros(len(targets), dtype=bool)
     )
+
+
+def right(scores, rows):
+    """The share of queries whose chosen candidate is the one to choose."""
+    return (scores.reshape(-1, 2).argmax(axis=1) == rows.targets.reshape(-1, 2).argmax(axis=1)).mean()
 
 
 def new_base():
@@ -57,7 +67,7 @@ def new_base():
 
 
 def train(rows, known=None, settings=SETTINGS):
-    known = np.ones(len(rows.labels), dtype=bool) if known is None else known
+    known = np.ones(len(rows.targets), dtype=bool) if known is None else known
     return fit_model(new_base, rows, settings, known=known, seed=0, bar=NoBar())
 
 
@@ -70,9 +80,11 @@ def fitted():
 def test_personal_heads_find_the_planted_taste_and_the_shared_head_cannot(fitted):
     rows, model = fitted
     personal = score(model.shared, model.heads, rows.pairs, rows.evidence, rows.user_ids)
-    shared = score(model.shared, no_heads("residual", WIDTH), rows.pairs, rows.evidence, rows.user_ids)
-    assert np.mean((personal > 0) == (rows.labels > 0.5)) > 0.9
-    assert np.mean((shared > 0) == (rows.labels > 0.5)) < 0.65
+    shared = score(model.shared, no_heads("residual", WIDTH + 2), rows.pairs, rows.evidence, rows.user_ids)
+    assert right(personal, rows) > 0.9
+    assert right(shared, rows) < 0.65
+    assert model.choice.pays
+    assert model.choice.n_judged == 12 * 40  # every query, by models that had not seen it
 
 
 @pytest.mark.parametrize("base_fit", ["shared", "joint"])
@@ -81,19 +93,13 @@ def test_new_users_are_served_by_a_base_that_never_saw_them(base_fit):
     known = np.char.find(rows.user_ids.astype(str), "u0") == 0  # u10 and u11 are new
 
     model = train(rows, known, SETTINGS.model_copy(update={"base_fit": base_fit}))
-    other = TrainRows(
-        rows.pairs,
-        rows.evidence,
-        np.where(known, rows.labels, 1 - rows.labels),
-        rows.user_ids,
-        rows.query_ids,
-        rows.held_back,
-    )
+    other = rows_of(rows.pairs, rows.evidence, np.where(known, rows.targets, 1 - rows.targets), rows.user_ids)
     again = train(other, known, SETTINGS.model_copy(update={"base_fit": base_fit}))
     for name, tensor in model.shared.base.state_dict().items():
         assert torch.equal(tensor, again.shared.base.state_dict()[name])
     personal = score(model.shared, model.heads, rows.pairs, rows.evidence, rows.user_ids)
-    assert np.mean((personal > 0)[~known] == (rows.labels > 0.5)[~known]) > 0.9
+    new = ~known.reshape(-1, 2)[:, 0]
+    assert (personal.reshape(-1, 2)[new].argmax(axis=1) == rows.targets.reshape(-1, 2)[new].argmax(axis=1)).mean() > 0.9
 
 
 def test_same_seed_same_bits(fitted):
@@ -118,7 +124,7 @@ def test_batch_scores_equal_row_by_row_scores_and_dropout_is_off(fitted):
 def test_fitting_heads_leaves_every_shared_byte(fitted):
     rows, model = fitted
     before = {name: tensor.clone() for name, tensor in model.shared.base.state_dict().items()}
-    fit_heads_on(model.shared, rows, np.ones(len(rows.labels), dtype=bool), 1.0)
+    fit_heads_on(model.shared, rows, np.ones(len(rows.targets), dtype=bool), 1.0)
     for name, tensor in model.shared.base.state_dict().items():
         assert torch.equal(tensor, before[name])
 
@@ -126,14 +132,7 @@ def test_fitting_heads_leaves_every_shared_byte(fitted):
 def test_one_users_labels_move_no_other_users_score(fitted):
     rows, model = fitted
     mine = rows.user_ids == "u03"
-    flipped = TrainRows(
-        rows.pairs,
-        rows.evidence,
-        np.where(mine, 1 - rows.labels, rows.labels),
-        rows.user_ids,
-        rows.query_ids,
-        rows.held_back,
-    )
+    flipped = rows_of(rows.pairs, rows.evidence, np.where(mine, 1 - rows.targets, rows.targets), rows.user_ids)
     everyone = np.ones(len(mine), dtype=bool)
     before = fit_heads_on(model.shared, rows, everyone, 1.0)
     after = fit_heads_on(model.shared, flipped, everyone, 1.0)
@@ -142,37 +141,58 @@ def test_one_users_labels_move_no_other_users_score(fitted):
     assert np.abs(scores[0] - scores[1])[mine].max() > 0.5
 
 
-def test_rows_of_one_label_are_refused():
+def test_without_a_known_row_there_is_nothing_to_learn_from():
     rows = planted()
-    one = TrainRows(rows.pairs, rows.evidence, np.ones_like(rows.labels), rows.user_ids, rows.query_ids, rows.held_back)
-    with pytest.raises(ValueError, match="same label"):
-        train(one)
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        train(rows, np.zeros(len(rows.targets), dtype=bool))
 
 
-def test_epoch_and_ridge_are_chosen_on_held_back_rows(fitted):
+def test_epoch_and_ridge_are_chosen_on_queries_of_users_the_base_has_not_seen(fitted):
     _, model = fitted
     curve = model.shared.curve
     assert model.epochs == int(np.argmin([point["held_back_loss"] for point in curve]))
-    bound = 1.01 * min(model.ridge_losses.values())
-    assert model.ridge == min(ridge for ridge, loss in model.ridge_losses.items() if loss <= bound)
+    assert model.choice.ridge == min(model.choice.losses, key=model.choice.losses.get)
     assert [point["epoch"] for point in curve] == list(range(SETTINGS.epochs + 1))
 
 
+def likings(rows, weight, seed=0):
+    """Targets drawn by the first piece of evidence alone, the same for all users."""
+    noise = np.random.default_rng(seed).gumbel(size=len(rows.targets))
+    best = (weight * rows.evidence[:, 0] + noise).reshape(-1, 2).argmax(axis=1)
+    return np.eye(2, dtype=np.float32)[best].reshape(-1)  # [Q, 2] -> [N]
+
+
 def test_the_evidence_decides_where_the_base_has_nothing_to_add():
-    """Labels that only the evidence explains: training starts from there and must not lose it."""
+    """Choices that only the evidence explains: training starts from there and must not lose it."""
     rows = planted(seed=2)
-    rng = np.random.default_rng(0)
-    labels = (rng.random(len(rows.labels)) < 1 / (1 + np.exp(-3 * rows.evidence[:, 0]))).astype(np.float32)
-    model = train(TrainRows(rows.pairs, rows.evidence, labels, rows.user_ids, rows.query_ids, rows.held_back))
+    model = train(rows_of(rows.pairs, rows.evidence, likings(rows, 3.0), rows.user_ids))
     curve = [point["held_back_loss"] for point in model.shared.curve]
     assert curve[model.epochs] <= curve[0]  # epoch 0, the evidence alone, is one of the choices
-    assert model.shared.evidence_weights[0] == pytest.approx(3, abs=0.6)
+    assert model.shared.theta_0[WIDTH] == pytest.approx(3, abs=0.8)
     personal = score(model.shared, model.heads, rows.pairs, rows.evidence, rows.user_ids)
     assert np.corrcoef(personal, rows.evidence[:, 0])[0, 1] > 0.95
 
 
-def test_the_weakest_ridge_at_no_measurable_cost_is_taken():
-    flat = {1.0: 0.80, 30.0: 0.604, 300.0: 0.601, 10_000.0: 0.600}
-    assert weakest_good(flat) == 30.0
-    assert weakest_good({1.0: 1.5, 300.0: 0.60, 10_000.0: 0.55}) == 10_000.0  # heads cost something: next to none
-    assert weakest_good({3.0: 0.5, 30.0: 0.9}) == 3.0
+def test_nobody_gets_a_head_where_heads_gain_nothing_unless_told_to():
+    rows = planted(seed=2)
+    alike = rows_of(rows.pairs, rows.evidence, likings(rows, 1.0), rows.user_ids)
+    model = train(alike)
+    assert not model.choice.pays
+    assert model.heads.user_ids == ()
+    always = train(alike, settings=SETTINGS.model_copy(update={"personal": "always"}))
+    assert len(always.heads.user_ids) == 12
+    never = train(rows, settings=SETTINGS.model_copy(update={"personal": "never"}))
+    assert never.heads.user_ids == ()
+
+
+def test_a_lone_user_cannot_be_judged_by_others_and_gets_no_head():
+    rows = planted(n_users=1)
+    model = train(rows)
+    assert (model.choice.pays, model.choice.n_judged, model.epochs) == (False, 0, SETTINGS.epochs)
+
+
+def test_a_mean_over_queries_has_the_error_of_its_users():
+    mean, error = clustered_mean(np.array([1.0, 1.0, 3.0, 3.0]), np.array(["a", "a", "b", "b"]))
+    assert mean == 2.0
+    assert error == pytest.approx(1.0)  # of two users' means, 1 and 3: sqrt(2) / sqrt(2)
+    assert clustered_mean(np.array([1.0, 2.0]), np.array(["a", "a"]))[1] == np.inf
