@@ -101,11 +101,7 @@ def test_of_closed_answers_every_one_can_be_chosen() -> None:
 
 def test_the_swapped_control_answers_with_a_strangers_head_and_the_ceiling_knows() -> None:
     swapped = answers_of("hydra_swapped", bench("LaMP_4", stranger_of={"ann": "zoe"}))
-    assert swapped == {"a1": "drama", "a2": "drama", "b1": "classic"}  # no h in any: the first greedy one; bob: his own
-        "a1": "comedy",
-        "a2": "comedy",
-        "b1": "classic",
-    }  # no h anywhere: the greedy answer; bob: his own
+    assert swapped == {"a1": "drama", "a2": "drama", "b1": "classic"}  # no h in any: the greedy one; bob has his own
     assert answers_of("best_candidate", bench("LaMP_2")) == {"a1": "comedy", "a2": "drama", "b1": "comedy"}
 
 
