@@ -152,15 +152,13 @@ def opened(folder: Path, users: list[str]) -> OpenRelease:
     def component(name: str) -> Component:
         train = getattr(params, f"train_{name}")
         reader = PairReader(train, params.encoder, folder, seed=0, text_encoder=texts)
-        size, random = n_parameters(train.head, train.width), np.random.default_rng(0)
-        evidence = np.ones(len({"reranker": reranker, "adapter": adapter}[name].EVIDENCE), dtype=np.float32)
+        width = train.width + len({"reranker": reranker, "adapter": adapter}[name].EVIDENCE)
+        size, random = n_parameters(train.head, width), np.random.default_rng(0)
         theta_0 = random.normal(size=size).astype(np.float32)
-        shared = SharedPart(reader.new_base(), train.head, train.width, theta_0, evidence)
+        shared = SharedPart(reader.new_base(), train.head, width, theta_0, np.ones(size, dtype=np.float32))
         digest = save_base(shared, folder / name / "base", reader.describe())
         table = random.normal(size=(len(users), size)).astype(np.float32)
-        save_heads(
-            Heads(train.head, train.width, tuple(users), table), folder / name / "heads", {"base_digest": digest}
-        )
+        save_heads(Heads(train.head, width, tuple(users), table), folder / name / "heads", {"base_digest": digest})
         return Component(folder / name / "base", HeadBank(folder / name / "heads", base_digest=digest), reader)
 
     release = Release(TASK.folder, {}, "", (), params.model_dump(by_alias=True), "", "benchmark", "", validated=False)

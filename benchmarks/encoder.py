@@ -172,10 +172,10 @@ def stored_component(folder: Path, user_ids: list[str]) -> tuple[Component, Cach
     """A component with random weights and a random head for each user, saved below `folder` and opened."""
     text_encoder = open_encoder(Encoder(), folder, progress="")
     reader = PairReader(Train(), Encoder(), folder, seed=SEED, text_encoder=text_encoder)
-    rng, width = np.random.default_rng(SEED), Train().width
+    rng, width = np.random.default_rng(SEED), Train().width + 1  # and one piece of evidence
     size = n_parameters("residual", width)
     theta_0 = rng.normal(size=size).astype(np.float32)
-    shared = SharedPart(reader.new_base(), "residual", width, theta_0, np.ones(1, dtype=np.float32))
+    shared = SharedPart(reader.new_base(), "residual", width, theta_0, np.ones(size, dtype=np.float32))
     digest = save_base(shared, folder / "base", {})
     table = rng.normal(size=(len(user_ids), size)).astype(np.float32)
     save_heads(Heads("residual", width, tuple(user_ids), table), folder / "heads", {"base_digest": digest})

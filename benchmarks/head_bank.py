@@ -28,7 +28,7 @@ from hydra_ml.io.head_bank import HeadBank, save_heads, update_bank
 from hydra_ml.model.heads import Heads
 from hydra_ml.records import shard_of_user
 
-WIDTH = 64  # a residual head is WIDTH + 1 numbers
+WIDTH = 67  # numbers of a residual head
 N_FILES, N_MODELS = 1000, 10  # users the peers really hold; speeds per user do not depend on how many there are
 ABOUT = {"base_digest": "base"}
 
@@ -109,7 +109,7 @@ def reading(disk: Disk, repeats: int) -> list[Row]:
         **notes(disk),
         "shards touched": len(touched),
         "MB in them": round(n_bytes / 1e6, 1),
-        "MB of heads asked for": round(n_read * (WIDTH + 1) * 4 / 1e6, 2),
+        "MB of heads asked for": round(n_read * (WIDTH) * 4 / 1e6, 2),
         **cold_read(touched, lambda: disk.bank.heads_of(disk.read)),
     }
     warm = n_bytes / seconds(lambda: read_one_by_one(touched)) / 1e6
@@ -185,7 +185,7 @@ def prepare(root: Path, n_users: int, n_read: int, n_changed: int, *, n_models: 
     """Random heads on disk in every side's way; MLflow as ours uses it, on SQLite."""
     random = np.random.default_rng(0)
     user_ids = [f"user-{i:07d}" for i in range(n_users)]
-    table = random.normal(size=(n_users, WIDTH + 1)).astype(np.float32)
+    table = random.normal(size=(n_users, WIDTH)).astype(np.float32)
     save_heads(Heads("residual", WIDTH, tuple(user_ids), table), root / "bank", ABOUT)
     (root / "files").mkdir()
     files = [root / "files" / f"{user_id}.safetensors" for user_id in user_ids[:N_FILES]]
@@ -269,7 +269,7 @@ def notes(disk: Disk) -> dict[str, Any]:
     """What a reader must know."""
     return {
         "sample": f"of the peers, {len(disk.files):,} files and {len(disk.models)} models stand for {disk.n_users:,}",
-        "numbers a head": WIDTH + 1,
+        "numbers a head": WIDTH,
         "threads": 1,
         "precision": "float32",
         "versions": {name: version(name) for name in ("safetensors", "mlflow", "numpy")},

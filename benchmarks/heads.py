@@ -1,8 +1,9 @@
 """Heads: fitting those of many users to equal loss, and scoring rows under the right ones.
 
-Users have 60 to 140 rows (mean 100) of 64 normal features, labels drawn from a logistic taste of their own. The same
-objective everywhere: sum of log losses + ridge/2 |head|^2, the bias being a 65th feature. Offsets are zero, since
-scikit-learn has none.
+Users have 60 to 140 rows (mean 100) of 67 normal features in queries of two, one chosen by a taste of their own. The
+same objective everywhere: conditional log loss + ridge/2 |head|^2. Of two candidates that is a logistic regression on
+their difference, which is what the peers are given: half as many rows as ours. Offsets are zero, since scikit-learn has
+none.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from benchmarks.machine import matmul_gflops
 from hydra_ml.model.fit_heads import HeadRows, fit_heads
 from hydra_ml.model.heads import Heads, score_rows
 
-WIDTH = 64
+WIDTH = 67  # 64 of the base and 3 pieces of evidence
 RIDGE = 10.0  # training tries 1, 3, 10 and on to 10,000: the lower, the more steps
 PASSES = 27  # over a user's rows, there and back, that ours makes at this ridge: 21 in steps and 6 for gradients
 BATCH, BATCHES = 4096, 10
 
 T = TypeVar("T")
-User = tuple[np.ndarray, np.ndarray]  # x float64 [n, WIDTH + 1], the last column 1; labels float64 [n]
+User = tuple[np.ndarray, np.ndarray]  # differences float64 [n / 2, WIDTH]; 1 where the first was chosen [n / 2]
 
 
 def rows(*, quick: bool) -> list[Row]:
@@ -68,7 +69,7 @@ def _fitting(n_users: int, *, quick: bool) -> list[Row]:
         repeats=2 if quick else 5 if n_users <= 1_000 else 3,
         limit=limit,
         notes={
-            "users, rows, numbers a head": [n_users, len(data), WIDTH + 1],
+            "users, rows, numbers a head": [n_users, len(data), WIDTH],
             "ridge": RIDGE,
             "ours": "1 thread, as the stages run it; steps float32, gradients float64",
             "ours at ridge 1 and 100, users/s": []
@@ -87,18 +88,20 @@ def _fitting(n_users: int, *, quick: bool) -> list[Row]:
 def make_rows(n_users: int) -> HeadRows:
     """Rows of users with a taste each, user by user."""
     random = np.random.default_rng(0)
-    counts = random.integers(60, 141, n_users)
+    counts = 2 * random.integers(30, 71, n_users)
     owner = np.repeat(np.arange(n_users), counts)
-    z = random.standard_normal((len(owner), WIDTH), dtype=np.float32)
+    x = random.standard_normal((len(owner), WIDTH), dtype=np.float32)
     taste = random.standard_normal((n_users, WIDTH), dtype=np.float32) / WIDTH**0.5
-    labels = random.random(len(owner)) < 1 / (1 + np.exp(-np.einsum("nh,nh->n", z, taste[owner])))
+    liking = np.einsum("nf,nf->n", x, taste[owner]) + random.gumbel(size=len(owner))
+    first = liking[::2] > liking[1::2]
+    targets = np.stack([first, ~first], axis=1).astype(np.float32).reshape(-1)  # [N / 2, 2] -> [N]
     user_ids = np.array([f"user-{i:07d}" for i in range(n_users)])[owner]
-    return HeadRows(z, np.zeros(len(owner), dtype=np.float32), labels.astype(np.float32), user_ids)
+    return HeadRows(x, np.zeros(len(owner), dtype=np.float32), targets, np.arange(len(owner)) // 2, user_ids)
 
 
 def fit_ours(data: HeadRows, ridge: float = RIDGE) -> Heads:
-    nothing = np.zeros(WIDTH + 1, dtype=np.float32)
-    return fit_heads(data, kind="residual", ridge=ridge, theta_0=nothing, evidence=data.shared_logits)
+    nothing, alike = np.zeros(WIDTH, dtype=np.float32), np.ones(WIDTH, dtype=np.float32)
+    return fit_heads(data, kind="residual", ridge=ridge, theta_0=nothing, prior=alike)
 
 
 def _once(data: HeadRows, ridge: float) -> int:
@@ -109,14 +112,14 @@ def _once(data: HeadRows, ridge: float) -> int:
 
 def _flops(n_users: int, n_rows: int) -> float:
     """Of a user's matrix-vector products, on unpadded rows."""
-    return PASSES * 4 * (n_rows / n_users) * (WIDTH + 1)
+    return PASSES * 4 * (n_rows / n_users) * WIDTH
 
 
 def _by_user(data: HeadRows, n_users: int) -> list[User]:
     starts = np.unique(data.user_ids, return_index=True)[1][: n_users + 1]
-    x = np.concatenate([data.z, np.ones((len(data), 1))], axis=1)
+    x, first = data.features.astype(float), data.targets.astype(float)
     stops = [*starts[1:], len(data)]
-    return [(x[a:b], data.labels[a:b].astype(float)) for a, b in zip(starts, stops, strict=True)][:n_users]
+    return [(x[a:b:2] - x[a + 1 : b : 2], first[a:b:2]) for a, b in zip(starts, stops, strict=True)][:n_users]
 
 
 def _excess(users: list[User], ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
@@ -126,8 +129,8 @@ def _excess(users: list[User], ours: np.ndarray, theirs: np.ndarray) -> np.ndarr
 
 
 def _objective(user: User, head: np.ndarray) -> float:
-    x, labels = user
-    losses = np.logaddexp(0, (1 - 2 * labels) * (x @ head.astype(float)))
+    x, first = user
+    losses = np.logaddexp(0, (1 - 2 * first) * (x @ head.astype(float)))
     return float(losses.sum() + 0.5 * RIDGE * (head.astype(float) ** 2).sum())
 
 
@@ -223,15 +226,15 @@ def _route(heads: Heads, z: np.ndarray, find: Callable[[], np.ndarray], work: st
     table, features = torch.from_numpy(heads.table), torch.from_numpy(z)
 
     def ours() -> np.ndarray:
-        return score_rows(heads, np.zeros(WIDTH + 1, dtype=np.float32), z, find())
+        return score_rows(heads, np.zeros(WIDTH, dtype=np.float32), z, find())
 
     def masked() -> torch.Tensor:
-        everybodys = linear(features, table[:, :WIDTH], table[:, WIDTH])  # [B, U]
+        everybodys = linear(features, table)  # [B, U]
         return (everybodys * one_hot(torch.from_numpy(find()), n_users)).sum(dim=1)
 
     def mixed() -> torch.Tensor:
         own = one_hot(torch.from_numpy(find()), n_users).float() @ table  # [B, U] @ [U, P] -> [B, P]
-        return (own[:, :WIDTH] * features).sum(dim=1) + own[:, WIDTH]
+        return (own * features).sum(dim=1)
 
     best = {run: min((1, torch.get_num_threads()), key=partial(_seconds, run)) for run in (masked, mixed)}
     for other in (masked(), mixed()):
@@ -248,7 +251,7 @@ def _route(heads: Heads, z: np.ndarray, find: Callable[[], np.ndarray], work: st
         },
         repeats=5 if quick else 15,
         notes={
-            "rows, users, numbers a head": [BATCH, n_users, WIDTH + 1],
+            "rows, users, numbers a head": [BATCH, n_users, WIDTH],
             "work": f"{BATCHES} batches a turn; all sides look users up in the same kept index",
             "threads": {"ours, as when serving": 1, "mask": best[masked], "product": best[mixed]},
             "precision": "float32",
@@ -273,13 +276,13 @@ def make_batch(n_users: int) -> tuple[Heads, np.ndarray, np.ndarray]:
     """Random heads, and a batch of rows z [B, WIDTH] of user_ids [B]."""
     random = np.random.default_rng(0)
     names = [f"user-{i:07d}" for i in range(n_users)]
-    heads = Heads("residual", WIDTH, tuple(names), random.standard_normal((n_users, WIDTH + 1), dtype=np.float32))
+    heads = Heads("residual", WIDTH, tuple(names), random.standard_normal((n_users, WIDTH), dtype=np.float32))
     z = random.standard_normal((BATCH, WIDTH), dtype=np.float32)
     return heads, z, np.array([names[i] for i in random.integers(0, n_users, BATCH)])
 
 
 def score_ours(heads: Heads, z: np.ndarray, user_ids: np.ndarray) -> np.ndarray:
-    return score_rows(heads, np.zeros(WIDTH + 1, dtype=np.float32), z, heads.user_idx(user_ids))
+    return score_rows(heads, np.zeros(WIDTH, dtype=np.float32), z, heads.user_idx(user_ids))
 
 
 def _batch_ms(n_users: int) -> float:

@@ -68,11 +68,8 @@ def fit_heads(rows: HeadRows, *, kind: HeadKind, ridge: float, theta_0: np.ndarr
     width = rows.features.shape[1]
     table = np.zeros((len(user_ids), n_parameters(kind, width)), dtype=np.float32)
     if kind == "residual":
-        reach = np.sqrt(prior).astype(np.float32)  # features in units of the prior have one ridge for all
-        order, query_starts, user_starts = _in_order(owner, rows.queries, len(user_ids))
-        scaled, offset = _float32(rows.features * reach), _float32(rows.shared_scores)
-        solve(scaled, offset, _float32(rows.targets), order, query_starts, user_starts, ridge, table)
-        table *= reach
+        columns = map(_float32, (rows.features, np.sqrt(prior), rows.shared_scores, rows.targets))
+        solve(*columns, *_in_order(owner, rows.queries, len(user_ids)), ridge, table)
     else:
         _fit_mlp(rows, owner, ridge / prior, theta_0, table)
     return Heads(kind, width, tuple(user_ids.tolist()), table)
@@ -81,9 +78,9 @@ def fit_heads(rows: HeadRows, *, kind: HeadKind, ridge: float, theta_0: np.ndarr
 def fit_shared(x: np.ndarray, targets: np.ndarray, queries: np.ndarray, *, ridge: float) -> np.ndarray:
     """Weights float32 [E] of one conditional logit on x [N, E] for everybody; targets and queries as in `HeadRows`."""
     fitted = np.zeros((1, x.shape[1]), dtype=np.float32)
-    order, query_starts, user_starts = _in_order(np.zeros(len(x), dtype=np.int64), queries, 1)
-    nothing = np.zeros(len(x), dtype=np.float32)
-    solve(_float32(x), nothing, _float32(targets), order, query_starts, user_starts, ridge, fitted)
+    everybody, nothing = np.zeros(len(x), dtype=np.int64), np.zeros(len(x), dtype=np.float32)
+    alike = np.ones(x.shape[1], dtype=np.float32)
+    solve(_float32(x), alike, nothing, _float32(targets), *_in_order(everybody, queries, 1), ridge, fitted)
     weights: np.ndarray = fitted[0]
     return weights
 
@@ -91,7 +88,9 @@ def fit_shared(x: np.ndarray, targets: np.ndarray, queries: np.ndarray, *, ridge
 def _in_order(owner: np.ndarray, queries: np.ndarray, n_users: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rows user by user and query by query, int64 [N]; where each query starts in them [Q + 1], and each user among
     the queries [U + 1]."""
-    order = np.lexsort((queries, owner))
+    apart, after = owner[1:] - owner[:-1], queries[1:] >= queries[:-1]
+    is_sorted = bool(((apart > 0) | ((apart == 0) & after)).all())
+    order = np.arange(len(owner)) if is_sorted else np.lexsort((queries, owner))
     of_user, of_query = owner[order], queries[order]
     is_first = np.ones(len(order), dtype=bool)
     is_first[1:] = (of_query[1:] != of_query[:-1]) | (of_user[1:] != of_user[:-1])

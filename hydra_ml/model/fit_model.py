@@ -20,6 +20,7 @@ from hydra_ml.model.heads import Heads, no_heads
 from hydra_ml.params import Train
 
 FOLDS = 4  # of each user's queries
+SMALLEST_GAIN = 0.003  # share of the shared head's loss: what is less shows in no measure and is not worth a head each
 ONE_SIDED = 1.645  # standard errors: heads that choose worse with 95 % confidence do not pay, however sure they are
 
 
@@ -90,8 +91,9 @@ def fit_model(
 
 
 def choose_heads(trials: list[tuple[SharedPart, np.ndarray]], rows: TrainRows, settings: Train) -> HeadChoice:
-    """The ridge under which heads lose least on queries they have not seen, and whether they pay there: if that gain
-    exceeds its standard error (the one-standard-error rule of Breiman et al. 1984) and no worse choices contradict it.
+    """The ridge under which heads lose least on queries they have not seen, and whether they pay there: if that gain is
+    no trifle, exceeds its standard error (the one-standard-error rule of Breiman et al. 1984), and no worse choices
+    contradict it.
 
     trials: bases, each with the rows (bool [N]) of the users it is judged on, none of whom it has seen.
     """
@@ -105,7 +107,8 @@ def choose_heads(trials: list[tuple[SharedPart, np.ndarray]], rows: TrainRows, s
     ridge = min(found, key=lambda ridge: (float(found[ridge][0].mean()), -ridge))  # of equals the strongest
     gain, error = clustered_mean(loss - found[ridge][0], owners)
     reward_gain, reward_error = clustered_mean(found[ridge][1] - reward, owners)
-    pays = gain > error and reward_gain + ONE_SIDED * reward_error >= 0
+    worth = gain > max(error, SMALLEST_GAIN * float(loss.mean()))
+    pays = worth and reward_gain + ONE_SIDED * reward_error >= 0
     return HeadChoice(
         ridge=ridge,
         pays=pays if settings.personal == "auto" else settings.personal == "always",

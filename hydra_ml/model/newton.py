@@ -1,6 +1,6 @@
 """Conditional logit with offsets and a ridge for many users, each one's problem alone on its own rows; by numba.
 
-    min over delta   -sum_q sum_i t_qi log softmax_i(o_i + x_i.delta) + ridge/2 |delta|^2      i over q's candidates
+    min over delta   -sum_q sum_i t_qi log softmax_i(o_i + x_i.delta) + ridge/2 |delta/reach|^2     i: q's candidates
 
 Newton's method with steps found by conjugate gradients in single precision, no Hessian formed or factored, so that
 work grows with rows x P alone. The Hessian of a query is the covariance of its candidates' features under p, so rows
@@ -30,6 +30,7 @@ float32 = np.float32  # by this name numba knows it
 @compiled
 def solve(
     features: np.ndarray,
+    reach: np.ndarray,
     offset: np.ndarray,
     targets: np.ndarray,
     order: np.ndarray,
@@ -40,9 +41,10 @@ def solve(
 ) -> None:
     """Fills `solutions` float32 [U, F].
 
-    features float32 [N, F], offset float32 [N], targets float32 [N], shares that add up to 1 in each query. The rows of
-    query q are order[query_starts[q]:query_starts[q + 1]], the queries of user u user_starts[u] to user_starts[u + 1];
-    int64 [N], [Q + 1] and [U + 1]. Ridge is above 0.
+    features float32 [N, F], reach float32 [F] how far each number may go relative to the others (the root of `prior`),
+    offset float32 [N], targets float32 [N], shares that add up to 1 in each query. The rows of query q are
+    order[query_starts[q]:query_starts[q + 1]], the queries of user u user_starts[u] to user_starts[u + 1]; int64 [N],
+    [Q + 1] and [U + 1]. Ridge is above 0.
     """
     n_most, width = 0, features.shape[1]
     for u in range(len(user_starts) - 1):
@@ -56,13 +58,13 @@ def solve(
         rows = order[query_starts[user_starts[u]] : query_starts[user_starts[u + 1]]]
         n = len(rows)
         for i in range(n):
-            x[i, :width] = features[rows[i]]
+            x[i, :width] = features[rows[i]] * reach  # in units of the prior one ridge does for all
             offsets[i], shares[i] = offset[rows[i]], targets[rows[i]]
         n_padded = -(-n // ROWS) * ROWS
         x[n:n_padded] = 0
         centred[n:n_padded] = 0
         _descend(x[:n_padded], centred[:n_padded], offsets[:n], shares[:n], starts, ridge, delta)
-        solutions[u] = delta[:width].astype(float32)
+        solutions[u] = (delta[:width] * reach).astype(float32)
 
 
 @compiled
@@ -151,13 +153,17 @@ def _centre(x: np.ndarray, p: np.ndarray, starts: np.ndarray, centred: np.ndarra
     """Each row less its query's mean under p, into centred [n, P]."""
     mean = np.empty(x.shape[1], dtype=float32)
     for q in range(len(starts) - 1):
-        mean[:] = 0
+        first, weight = x[starts[q]], p[starts[q]]
+        for j in range(len(mean)):
+            mean[j] = weight * first[j]
+        for i in range(starts[q] + 1, starts[q + 1]):
+            row, weight = x[i], p[i]
+            for j in range(len(mean)):
+                mean[j] += weight * row[j]
         for i in range(starts[q], starts[q + 1]):
-            for j in range(x.shape[1]):
-                mean[j] += p[i] * x[i, j]
-        for i in range(starts[q], starts[q + 1]):
-            for j in range(x.shape[1]):
-                centred[i, j] = x[i, j] - mean[j]
+            row, moved = x[i], centred[i]
+            for j in range(len(mean)):
+                moved[j] = row[j] - mean[j]
 
 
 @compiled

@@ -64,7 +64,7 @@ def updated_release(project, tmp_path) -> tuple[str, set[str]]:
     ref = release.components["adapter.heads"]
     bank = registry.open_bank(task, ref, base_digest=load_json(base / "manifest.json")["digest"])
     user_ids = tuple(bank.user_ids()[:4])
-    table = np.random.default_rng(1).normal(scale=30.0, size=(4, bank.width + 1)).astype(np.float32)
+    table = np.random.default_rng(1).normal(scale=30.0, size=(4, bank.width)).astype(np.float32)
     about = {key: bank.manifest[key] for key in ("task", "component", "base_digest")}
     wild = Heads(bank.kind, bank.width, user_ids, table)
     update_bank(bank, wild, tmp_path / "h", old_version=ref.version, manifest=about)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hydra_ml.answering.adapter import EVIDENCE
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io import head_bank
 from hydra_ml.io.files import load_json, save_json
@@ -157,7 +158,7 @@ def test_the_new_head_prefers_the_new_taste(updated):
     records = load_table(updated.data / "prepare/LaMP_2/records.parquet")
     texts = records.loc[records["user_id"] == updated.users[3], "text"].tolist()[:10]
     pairs = [(text, label) for text in texts for label in TASK.labels]
-    evidence = np.zeros((len(pairs), 3), dtype=np.float32)
+    evidence = np.zeros((len(pairs), len(EVIDENCE)), dtype=np.float32)
 
     def liking(version: str) -> np.ndarray:
         component = Component(base, updated.bank(version, "adapter"), reader)
