@@ -176,6 +176,21 @@ def judge_fit(manifests: Mapping[str, Mapping[str, Any]], task: Task) -> Reason:
     return Reason("compatible", not wrong, text)
 
 
+def judge_heads(manifests: Mapping[str, Mapping[str, Any]]) -> list[Reason]:
+    """In words whether users have heads of their own, and what spoke for that when the bases were fitted.
+
+    manifests: as for `judge_fit`. Nothing for bases that say nothing of it.
+    """
+    told = []
+    for component in ("reranker", "adapter"):
+        found = manifests[f"{component}.base"].get("fit", {}).get("heads")
+        if found is not None:
+            gain = "" if found["gain"] is None else f", gain in log loss {found['gain']:+.3f}"
+            gain += "" if found["error"] is None else f", standard error {found['error']:.3f}"
+            told.append(f"{component} {'yes' if found['used'] else 'none'}{gain} on {found['n_judged']:,} questions")
+    return [Reason("personal heads", True, "; ".join(told))] if told else []
+
+
 def answers_alike(champion: Release, challenger: Release) -> bool:
     """Whether a user with equal heads gets equal answers from both: bases, and settings that matter, are equal."""
     parts = ("reranker.base", "adapter.base")

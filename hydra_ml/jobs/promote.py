@@ -22,6 +22,7 @@ from hydra_ml.evaluation.gate import (
     compare_answers,
     judge_comparison,
     judge_fit,
+    judge_heads,
     judge_hold,
     judge_llms,
     judge_past,
@@ -63,7 +64,7 @@ def judge(
     against = registry.aliases(task).get("champion")
     if against == version:
         return Decision(task.name, version, against, (Reason("live", True, "it is champion already"),), None, now)
-    reasons = [_validation(data, task, challenger), _fit(task, challenger, registry)]
+    reasons = [_validation(data, task, challenger), *_fit(task, challenger, registry)]
     if against is None:
         first = Reason("first", True, "there is no champion yet: nothing to compare with")
         return Decision(task.name, version, None, (*reasons, first), None, now)
@@ -216,9 +217,9 @@ def _validation(data: Path, task: Task, release: Release) -> Reason:
     )
 
 
-def _fit(task: Task, release: Release, registry: Registry) -> Reason:
-    """Whether heads and bases belong together. Fetching checks every manifest; here the bases' weights are checked too,
-    which a release that is not compared with another would be promoted without reading."""
+def _fit(task: Task, release: Release, registry: Registry) -> list[Reason]:
+    """Whether heads and bases belong together, and what spoke for heads. Fetching checks manifests; here the bases'
+    weights are checked too, which a release that is not compared with another would be promoted without reading."""
     folders = {part: registry.fetch(task, release.components[part]) for part in PARTS}
     manifests = {part: load_json(folder / "manifest.json") for part, folder in folders.items()}
     for part in ("reranker.base", "adapter.base"):
@@ -228,7 +229,7 @@ def _fit(task: Task, release: Release, registry: Registry) -> Reason:
                 f"{weights}: missing, or not what was registered as {part} of {task.name}. Restore it from a backup of "
                 "the store, or run the nightly flow to make a new release."
             )
-    return judge_fit(manifests, task)
+    return [judge_fit(manifests, task), *judge_heads(manifests)]
 
 
 def _now() -> str:

@@ -6,7 +6,7 @@ All methods read the same frozen answers; nothing is asked of the LLM here.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pandas as pd
 from hydra_ml.answering.history_support import history_support
 from hydra_ml.evaluation.arena import compare, facts_of
 from hydra_ml.evaluation.bill import bill_rows
-from hydra_ml.evaluation.methods import Bench, chosen_methods
+from hydra_ml.evaluation.methods import Bench, Method, chosen_methods
 from hydra_ml.evaluation.methods.method import CANDIDATES, strangers
 from hydra_ml.evaluation.report import results_table
 from hydra_ml.io.figures import save_dvc_figures
@@ -49,23 +49,11 @@ def evaluate(
     queries = queries[queries["role"] == "evaluate"]
     bought = load_table(generated / "answers.parquet")
     answers = bought[bought["query_id"].isin(queries["query_id"])]
-
-    records = load_table(prepared / "records.parquet")
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
     component = Component(adapter / "base", adapter / "heads", reader)
-
-    def support(rows: pd.DataFrame) -> np.ndarray:
-        return history_support(rows, records, task, reader.encode)
-
-    with_head = component.bank.heads_of(queries["user_id"].unique().tolist()).user_ids
-    stranger_of = strangers(queries, with_head, params.seed)
-    bench = Bench(task, queries, records, answers, component.score, support, reader.encode, stranger_of)
+    bench = open_bench(task, queries, load_table(prepared / "records.parquet"), answers, component, seed=params.seed)
     methods = [method for method in chosen_methods(params.evaluate.methods) if method.fits(task)]
-    found = {method.name: method.answer(bench) for method in methods}
-    predictions = pd.concat([given.rows.assign(method=name) for name, given in found.items()], ignore_index=True)
-    scored = [given.candidates.assign(method=name) for name, given in found.items() if given.candidates is not None]
-    predictions = predictions.merge(facts_of(queries), on="query_id", validate="many_to_one")
-    predictions["prediction"] = predictions["answer"].where(predictions["is_parsed"], None)
+    predictions, scored = predict(bench, methods)
 
     results = compare(
         predictions, task, resamples=params.evaluate.resamples, seed=params.seed, bands=params.evaluate.bands
@@ -80,7 +68,8 @@ def evaluate(
     }
     shortened = answers[answers["n_dropped"] > 0].groupby("arm")["query_id"].nunique()
     groups = queries.set_index("query_id")["cohort"]
-    bill = bill_rows(bought, groups, methods, load_table(annotated / "annotations.parquet"), params.llm)
+    had = [method for method in methods if method.family != "control"]  # what cannot be had has no price
+    bill = bill_rows(bought, groups, had, load_table(annotated / "annotations.parquet"), params.llm)
     metrics = {**about, "bill": bill, **results.metrics_document()}
     heads = component.bank.manifest["fit"]["heads"]
     details = {
@@ -89,7 +78,7 @@ def evaluate(
         **results.details_document(),
         "shortened": {str(arm): int(n) for arm, n in shortened.items()},
     }
-    save_table(pd.concat(scored, ignore_index=True) if scored else NO_CANDIDATES, out / "candidates.parquet")
+    save_table(scored, out / "candidates.parquet")
     save_table(predictions.drop(columns="is_parsed"), out / "predictions.parquet")
     save_plots(metrics, details, out / "plots")
     save_dvc_figures(metrics, details, out)
@@ -97,6 +86,30 @@ def evaluate(
     save_json(metrics, out / "metrics.json")
     print(results_table(metrics, details), file=sys.stderr)
     return {"queries": len(queries), "methods": int(predictions["method"].nunique())}
+
+
+def open_bench(
+    task: Task, queries: pd.DataFrame, records: pd.DataFrame, answers: pd.DataFrame, component: Component, *, seed: int
+) -> Bench:
+    """What methods may answer from, with the adapter to choose."""
+    encode = component.reader.encode
+
+    def support(rows: pd.DataFrame) -> np.ndarray:
+        return history_support(rows, records, task, encode)
+
+    with_head = component.bank.heads_of(queries["user_id"].unique().tolist()).user_ids
+    stranger_of = strangers(queries, with_head, seed)
+    return Bench(task, queries, records, answers, component.score, support, encode, stranger_of)
+
+
+def predict(bench: Bench, methods: Sequence[Method]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every method's predictions with the facts the arena needs, and what those that choose chose among."""
+    found = {method.name: method.answer(bench) for method in methods}
+    predictions = pd.concat([given.rows.assign(method=name) for name, given in found.items()], ignore_index=True)
+    predictions = predictions.merge(facts_of(bench.queries), on="query_id", validate="many_to_one")
+    predictions["prediction"] = predictions["answer"].where(predictions["is_parsed"], None)
+    scored = [given.candidates.assign(method=name) for name, given in found.items() if given.candidates is not None]
+    return predictions, pd.concat(scored, ignore_index=True) if scored else NO_CANDIDATES
 
 
 main = stage_command(evaluate)

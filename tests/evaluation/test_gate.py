@@ -17,6 +17,7 @@ from hydra_ml.evaluation.gate import (
     differing_users,
     judge_comparison,
     judge_fit,
+    judge_heads,
     judge_past,
 )
 from hydra_ml.model.heads import Heads
@@ -146,6 +147,14 @@ def test_heads_must_be_fitted_on_that_very_base():
     refused = judge_fit(manifests(adapter_heads={"base_digest": "d2"}), NEWS)
     assert not refused.passed
     assert "adapter heads were fitted on base d2, not on d1" in refused.text
+
+
+def test_what_spoke_for_personal_heads_is_told_and_refuses_nothing():
+    assert judge_heads(manifests()) == []
+    fit = {"heads": {"used": False, "gain": 0.0012, "error": 0.003, "n_judged": 1200}}
+    (reason,) = judge_heads(manifests(adapter_base={"fit": fit}))
+    assert reason.passed
+    assert reason.text == "adapter none, gain in log loss +0.001, standard error 0.003 on 1,200 questions"
 
 
 @pytest.mark.parametrize("change", [{"task": "LaMP_3"}, {"component": "adapter"}])

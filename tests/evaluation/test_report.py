@@ -103,6 +103,25 @@ def test_a_table_without_hydra_or_with_one_method_alone() -> None:
     assert "nan" not in text.lower()
 
 
+HEADS = {"used": True, "gain": 0.0512, "error": 0.0101, "reward_gain": 0.01, "reward_error": 0.01, "n_judged": 900}
+
+
+def test_what_heads_gained_is_told_beside_the_swapped_control_and_the_ceiling() -> None:
+    metrics, details = documents(rag_k4=0.4, hydra=0.6, hydra_swapped=0.6, best_candidate=0.9)
+    text = results_table(metrics, details | {"heads": HEADS})
+    assert "Personal heads, for they gained on held-back questions (log loss +0.051, standard error 0.010, 900" in text
+    assert "hydra is not shown to beat hydra_swapped (accuracy +0.000" in text
+    assert line_of(text, "Of what choosing better").endswith("over rag_k4 (0.500), hydra caught 40%.")
+    assert "*0.900" not in text  # a ceiling is not the best method
+    none = results_table(metrics, details | {"heads": HEADS | {"used": False, "gain": None, "error": None}})
+    assert "No personal heads: everybody is served by the shared one, for they showed no gain." in none
+
+
+def test_heads_that_beat_strangers_heads_are_not_doubted() -> None:
+    text = results_table(*documents(rag_k4=0.4, hydra=0.9, hydra_swapped=0.4, best_candidate=0.9))
+    assert "is not shown to beat hydra_swapped" not in text
+
+
 def test_a_long_method_name_is_cut() -> None:
     text = results_table(*documents(**ALL, **{"a_method_with_a_very_long_name": 0.99}))
     assert "a_method_with…" in text
