@@ -12,7 +12,7 @@ PREDICTIONS = pa.schema(
         ("request_id", pa.string()),
         ("user_id", pa.string()),
         ("prediction", pa.string()),  # null where no answer came that the task could read; `error` then says why
-        ("score", pa.float32()),  # log-odds that the user prefers this answer
+        ("score", pa.float32()),  # of the answer; softmax over the candidates: how likely the user would choose each
         ("generic_prediction", pa.string()),  # what the shared heads alone would choose among the same candidates
         ("personalization", pa.string()),  # one of PERSONALIZATIONS
         ("n_history", pa.int32()),  # records the request could be answered from

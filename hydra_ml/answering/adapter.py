@@ -76,18 +76,18 @@ def candidate_evidence(candidates: pd.DataFrame, support: np.ndarray, task: Task
     likeness = cosines(candidates["a"].tolist(), candidates["b"].tolist(), encode)
     parts = [np.log(share + NO_VOTES), greedy, support, likeness]
     if task.kind == "rating":
-        parts += [_nearness(candidates, weight) for weight in (share, greedy, np.exp(support))]
+        query_ids = candidates["query_id"].to_numpy()
+        has_history = pd.Series(np.abs(support)).groupby(query_ids).transform("max").to_numpy() > 0
+        parts += [_nearness(candidates, weight) for weight in (share, greedy, np.exp(support) * has_history)]
     return np.stack(parts, axis=1).astype(np.float32)  # [N, E]
 
 
 def _nearness(candidates: pd.DataFrame, weight: np.ndarray) -> np.ndarray:
     """How near each rating is to its query's mean under the weight, minus the distance, float64 [N]; 0 without one."""
     rating = candidates["answer"].to_numpy(dtype=float)
-    sums = (
-        pd.DataFrame({"w": weight, "wr": weight * rating}).groupby(candidates["query_id"].to_numpy()).transform("sum")
-    )
-    total = sums["w"].to_numpy()
-    near: np.ndarray = np.where(total > 0, -np.abs(rating - sums["wr"].to_numpy() / np.maximum(total, ROUNDING)), 0.0)
+    of_query = pd.DataFrame({"weight": weight, "weighted": weight * rating}).groupby(candidates["query_id"].to_numpy())
+    total, weighted = (of_query[name].transform("sum").to_numpy() for name in ("weight", "weighted"))
+    near: np.ndarray = np.where(total > 0, -np.abs(rating - weighted / np.maximum(total, ROUNDING)), 0.0)
     return near
 
 

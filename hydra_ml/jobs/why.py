@@ -50,7 +50,7 @@ def why_text(predictions: Path, request_id: str, data: Path, others: Sequence[Pa
         *_record_lines(row, stored_records(data, task, [row["user_id"]])),
         "",
         *_beside(row, request_id, others),
-        "candidates (score: log-odds that this user prefers it; personal counts, shared is what everybody would get)",
+        "candidates (score: 1 more is 2.7 times as likely this user's choice; personal counts, shared is everybody's)",
         *_candidate_lines(row["candidates"], row["prediction"]),
     ]
     return "\n".join(lines)

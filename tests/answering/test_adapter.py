@@ -75,6 +75,7 @@ def test_a_rating_is_the_better_supported_the_nearer_it_is():
     np.testing.assert_allclose(votes, [-3.75, -2.75, -1.75, -0.75, -0.25], rtol=1e-5)  # the mean vote is 4.75
     assert not greedy.any()  # no greedy answer: nothing to be near
     np.testing.assert_allclose(history, [-2, -1, 0, -1, -2], atol=1e-5)
+    assert not candidate_evidence(table, np.zeros(5), RATING, encode)[:, -1].any()  # no history: nothing to be near
 
 
 def test_two_prompts_pool_their_votes_and_share_the_greedy_place():
