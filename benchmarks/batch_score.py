@@ -26,7 +26,6 @@ from rank_bm25 import BM25Okapi
 from benchmarks.compare import Row, Side, compare
 from hydra_ml.answering import adapter, reranker
 from hydra_ml.answering import score_requests as scoring
-from hydra_ml.evaluation import methods
 from hydra_ml.io.encoders import find_encoder, open_encoder
 from hydra_ml.io.feature_cache import CachedEncoder
 from hydra_ml.io.head_bank import HeadBank, save_heads
@@ -215,8 +214,7 @@ class Clock:
         ("bank", HeadBank, "heads_of"),
         ("heads and base", Component, "score"),
         ("retrieval", scoring, "rank_user"),
-        ("support", methods, "candidate_evidence"),
-        ("support", scoring, "history_support"),
+        ("evidence", scoring, "candidate_rows"),
         ("rest", OpenRelease, "score"),
     )
 

@@ -7,17 +7,15 @@ adapter can fall back to what a prompt alone would have said.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 
+from hydra_ml.answering.history_support import history_support
 from hydra_ml.model.interfaces import Encode, ScorePairs
 from hydra_ml.model.text_pairs import cosines
 from hydra_ml.records import GREEDY
 from hydra_ml.tasks.task import Task
 
-Support = Callable[[pd.DataFrame], np.ndarray]  # candidate rows -> the history's support of each, float32 [N]
 NO_VOTES = 0.03  # share that an answer without votes counts with
 ROUNDING = 1e-9
 SQUARE = 0.3  # weight of a rating's squared error beside its absolute one: MAE as low as by the median, RMSE lower
@@ -92,15 +90,15 @@ def _nearness(candidates: pd.DataFrame, weight: np.ndarray) -> np.ndarray:
 
 
 def candidate_rows(
-    pool: pd.DataFrame, queries: pd.DataFrame, task: Task, *, support: Support, encode: Encode
+    pool: pd.DataFrame, queries: pd.DataFrame, records: pd.DataFrame, task: Task, encode: Encode
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows that are learned from and served: the choices among rows of `distinct_candidates`, with all columns of
     their queries (query_id, user_id, input, text, profile at least), their query's text a, their own b and the
-    history's support; and their evidence [N, E]."""
+    history's support; and their evidence [N, E]. records: those that the queries' profiles name."""
     rows = every_choice(pool, task).merge(queries, on="query_id", validate="many_to_one")
     rows = rows.assign(a=rows["text"], b=answer_texts(rows, task))
-    rows["support"] = support(rows)
-    return rows, candidate_evidence(rows, rows["support"].to_numpy(), task, encode)
+    support = history_support(rows, records, task, encode)
+    return rows.assign(support=support), candidate_evidence(rows, support, task, encode)
 
 
 def scored_candidates(rows: pd.DataFrame, evidence: np.ndarray, score: ScorePairs) -> pd.DataFrame:
@@ -128,6 +126,8 @@ def choose_best(candidates: pd.DataFrame, scores: np.ndarray, task: Task) -> pd.
 
 def _least_costly(table: pd.DataFrame) -> pd.DataFrame:
     """Per query the rating whose distance to the user's costs least on average, a distance d costing d + SQUARE d^2."""
+    if table.empty:
+        return table[["query_id", "answer", "score"]]
     scores = table.pivot(index="query_id", columns="answer", values="score")  # [Q, L], nan where not a candidate
     known = scores.notna().to_numpy()
     p = np.exp(scores.sub(scores.max(axis=1), axis=0).to_numpy(dtype=np.float64, na_value=-np.inf))

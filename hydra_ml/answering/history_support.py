@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from hydra_ml.answering.adapter import Support, answer_texts, choose_best, every_choice
 from hydra_ml.model.interfaces import Encode
 from hydra_ml.tasks.task import Task
 
@@ -33,40 +32,11 @@ def history_support(candidates: pd.DataFrame, records: pd.DataFrame, task: Task,
         some = users[start : start + USERS_PER_BLOCK]
         rows = np.sort(np.concatenate([rows_of[user_id] for user_id in some]))
         own = np.concatenate([records_of.get(user_id, nothing) for user_id in some])
-        support[rows] = _support(candidates.iloc[rows], _RecordVectors(records.iloc[own], task, encode), encode)
+        support[rows] = _support(candidates.iloc[rows], RecordVectors(records.iloc[own], task, encode), encode)
     return support
 
 
-def history_votes(
-    queries: pd.DataFrame,
-    records: pd.DataFrame,
-    task: Task,
-    *,
-    support: Support,
-    encode: Encode,
-) -> pd.DataFrame:
-    """What the history alone would answer: query_id, answer; no row for a query that may see none.
-
-    Closed answer sets: the answer with the most support of all (ratings: the least costly, as `choose_best` has it).
-    Free text: the answer of the record whose text is nearest to the query's.
-    """
-    queries = queries[queries["profile"].str.len() > 0]
-    if task.kind != "text":
-        pool = queries[["query_id"]].assign(answer=task.labels[0], votes=0, n_samples=0, greedy_share=0.0)
-        rows = every_choice(pool, task).merge(queries, on="query_id", validate="many_to_one")
-        rows = rows.assign(b=answer_texts(rows, task))
-        return choose_best(rows, support(rows), task)[["query_id", "answer"]]
-    book = _RecordVectors(records, task, encode)
-    vectors = encode(queries["text"].tolist())
-    asked = zip(queries["user_id"], queries["profile"], vectors, strict=True)
-    seen = [(book.positions(user_id, profile), vector) for user_id, profile, vector in asked]
-    nearest = [places[np.argmax(book.texts[places] @ vector)] for places, vector in seen]
-    return pd.DataFrame(
-        {"query_id": queries["query_id"].to_numpy(), "answer": book.spelled[np.array(nearest, dtype=int)]}
-    )
-
-
-def _support(candidates: pd.DataFrame, book: _RecordVectors, encode: Encode) -> np.ndarray:
+def _support(candidates: pd.DataFrame, book: RecordVectors, encode: Encode) -> np.ndarray:
     """`history_support` of some users, with all vectors of theirs at hand."""
     queries = candidates.drop_duplicates("query_id")
     asked = zip(queries["user_id"], queries["profile"], encode(queries["text"].tolist()), strict=True)
@@ -88,7 +58,7 @@ def _support(candidates: pd.DataFrame, book: _RecordVectors, encode: Encode) -> 
     return support
 
 
-class _RecordVectors:
+class RecordVectors:
     """Records by (user, id): vectors of what each asked, and its answer as spelled or as a vector."""
 
     def __init__(self, records: pd.DataFrame, task: Task, encode: Encode) -> None:

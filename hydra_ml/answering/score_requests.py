@@ -15,7 +15,6 @@ import pandas as pd
 
 from hydra_ml.answering.adapter import candidate_rows, choose_best, distinct_candidates, scored_candidates
 from hydra_ml.answering.arms import HYDRA, PERSONAL, SERVED, first_rankers, prompt_rows, rankings_by_name
-from hydra_ml.answering.history_support import history_support
 from hydra_ml.answering.prompts import answer_table, build_asks, build_prompts, record_book
 from hydra_ml.answering.reranker import rank_by_score, record_rows, reranker_scores
 from hydra_ml.answering.retrieval import candidate_table, rank_user
@@ -71,11 +70,7 @@ def score_requests(
 
     failed = (answers["error"] != "") & (answers["answer"] == "")
 
-    def support(rows: pd.DataFrame) -> np.ndarray:
-        return history_support(rows, records, task, models.encode)
-
-    pool = distinct_candidates(answers)
-    choices, evidence = candidate_rows(pool, queries, task, support=support, encode=models.encode)
+    choices, evidence = candidate_rows(distinct_candidates(answers), queries, records, task, models.encode)
     rows = scored_candidates(choices, evidence, models.adapter)
     table = queries[["query_id", "user_id"]].set_index("query_id")
     table["n_history"] = queries["profile"].str.len().to_numpy()

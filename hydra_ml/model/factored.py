@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hydra_ml.model.fit_base import SharedPart, TrainRows, base_features, features, with_evidence
+from hydra_ml.model.fit_base import SharedPart, TrainRows, base_features, with_evidence
 from hydra_ml.model.fit_heads import HeadRows, fit_heads
 from hydra_ml.model.heads import Heads, no_heads, score_rows
 from hydra_ml.model.pairs import Pairs
@@ -23,12 +23,6 @@ def score(shared: SharedPart, heads: Heads, pairs: Pairs, evidence: np.ndarray, 
 def score_features(shared: SharedPart, heads: Heads, x: np.ndarray, user_ids: np.ndarray) -> np.ndarray:
     """`score` where the features x [N, F] are at hand already."""
     return score_rows(heads, shared.theta_0, x, heads.user_idx(user_ids))
-
-
-def fit_heads_on(shared: SharedPart, rows: TrainRows, mask: np.ndarray, ridge: float) -> Heads:
-    """The heads of every user with rows in the mask, the base frozen."""
-    picked = np.flatnonzero(mask)
-    return fit_heads_at(shared, rows, picked, features(shared.base, rows, picked), ridge)
 
 
 def fit_heads_at(shared: SharedPart, rows: TrainRows, picked: np.ndarray, x: np.ndarray, ridge: float) -> Heads:

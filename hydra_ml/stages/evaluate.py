@@ -10,10 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from hydra_ml.answering.history_support import history_support
 from hydra_ml.evaluation.arena import compare, facts_of
 from hydra_ml.evaluation.bill import bill_rows
 from hydra_ml.evaluation.methods import Bench, Method, chosen_methods
@@ -92,14 +90,9 @@ def open_bench(
     task: Task, queries: pd.DataFrame, records: pd.DataFrame, answers: pd.DataFrame, component: Component, *, seed: int
 ) -> Bench:
     """What methods may answer from, with the adapter to choose."""
-    encode = component.reader.encode
-
-    def support(rows: pd.DataFrame) -> np.ndarray:
-        return history_support(rows, records, task, encode)
-
     with_head = component.bank.heads_of(queries["user_id"].unique().tolist()).user_ids
     stranger_of = strangers(queries, with_head, seed)
-    return Bench(task, queries, records, answers, component.score, support, encode, stranger_of)
+    return Bench(task, queries, records, answers, component.score, component.reader.encode, stranger_of)
 
 
 def predict(bench: Bench, methods: Sequence[Method]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -11,12 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from hydra_ml.answering.adapter import candidate_rows, distinct_candidates
 from hydra_ml.answering.fit_component import ComponentRows
-from hydra_ml.answering.history_support import history_support
 from hydra_ml.answering.preferred_answers import preferred_answers
 from hydra_ml.io.tables import load_table
 from hydra_ml.params import Params
@@ -36,14 +32,9 @@ def train_adapter(
     answers = load_table(generated / "answers.parquet")
     train = queries[queries["role"] == "train"]
     pool = distinct_candidates(answers[answers["query_id"].isin(train["query_id"])])
-    records = load_table(prepared / "records.parquet")
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
-
-    def support(rows: pd.DataFrame) -> np.ndarray:
-        return history_support(rows, records, task, reader.encode)
-
     facts = train[["query_id", "user_id", "input", "text", "profile", "gold"]]
-    rows, evidence = candidate_rows(pool, facts, task, support=support, encode=reader.encode)
+    rows, evidence = candidate_rows(pool, facts, load_table(prepared / "records.parquet"), task, reader.encode)
     preferences = preferred_answers(task, *(rows[name].tolist() for name in ("answer", "gold", "query_id")))
     component = ComponentRows(rows, evidence, *preferences)
     return fit_and_save(

@@ -157,11 +157,26 @@ def test_some_failed_answers_are_told_and_the_others_suffice():
     assert row["error"] == "2 of 18 answers failed: the server is ill."
 
 
-def test_an_answer_that_the_task_cannot_read_is_no_prediction():
-    found = scored([asked("1", "ann", "new")], Llm("I would say", ["who knows", "who knows"]))
-    assert pd.isna(found.loc["1", "prediction"])
-    assert found.loc["1", "error"] == UNREADABLE
-    assert found.loc["1", "candidates"] == []
+@pytest.mark.parametrize("kind", ["LaMP_1", "LaMP_2", "LaMP_3", "LaMP_7"])
+def test_a_lone_request_that_nobody_answered_is_told_whatever_the_task(kind):
+    task = get_task(kind)
+    request = Request("1", "ann", task.templated("new"), 1, None)
+    requests, records = give_profiles([request], table([]), task, limit=9)
+    found = score_requests(requests, records, models(), Llm(failing=""), task=task, params=PARAMS).iloc[0]
+    assert pd.isna(found["prediction"])
+    assert "answers failed: the server is ill." in found["error"]
+
+
+@pytest.mark.parametrize("kind", ["LaMP_1", "LaMP_2", "LaMP_3"])
+def test_an_answer_that_the_task_cannot_read_is_no_prediction(kind):
+    task = get_task(kind)
+    request = Request("1", "ann", task.templated("new"), 1, None)
+    requests, records = give_profiles([request], table([]), task, limit=9)
+    llm = Llm("I would say", ["who knows", "who knows"])
+    found = score_requests(requests, records, models(), llm, task=task, params=PARAMS).iloc[0]
+    assert pd.isna(found["prediction"])
+    assert found["error"] == UNREADABLE
+    assert found["candidates"] == []
 
 
 def test_rows_do_not_depend_on_their_neighbours():

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from hydra_ml.model.base import DualBase
-from hydra_ml.model.factored import fit_heads_on, score
-from hydra_ml.model.fit_base import TrainRows, base_features
+from hydra_ml.model.factored import fit_heads_at, score
+from hydra_ml.model.fit_base import TrainRows, base_features, features
 from hydra_ml.model.fit_model import FOLDS, clustered_mean, fit_model
 from hydra_ml.model.heads import no_heads
 from hydra_ml.model.pairs import DualPairs
@@ -71,6 +71,11 @@ def train(rows, known=None, settings=SETTINGS):
     return fit_model(new_base, rows, settings, known=known, seed=0, bar=NoBar())
 
 
+def all_heads(model, rows):
+    picked = np.arange(len(rows.targets))
+    return fit_heads_at(model.shared, rows, picked, features(model.shared.base, rows, picked), 1.0)
+
+
 @pytest.fixture(scope="module")
 def fitted():
     rows = planted()
@@ -124,7 +129,7 @@ def test_batch_scores_equal_row_by_row_scores_and_dropout_is_off(fitted):
 def test_fitting_heads_leaves_every_shared_byte(fitted):
     rows, model = fitted
     before = {name: tensor.clone() for name, tensor in model.shared.base.state_dict().items()}
-    fit_heads_on(model.shared, rows, np.ones(len(rows.targets), dtype=bool), 1.0)
+    all_heads(model, rows)
     for name, tensor in model.shared.base.state_dict().items():
         assert torch.equal(tensor, before[name])
 
@@ -133,9 +138,8 @@ def test_one_users_labels_move_no_other_users_score(fitted):
     rows, model = fitted
     mine = rows.user_ids == "u03"
     flipped = rows_of(rows.pairs, rows.evidence, np.where(mine, 1 - rows.targets, rows.targets), rows.user_ids)
-    everyone = np.ones(len(mine), dtype=bool)
-    before = fit_heads_on(model.shared, rows, everyone, 1.0)
-    after = fit_heads_on(model.shared, flipped, everyone, 1.0)
+    before = all_heads(model, rows)
+    after = all_heads(model, flipped)
     scores = [score(model.shared, heads, rows.pairs, rows.evidence, rows.user_ids) for heads in (before, after)]
     assert np.abs(scores[0] - scores[1])[~mine].max() < 1e-6
     assert np.abs(scores[0] - scores[1])[mine].max() > 0.5

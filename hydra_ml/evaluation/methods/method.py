@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from hydra_ml.answering.adapter import Support, candidate_rows, choose_best, distinct_candidates, scored_candidates
+from hydra_ml.answering.adapter import candidate_rows, choose_best, distinct_candidates, scored_candidates
 from hydra_ml.answering.arms import Arm
 from hydra_ml.model.interfaces import Encode, ScorePairs
 from hydra_ml.records import GREEDY, content_digest
@@ -36,7 +36,6 @@ class Bench:
     records: pd.DataFrame  # RECORD_COLUMNS
     answers: pd.DataFrame  # rows of `generate`: query_id, arm, sample_idx, answer, is_parsed
     score: ScorePairs  # the adapter's
-    support: Support
     encode: Encode
     stranger_of: Mapping[str, str]  # of each user with a head: another one with a head
     _rows: dict[tuple[Arm, ...], tuple[pd.DataFrame, np.ndarray]] = field(default_factory=dict)
@@ -51,7 +50,7 @@ class Bench:
         if arms not in self._rows:
             answers = self.answers[self.answers["arm"].isin([arm.name for arm in arms])]
             pool = distinct_candidates(answers)
-            rows, evidence = candidate_rows(pool, self.queries, self.task, support=self.support, encode=self.encode)
+            rows, evidence = candidate_rows(pool, self.queries, self.records, self.task, self.encode)
             self._rows[arms] = scored_candidates(rows, evidence, self.score), evidence
         return self._rows[arms]
 
