@@ -49,6 +49,10 @@ class ArtifactError(HydraError, ValueError):
     may_pass = False
 
 
+class OtherVersionError(ArtifactError):
+    """Something stored is whole, but another version of this software made it, and this one cannot read it."""
+
+
 class StoreError(ArtifactError):
     """MLflow's store cannot be reached, or fails."""
 

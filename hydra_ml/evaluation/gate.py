@@ -140,6 +140,16 @@ def judge_llms(champion: Release, challenger: Release, *, cannot_ask: str = "") 
     return [Reason("llm", True, told)]
 
 
+def judge_other_version(champion: str, why: str) -> Reason:
+    """The live release, of this number, was made by another version of this software. why: it cannot be opened."""
+    told = (
+        f"release {champion}, which is live, cannot be opened by this version of hydra_ml: {why} Nothing can be "
+        "compared, and requests wait; whether the challenger's own evaluation is good enough is yours to say (--force "
+        "REASON)"
+    )
+    return Reason("comparable", False, told)
+
+
 def judge_hold(reason: str, since: str) -> list[Reason]:
     """A task whose promotion is held takes no release by itself. reason: "" where it is not held."""
     told = (

@@ -23,7 +23,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from hydra_ml.errors import ArtifactError, DataError
+from hydra_ml.errors import ArtifactError, DataError, OtherVersionError
 from hydra_ml.io.files import atomic_path, load_json, save_json
 from hydra_ml.model.heads import Heads, n_parameters
 from hydra_ml.model.interfaces import wrong_base
@@ -101,7 +101,7 @@ class HeadBank:
         self.folder = folder
         self.manifest: dict[str, Any] = load_json(folder / "manifest.json")
         if self.manifest.get("schema_version") != SCHEMA_VERSION:
-            raise ArtifactError(
+            raise OtherVersionError(
                 f"{folder}: head bank of schema {self.manifest.get('schema_version')!r}; this version reads "
                 f"{SCHEMA_VERSION}. Refit with `dvc repro`."
             )

@@ -5,7 +5,7 @@ Weights are safetensors, never pickle. The file's digest stands in the manifest 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from hydra_ml.errors import ArtifactError
+from hydra_ml.errors import ArtifactError, OtherVersionError
 from hydra_ml.io.files import atomic_path, file_digest, load_json, save_json
 from hydra_ml.model.fit_base import SharedPart
 
@@ -34,13 +34,10 @@ def save_base(shared: SharedPart, folder: Path, manifest: dict[str, Any]) -> str
 
 
 def load_base(folder: Path, new_base: Callable[[], nn.Module]) -> tuple[SharedPart, dict[str, Any]]:
-    """The shared part and its manifest. Raises ArtifactError if missing, damaged, or unlike what `new_base` builds."""
+    """The shared part and its manifest. Raises ArtifactError if missing, damaged, of another version, or unlike what
+    `new_base` builds."""
     manifest = load_json(folder / "manifest.json")
-    if manifest.get("schema_version") != SCHEMA_VERSION:
-        raise ArtifactError(
-            f"{folder}: base of schema {manifest.get('schema_version')!r}; this version reads {SCHEMA_VERSION}. Train "
-            "it anew with `dvc repro`; a release made before is served by the version that made it."
-        )
+    check_schema(manifest, folder)
     tensors = _checked_tensors(folder / "base.safetensors", manifest["digest"])
     theta_0, prior = tensors.pop("theta_0"), tensors.pop("prior")
     base = new_base()
@@ -51,6 +48,15 @@ def load_base(folder: Path, new_base: Callable[[], nn.Module]) -> tuple[SharedPa
             f"{folder}: the stored base does not fit params.yaml (encoder, width). Run `dvc repro`. {error}"
         ) from error
     return SharedPart(base.eval(), manifest["head"], manifest["width"], theta_0, prior), manifest
+
+
+def check_schema(manifest: Mapping[str, Any], folder: Path) -> None:
+    """Raises OtherVersionError if the base in `folder`, of this manifest, is not one that this version reads."""
+    if (found := manifest.get("schema_version")) != SCHEMA_VERSION:
+        raise OtherVersionError(
+            f"{folder}: base of schema {found!r}; this version reads {SCHEMA_VERSION}. Train it anew with `dvc repro`; "
+            "a release made before is served by the version that made it."
+        )
 
 
 def _checked_tensors(path: Path, digest: str) -> dict[str, np.ndarray]:

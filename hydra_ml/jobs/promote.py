@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from hydra_ml.errors import ArtifactError, BudgetExceeded, HydraError, LLMError, ParamsError
+from hydra_ml.errors import ArtifactError, BudgetExceeded, HydraError, LLMError, OtherVersionError, ParamsError
 from hydra_ml.evaluation.decision import Decision, Reason
 from hydra_ml.evaluation.gate import (
     answers_alike,
@@ -25,16 +25,19 @@ from hydra_ml.evaluation.gate import (
     judge_heads,
     judge_hold,
     judge_llms,
+    judge_other_version,
     judge_past,
 )
 from hydra_ml.io.files import file_digest, load_json
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
+from hydra_ml.io.weights import check_schema
 from hydra_ml.jobs.heads_compare import measure_users
 from hydra_ml.jobs.hold import hold, hold_of
 from hydra_ml.params import Params
 from hydra_ml.release import PARTS, Release
 from hydra_ml.serving.frozen_queries import FrozenQueries
+from hydra_ml.serving.open_release import release_params
 from hydra_ml.tasks.task import Task
 
 CACHE = Path(".cache")
@@ -76,12 +79,16 @@ def judge(
     if champion.llm != challenger.llm:
         try:
             frozen.answers((against, champion))
-        except BudgetExceeded:
+        except (BudgetExceeded, OtherVersionError):
             raise
         except (LLMError, ParamsError) as error:  # its LLM is a thing of the past, perhaps: the operator's to decide
             told = judge_llms(champion, challenger, cannot_ask=str(error).partition("\n")[0])
             return Decision(task.name, version, against, (*reasons, *told, *past), None, now)
-    answers, n_affected = frozen.side_by_side((against, champion), (version, challenger))
+    try:
+        answers, n_affected = frozen.side_by_side((against, champion), (version, challenger))
+    except OtherVersionError as error:  # the champion's: `_fit` has opened the challenger
+        told = [judge_other_version(against, str(error).partition("\n")[0])]
+        return Decision(task.name, version, against, (*reasons, *told, *past), None, now)
     figures = compare_answers(
         answers, task, n_affected=n_affected, resamples=params.promote.resamples, seed=params.seed
     )
@@ -219,10 +226,13 @@ def _validation(data: Path, task: Task, release: Release) -> Reason:
 
 def _fit(task: Task, release: Release, registry: Registry) -> list[Reason]:
     """Whether heads and bases belong together, and what spoke for heads. Fetching checks manifests; here the bases'
-    weights are checked too, which a release that is not compared with another would be promoted without reading."""
+    weights and versions are checked too, which a release that is not compared with another would be promoted without
+    reading."""
+    release_params(release, f"{task.name} release")
     folders = {part: registry.fetch(task, release.components[part]) for part in PARTS}
     manifests = {part: load_json(folder / "manifest.json") for part, folder in folders.items()}
     for part in ("reranker.base", "adapter.base"):
+        check_schema(manifests[part], folders[part])
         weights = folders[part] / BASE_WEIGHTS
         if not weights.is_file() or file_digest(weights) != manifests[part]["digest"]:
             raise ArtifactError(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from hydra_ml.answering.score_requests import Models, score_requests
-from hydra_ml.errors import ArtifactError, ParamsError
+from hydra_ml.errors import ArtifactError, OtherVersionError, ParamsError
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.feature_cache import CachedEncoder
 from hydra_ml.io.files import load_json
@@ -105,9 +105,10 @@ def release_params(release: Release, where: str, llm: LLM | None = None) -> Para
     try:
         params = parse_params(dict(release.params), where)
     except ParamsError as error:
-        raise ArtifactError(
+        raise OtherVersionError(
             f"{where} was made with settings this version of hydra_ml does not know. Run the nightly flow to make a "
-            f"new release, or install the version it was made with ({release.git_commit or 'unknown commit'}).\n{error}"
+            "new release and look at it, then `hydra-ml promote --force REASON`, for the two cannot be compared; or "
+            f"install the version it was made with ({release.git_commit or 'unknown commit'}).\n{error}"
         ) from error
     if llm is None:
         return params
