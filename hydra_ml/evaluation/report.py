@@ -128,20 +128,13 @@ def _bill_section(metrics: Document) -> str:
 
 def _heads_lines(metrics: Document, details: Document) -> list[str]:
     """Whether there are personal heads, whether they are personal, and how much of what was to be gained was."""
-    lines, measure = [], details["measures"][0]
-    if found := details.get("heads"):
-        gain, error = found["gain"], found["error"]
-        told = "" if gain is None or error is None else f" (log loss {gain:+.3f}, standard error {error:.3f},"
-        told += f" {found['n_judged']} held-back questions)" if told else ""
-        if not found["used"]:
-            lines.append(f"No personal heads: everybody is served by the shared one, for they showed no gain{told}.")
-        else:
-            lines.append(f"Personal heads, for they gained on held-back questions{told}.")
+    measure, heads = details["measures"][0], details.get("heads")
+    lines = [_whether_heads(heads)] if heads else []
     pair = details["paired"].get(OURS, {}).get(SWAPPED, {}).get(measure)
-    if pair and not _is_gain(pair, measure):
+    if pair and not _is_gain(pair, measure) and (heads is None or heads["used"]):
         lines.append(
             f"{OURS} is not shown to beat {SWAPPED} ({title_of(measure)} {_difference(pair)}): on this task another "
-            "user's heads do as well as one's own."
+            "user's heads may do as well as one's own."
         )
     if {OURS, REFERENCE, CEILING} <= metrics.keys():
         ours, least, most = (metrics[method][measure]["value"] for method in (OURS, REFERENCE, CEILING))
@@ -152,6 +145,19 @@ def _heads_lines(metrics: Document, details: Document) -> list[str]:
                 f"({number(abs(most - least))}), {OURS} caught {share:.0%}."
             )
     return lines
+
+
+def _whether_heads(heads: Document) -> str:
+    """Whether the adapter has personal heads, and why."""
+    gain, error, n = heads["gain"], heads["error"], heads["n_judged"]
+    known = gain is not None and error is not None
+    told = f" (log loss {gain:+.3f}, standard error {error:.3f}, {n} held-back questions)" if known else ""
+    if heads["asked"] != "auto":
+        return f"{'P' if heads['used'] else 'No p'}ersonal heads, as train_adapter.personal asks{told}."
+    if heads["used"]:
+        return f"Personal heads, for they gained on held-back questions{told}."
+    why = "they showed no gain" if known else "too few users tell whether they gain"
+    return f"No personal heads: everybody is served by the shared one, for {why}{told}."
 
 
 def _is_gain(pair: Document, measure: str) -> bool:

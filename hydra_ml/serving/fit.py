@@ -87,6 +87,7 @@ def save_component(
         "epochs": fitted.epochs,
         "ridge": fitted.choice.ridge,
         "heads": {
+            "asked": reader.train.personal,
             "used": fitted.choice.pays,
             "gain": _number(fitted.choice.gain),
             "error": _number(fitted.choice.error),

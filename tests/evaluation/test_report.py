@@ -103,7 +103,15 @@ def test_a_table_without_hydra_or_with_one_method_alone() -> None:
     assert "nan" not in text.lower()
 
 
-HEADS = {"used": True, "gain": 0.0512, "error": 0.0101, "reward_gain": 0.01, "reward_error": 0.01, "n_judged": 900}
+HEADS = {
+    "asked": "auto",
+    "used": True,
+    "gain": 0.0512,
+    "error": 0.0101,
+    "reward_gain": 0.01,
+    "reward_error": 0.01,
+    "n_judged": 900,
+}
 
 
 def test_what_heads_gained_is_told_beside_the_swapped_control_and_the_ceiling() -> None:
@@ -113,8 +121,25 @@ def test_what_heads_gained_is_told_beside_the_swapped_control_and_the_ceiling() 
     assert "hydra is not shown to beat hydra_swapped (accuracy +0.000" in text
     assert line_of(text, "Of what choosing better").endswith("over rag_k4 (0.500), hydra caught 40%.")
     assert "*0.900" not in text  # a ceiling is not the best method
-    none = results_table(metrics, details | {"heads": HEADS | {"used": False, "gain": None, "error": None}})
-    assert "No personal heads: everybody is served by the shared one, for they showed no gain." in none
+
+
+@pytest.mark.parametrize(
+    ("heads", "told"),
+    [
+        (
+            {"used": False},
+            "No personal heads: everybody is served by the shared one, for they showed no gain (log loss",
+        ),
+        ({"used": False, "gain": None, "error": None, "n_judged": 0}, "for too few users tell whether they gain."),
+        ({"used": False, "asked": "never"}, "No personal heads, as train_adapter.personal asks (log loss +0.051"),
+        ({"asked": "always", "gain": -0.02}, "Personal heads, as train_adapter.personal asks (log loss -0.020"),
+    ],
+)
+def test_why_there_are_heads_or_none_is_told_as_it_is(heads: dict[str, Any], told: str) -> None:
+    metrics, details = documents(rag_k4=0.4, hydra=0.6, hydra_swapped=0.6)
+    text = results_table(metrics, details | {"heads": HEADS | heads})
+    assert told in text.replace("\n  ", " ")
+    assert ("not shown to beat hydra_swapped" in text) is (HEADS | heads)["used"]  # without heads there is none to swap
 
 
 def test_heads_that_beat_strangers_heads_are_not_doubted() -> None:

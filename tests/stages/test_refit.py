@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from hydra_ml.io.head_bank import HeadBank, save_heads
+from hydra_ml.model.heads import no_heads
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,22 @@ def test_a_bad_head_is_replaced_by_what_its_rows_ask_for(chain, component, prepa
     assert pd.read_parquet(tmp_path / "out/refit.parquet").set_index("user_id").loc[first, "replaced"]
     after = HeadBank(tmp_path / "out/heads", base_digest=manifest["base_digest"])
     np.testing.assert_allclose(after.heads_of([first]).table, before.heads_of([first]).table, atol=1e-5)
+
+
+def test_where_heads_do_not_pay_nobody_gets_one_by_a_refit_either(chain, prepared, tmp_path, capsys):
+    folder, _ = prepared
+    shutil.copytree(chain.root / "train_adapter", tmp_path / "none")
+    path = tmp_path / "none/base/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["fit"]["heads"]["used"] = False
+    path.write_text(json.dumps(manifest))
+    heads = HeadBank(tmp_path / "none/heads", base_digest=manifest["digest"])
+    about = {name: heads.manifest[name] for name in ("task", "component", "base_digest", "fit")}
+    save_heads(no_heads(heads.kind, heads.width), tmp_path / "none/heads", about)
+    assert refit(chain, "adapter", folder, tmp_path / "out", tmp_path / "none") == 0
+    table = pd.read_parquet(tmp_path / "out/refit.parquet")
+    assert not table["replaced"].any()
+    assert set(table["reason"]) == {"personal heads showed no gain on this task: everybody is served by the shared one"}
 
 
 @pytest.mark.parametrize("component", ["reranker", "adapter"])
