@@ -63,7 +63,7 @@ def fit_model(
     gets one (`settings.personal`). Raises ValueError if there is no known row.
     """
     if not known.any():
-        raise ValueError("no query of a known user has candidates that differ: there is nothing to learn from")
+        raise ValueError("the LLM answered alike throughout: no known user's query has one answer better than another")
 
     def fit(mask: np.ndarray, watch: np.ndarray, epochs: int) -> SharedPart:
         some = settings.model_copy(update={"epochs": epochs})

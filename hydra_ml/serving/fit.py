@@ -74,7 +74,9 @@ def train_and_report(
             )
         except ValueError as error:
             raise DataError(
-                f"{label}: {error}. Rows: {len(rows)}, of {rows.table['query_id'].nunique()} queries."
+                f"{label}: {error}. Rows that tell: {len(rows)}, of {rows.table['query_id'].nunique()} queries. Look "
+                "at what the LLM says (answers.parquet in data/generate, annotations.parquet in data/annotate), raise "
+                "`queries_per_user`, or name another LLM."
             ) from error
 
 
