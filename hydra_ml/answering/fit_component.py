@@ -29,7 +29,7 @@ REASONS = {  # (judged, replaced) -> why
     (False, True): "no held-back queries to judge by: taken",
 }
 NOTHING_NEW = "nothing new to learn from"
-NO_HEADS = "personal heads showed no gain on this task: everybody is served by the shared one"
+NO_HEADS = "personal heads showed no gain worth having on this task: everybody is served by the shared one"
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def _whether_heads(heads: Document) -> str:
         return f"{'P' if heads['used'] else 'No p'}ersonal heads, as train_adapter.personal asks{told}."
     if heads["used"]:
         return f"Personal heads, for they gained on held-back questions{told}."
-    why = "they showed no gain" if known else "too few users tell whether they gain"
+    why = "they showed no gain worth a head each" if known else "too few users tell whether they gain"
     return f"No personal heads: everybody is served by the shared one, for {why}{told}."
 
 
