@@ -128,7 +128,7 @@ def test_what_heads_gained_is_told_beside_the_swapped_control_and_the_ceiling() 
     [
         (
             {"used": False},
-            "No personal heads: everybody is served by the shared one, for they showed no gain worth a head each (log loss",
+            "everybody is served by the shared one, for they showed no gain worth a head each (log loss +0.051",
         ),
         ({"used": False, "gain": None, "error": None, "n_judged": 0}, "for too few users tell whether they gain."),
         ({"used": False, "asked": "never"}, "No personal heads, as train_adapter.personal asks (log loss +0.051"),
