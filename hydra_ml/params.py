@@ -133,7 +133,7 @@ class Retrieve(Section):
 class Annotate(Section):
     """One-demo LLM calls that say which records help."""
 
-    queries_per_user: Positive = 10
+    queries_per_user: Annotated[int, Field(ge=0)] = 0  # 0: none is asked, records are shown as first ranked
     max_tokens: Positive = 64
 
 
@@ -156,6 +156,12 @@ class Train(Section):
     held_back: Share = 0.2  # share of a user's new queries, the newest, that judges a refitted head beside the present
 
 
+class TrainAdapter(Train):
+    """How the adapter's base and heads are fitted, and how sure it must be."""
+
+    max_harm: Share | None = 0.1  # of questions that may be answered worse than by plain RAG; null: not looked at
+
+
 class Rerank(Section):
     """How many records reach the prompt."""
 
@@ -166,7 +172,7 @@ class Generate(Section):
     """The LLM's candidate answers."""
 
     queries_per_user: Positive = 32  # pseudo-queries per user that the adapter learns from
-    n_samples: Annotated[int, Field(gt=0, le=128)] = 8  # b of the paper
+    n_samples: Annotated[int, Field(gt=0, le=128)] | None = None  # b of the paper; null: as the kind of task needs
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
     max_tokens: Positive = 64
 
@@ -231,7 +237,7 @@ class Params(Section):
     train_reranker: Train = Train()
     rerank: Rerank = Rerank()
     generate: Generate = Generate()
-    train_adapter: Train = Train()
+    train_adapter: TrainAdapter = TrainAdapter()
     evaluate: Evaluate = Evaluate()
     ingest: Ingest = Ingest()
     nightly: Nightly = Nightly()

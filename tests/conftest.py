@@ -107,22 +107,23 @@ def chain(tmp_path_factory) -> Chain:
     return run_chain(build_chain(tmp_path_factory.mktemp("chain"), "LaMP_2", n_users=8, seed=3))
 
 
+def small_chain(root: Path, task: str = "LaMP_2", *, dated: bool = True, **sections: dict) -> Chain:
+    """A chain of four users, run, with sections of params.yaml changed."""
+    built = build_chain(root, task, n_users=4, seed=3, dated=dated)
+    document = small_params()
+    document["annotate"]["queries_per_user"] = document["generate"]["queries_per_user"] = 3
+    document["prepare"].update(train_users=12, evaluate_users=12)
+    for section, changes in sections.items():
+        document[section].update(changes)
+    with (built.root / "params.yaml").open("w") as file:
+        YAML().dump(document, file)
+    return run_chain(built)
+
+
 @pytest.fixture
 def make_chain(tmp_path) -> Callable[..., Chain]:
     """Builds and runs a small chain of one's own: `make_chain(task, dated=True, **sections of params.yaml)`."""
-
-    def make(task: str, *, dated: bool = True, **sections: dict) -> Chain:
-        built = build_chain(tmp_path / task, task, n_users=4, seed=3, dated=dated)
-        document = small_params()
-        document["annotate"]["queries_per_user"] = document["generate"]["queries_per_user"] = 3
-        document["prepare"].update(train_users=12, evaluate_users=12)
-        for section, changes in sections.items():
-            document[section].update(changes)
-        with (built.root / "params.yaml").open("w") as file:
-            YAML().dump(document, file)
-        return run_chain(built)
-
-    return make
+    return lambda task, **changes: small_chain(tmp_path / task, task, **changes)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from hydra_ml.answering.arms import RAG_K4
 from hydra_ml.answering.history_support import history_support
 from hydra_ml.model.interfaces import Encode, ScorePairs
 from hydra_ml.model.text_pairs import cosines
@@ -24,18 +25,19 @@ RATING_EVIDENCE = ("nearness_to_votes", "nearness_to_greedy", "nearness_to_histo
 
 
 def distinct_candidates(answers: pd.DataFrame) -> pd.DataFrame:
-    """One row per distinct answer of a query: query_id, answer, votes (of n_samples), greedy_share (of greedy answers).
+    """One row per distinct answer of a query: query_id, answer, votes (of n_samples), greedy_share (of greedy answers),
+    is_plain, whether plain RAG would say it.
 
-    answers has query_id, sample_idx, answer, of one prompt or of several pooled; an answer in the task's own spelling,
-    or raw where it has none; one that failed is "" and no candidate. Order: query id, greedy first, then votes, then
-    text: equal input gives equal output.
+    answers has query_id, arm, sample_idx, answer, of one prompt or of several pooled; an answer in the task's own
+    spelling, or raw where it has none; one that failed is "" and no candidate. Order: query id, greedy first, then
+    votes, then text: equal input gives equal output.
     """
     answers = answers[answers["answer"] != ""]
     sampled = answers["sample_idx"] != GREEDY
     table = (
-        answers.assign(vote=sampled.astype(int), greedy=~sampled)
+        answers.assign(vote=sampled.astype(int), greedy=~sampled, plain=~sampled & (answers["arm"] == RAG_K4.name))
         .groupby(["query_id", "answer"], as_index=False, sort=True)
-        .agg(votes=("vote", "sum"), greedy_share=("greedy", "sum"))
+        .agg(votes=("vote", "sum"), greedy_share=("greedy", "sum"), is_plain=("plain", "any"))
     )
     of_query = table.groupby("query_id")
     table["n_samples"] = of_query["votes"].transform("sum")
@@ -56,7 +58,7 @@ def every_choice(candidates: pd.DataFrame, task: Task) -> pd.DataFrame:
     proposed = candidates[candidates["answer"].isin(task.labels)]
     of_query = proposed.drop_duplicates("query_id")
     every = of_query.loc[of_query.index.repeat(len(task.labels))]
-    every = every.assign(answer=list(task.labels) * len(of_query), votes=0, greedy_share=0.0)
+    every = every.assign(answer=list(task.labels) * len(of_query), votes=0, greedy_share=0.0, is_plain=False)
     both = pd.concat([proposed, every], ignore_index=True)
     both = both.drop_duplicates(["query_id", "answer"], keep="first")
     return both.sort_values("query_id", kind="stable", ignore_index=True)
@@ -108,20 +110,37 @@ def scored_candidates(rows: pd.DataFrame, evidence: np.ndarray, score: ScorePair
     return rows.assign(personal=personal, shared=shared)
 
 
-def choose_best(candidates: pd.DataFrame, scores: np.ndarray, task: Task) -> pd.DataFrame:
+def choose_best(
+    candidates: pd.DataFrame, scores: np.ndarray, task: Task, *, margin: float | None = None
+) -> pd.DataFrame:
     """The chosen answer per query: query_id, answer, score (float32).
 
     The answer that is best on average under softmax(scores), the probability that the user would give each (Bayes
     decision). A rating is measured by absolute and by squared error, so there it lies between the weighted median and
     the mean; else it is the likeliest answer, of equal scores the greedy one, then the one with more votes.
+    margin: log-odds by which it must lead plain RAG's answer (`is_plain`), else that one is kept; None: no matter how.
     """
     table = candidates[["query_id", "answer", "greedy_share", "votes"]].assign(score=scores)
     if task.kind == "rating":
-        return _least_costly(table)
-    table = table.sort_values(
-        ["query_id", "score", "greedy_share", "votes", "answer"], ascending=[True, False, False, False, True]
-    )
-    return table.groupby("query_id", as_index=False).first()[["query_id", "answer", "score"]]
+        best = _least_costly(table)
+    else:
+        table = table.sort_values(
+            ["query_id", "score", "greedy_share", "votes", "answer"], ascending=[True, False, False, False, True]
+        )
+        best = table.groupby("query_id", as_index=False).first()[["query_id", "answer", "score"]]
+    if margin is None:
+        return best
+    plain = plain_answers(candidates, scores).reindex(best["query_id"])
+    kept = best["score"].to_numpy() - plain["score"].to_numpy() < margin  # never without a plain answer: nan
+    best["answer"] = np.where(kept, plain["answer"], best["answer"])
+    best["score"] = np.where(kept, plain["score"], best["score"]).astype("float32")
+    return best
+
+
+def plain_answers(candidates: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
+    """By query id, plain RAG's answer and its score; no row for a query where it is no candidate."""
+    table = candidates[["query_id", "answer"]].assign(score=scores)
+    return table[candidates["is_plain"].to_numpy(dtype=bool)].set_index("query_id")
 
 
 def _least_costly(table: pd.DataFrame) -> pd.DataFrame:

@@ -51,14 +51,15 @@ class ComponentRows:
         return ComponentRows(table, self.evidence[rows], self.targets[rows], self.rewards[rows])
 
 
-def telling(rows: ComponentRows) -> ComponentRows:
-    """The rows of queries whose candidates differ in worth and of which one should be chosen, a query's together. The
-    others tell how easy a query is, not what to prefer in it."""
+def telling(rows: ComponentRows) -> np.ndarray:
+    """Positions of the rows of queries whose candidates differ in worth and of which one should be chosen, a query's
+    together. The others tell how easy a query is, not what to prefer in it."""
     of_query = rows.table["query_id"].to_numpy()
     targets, rewards = pd.Series(rows.targets).groupby(of_query), pd.Series(rows.rewards).groupby(of_query)
     tells = (targets.transform("sum") > 0) & (rewards.transform("max") > rewards.transform("min"))
     kept = np.flatnonzero(tells.to_numpy())
-    return rows.take(kept[np.argsort(of_query[kept], kind="stable")])
+    found: np.ndarray = kept[np.argsort(of_query[kept], kind="stable")]
+    return found
 
 
 def train_component(

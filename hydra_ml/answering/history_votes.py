@@ -19,7 +19,9 @@ def history_votes(queries: pd.DataFrame, records: pd.DataFrame, task: Task, enco
     """
     queries = queries[queries["profile"].str.len() > 0]
     if task.kind != "text":
-        pool = queries[["query_id"]].assign(answer=task.labels[0], votes=0, n_samples=0, greedy_share=0.0)
+        pool = queries[["query_id"]].assign(
+            answer=task.labels[0], votes=0, n_samples=0, greedy_share=0.0, is_plain=False
+        )
         rows = every_choice(pool, task).merge(queries, on="query_id", validate="many_to_one")
         rows = rows.assign(b=answer_texts(rows, task))
         return choose_best(rows, history_support(rows, records, task, encode), task)[["query_id", "answer"]]

@@ -12,7 +12,8 @@ import pandas as pd
 from hydra_ml.model.interfaces import Encode, ScorePairs
 from hydra_ml.model.text_pairs import cosines
 
-EVIDENCE = ("retrieval_score", "reciprocal_rank", "cosine")  # scored with weights that all users share
+EVIDENCE = ("retrieval_score", "reciprocal_rank", "cosine")
+AS_FIRST_RANKED = (0.0, 1.0, 0.0)  # weights of the evidence that keep the first ranker's order
 
 
 def retrieval_evidence(candidates: pd.DataFrame, encode: Encode) -> np.ndarray:
@@ -32,8 +33,12 @@ def record_rows(candidates: pd.DataFrame, queries: pd.DataFrame, records: pd.Dat
     return rows.merge(texts, on=["user_id", "record_id"], validate="many_to_one")
 
 
-def reranker_scores(rows: pd.DataFrame, encode: Encode, score: ScorePairs) -> tuple[np.ndarray, np.ndarray]:
-    """The reranker's personal and shared scores, float32 [N] each, of rows of `record_rows`."""
+def reranker_scores(rows: pd.DataFrame, encode: Encode, score: ScorePairs | None) -> tuple[np.ndarray, np.ndarray]:
+    """The reranker's personal and shared scores, float32 [N] each, of rows of `record_rows`; None has learned nothing
+    and ranks as the first ranker does."""
+    if score is None:
+        first = (1.0 / (1.0 + rows["rank"].to_numpy())).astype(np.float32)
+        return first, first
     user_ids = rows["user_id"].to_numpy(dtype=str)
     return score(rows["a"].tolist(), rows["b"].tolist(), retrieval_evidence(rows, encode), user_ids)
 

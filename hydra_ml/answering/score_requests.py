@@ -37,10 +37,11 @@ AskAll = Callable[[Sequence[Ask]], list[Reply]]
 class Models:
     """What of a release computes, opened for the users at hand."""
 
-    reranker: ScorePairs
+    reranker: ScorePairs | None  # None: records are shown as first ranked
     adapter: ScorePairs
     encode: Encode
     with_head: Collection[str]  # users of whom the reranker or the adapter has a head
+    margin: float | None = None  # by which a choice must lead plain RAG's answer
 
 
 def score_requests(
@@ -63,7 +64,7 @@ def score_requests(
 
     prompts = served_prompts(queries, records, models, params)
     chats = build_prompts(prompts, prompts["demos"].tolist(), record_book(records), task, params.prompts)
-    asks, owners = build_asks(chats, prompts["is_sampled"].tolist(), params.generate, seed=params.seed)
+    asks, owners = build_asks(chats, prompts["is_sampled"].tolist(), task, params.generate, seed=params.seed)
     asked = prompts.iloc[owners]
     replies = ask(asks)
     answers = answer_table(asked, asks, replies, task, params.answers)
@@ -80,7 +81,7 @@ def score_requests(
     ]
     table["chosen_record_ids"] = _shown(prompts, answers)
     costs = _costs(asked["query_id"].tolist(), asks, replies, params.llm.model)
-    table = table.join([_choices(rows, answers, task), costs, _errors(answers.assign(failed=failed))])
+    table = table.join([_choices(rows, answers, task, models.margin), costs, _errors(answers.assign(failed=failed))])
     return _finished(table)
 
 
@@ -164,12 +165,12 @@ def served_prompts(queries: pd.DataFrame, records: pd.DataFrame, models: Models,
     return prompt_rows(queries, SERVED, rankings, k=params.rerank.k)
 
 
-def _choices(rows: pd.DataFrame, answers: pd.DataFrame, task: Task) -> pd.DataFrame:
+def _choices(rows: pd.DataFrame, answers: pd.DataFrame, task: Task, margin: float | None) -> pd.DataFrame:
     """By query id: prediction, score, generic_prediction, candidates (those proposed or chosen); no row for a query
     without any answer."""
     readable = set(answers.loc[answers["is_parsed"], ["query_id", "answer"]].itertuples(index=False, name=None))
-    chosen = choose_best(rows, rows["personal"].to_numpy(), task).set_index("query_id")
-    generic = choose_best(rows, rows["shared"].to_numpy(), task).set_index("query_id")
+    chosen = choose_best(rows, rows["personal"].to_numpy(), task, margin=margin).set_index("query_id")
+    generic = choose_best(rows, rows["shared"].to_numpy(), task, margin=margin).set_index("query_id")
     of_query = rows["query_id"].map
     told = rows[
         (rows["votes"] > 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from hydra_ml.answering.do_no_harm import NEVER
 from hydra_ml.evaluation.arena import CEILING, REFERENCE, SWAPPED, Document, is_control, is_floor, method_order
 from hydra_ml.measures import MEASURES, higher_is_better
 from hydra_ml.terminal import aligned
@@ -130,6 +131,7 @@ def _heads_lines(metrics: Document, details: Document) -> list[str]:
     """Whether there are personal heads, whether they are personal, and how much of what was to be gained was."""
     measure, heads = details["measures"][0], details.get("heads")
     lines = [_whether_heads(heads)] if heads else []
+    lines += [_how_cautious(details["caution"])] if details.get("caution") else []
     pair = details["paired"].get(OURS, {}).get(SWAPPED, {}).get(measure)
     if pair and not _is_gain(pair, measure) and (heads is None or heads["used"]):
         lines.append(
@@ -145,6 +147,17 @@ def _heads_lines(metrics: Document, details: Document) -> list[str]:
                 f"({number(abs(most - least))}), {OURS} caught {share:.0%}."
             )
     return lines
+
+
+def _how_cautious(caution: Document) -> str:
+    """When plain RAG's answer is kept."""
+    found = (
+        f"on {caution['n_judged']:,} unseen training questions {caution['harm']:.1%} fare worse by it "
+        f"(allowed: {caution['bound']:.0%}), {caution['changed']:.0%} are answered otherwise."
+    )
+    if caution["margin"] >= NEVER:
+        return f"Plain RAG's answer is always kept: no lead over it was sure enough; {found} `train_adapter.max_harm`."
+    return f"Plain RAG's answer is kept where no other leads it by {caution['margin']:.2f} in log-odds: {found}"
 
 
 def _whether_heads(heads: Document) -> str:

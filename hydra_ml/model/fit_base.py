@@ -10,6 +10,7 @@ since `fit_heads` solves all heads, known and new, on the finished base.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,7 +19,7 @@ import torch
 from torch import nn
 
 from hydra_ml.model.fit_heads import fit_shared
-from hydra_ml.model.heads import HeadKind, head_scores, initial_head
+from hydra_ml.model.heads import HeadKind, head_scores, initial_head, n_parameters
 from hydra_ml.model.pairs import Pairs
 from hydra_ml.params import Train
 
@@ -94,6 +95,14 @@ def fit_base(
     shared = training.result()
     shared.curve = curve
     return shared
+
+
+def unlearned(base: nn.Module, kind: HeadKind, weights: Sequence[float]) -> SharedPart:
+    """A shared part that has learned nothing: the evidence with these weights, one each, is all that it scores by."""
+    width = int(base.width) + len(weights)  # type: ignore[arg-type]
+    theta_0 = np.zeros(n_parameters(kind, width), dtype=np.float32)
+    theta_0[width - len(weights) : width] = weights
+    return SharedPart(base.eval(), kind, width, theta_0, np.ones_like(theta_0))
 
 
 class _Training:

@@ -46,6 +46,7 @@ class FittedModel:
     heads: Heads
     choice: HeadChoice
     epochs: int
+    unseen_scores: np.ndarray  # float32 [N]: each row's by models as these that have not seen its query; nan: by none
 
 
 def fit_model(
@@ -71,6 +72,7 @@ def fit_model(
 
     epochs, curve = settings.epochs, []
     choice = HeadChoice(float(settings.ridge[len(settings.ridge) // 2]), pays=settings.personal == "always")
+    unseen = np.full(len(known), np.nan, dtype=np.float32)
     nobody = np.zeros(len(known), dtype=bool)
     halves = _halves(rows.user_ids)
     if all((known & half).any() for half in halves):
@@ -82,22 +84,24 @@ def fit_model(
         epochs = int(np.argmin([point["held_back_loss"] for point in curve]))  # 0: the evidence alone did best
         if epochs < settings.epochs:  # heads must be judged on a base as it will be: stopped at the best epoch
             trials = [fit(known & half, nobody, epochs) for half in halves]
-        choice = choose_heads(list(zip(trials, halves[::-1], strict=True)), rows, settings)
+        judged = [
+            _Judged.of(trial, rows, np.flatnonzero(half)) for trial, half in zip(trials, halves[::-1], strict=True)
+        ]
+        choice = choose_heads(judged, settings)
+        for part in judged:
+            unseen[part.picked] = part.scores(choice.ridge if choice.pays else None)
     shared = fit(known, nobody, epochs)
     shared.curve = curve or shared.curve
     picked = np.flatnonzero(np.full(len(known), choice.pays))
     heads = fit_heads_at(shared, rows, picked, features(shared.base, rows, picked), choice.ridge)
-    return FittedModel(shared, heads, choice, epochs)
+    return FittedModel(shared, heads, choice, epochs, unseen)
 
 
-def choose_heads(trials: list[tuple[SharedPart, np.ndarray]], rows: TrainRows, settings: Train) -> HeadChoice:
+def choose_heads(judged: list[_Judged], settings: Train) -> HeadChoice:
     """The ridge under which heads lose least on queries they have not seen, and whether they pay there: if that gain is
     no trifle, exceeds its standard error (the one-standard-error rule of Breiman et al. 1984), and no worse choices
     contradict it.
-
-    trials: bases, each with the rows (bool [N]) of the users it is judged on, none of whom it has seen.
     """
-    judged = [_Judged.of(shared, rows, np.flatnonzero(mask)) for shared, mask in trials]
     owners = np.concatenate([part.owners for part in judged])
     loss, reward = (np.concatenate(values) for values in zip(*(part.worth(None) for part in judged), strict=True))
     found = {}
@@ -135,14 +139,18 @@ class _Judged(NamedTuple):
         _, first = np.unique(rows.queries[picked], return_index=True)
         return cls(shared, rows, picked, features(shared.base, rows, picked), rows.user_ids[picked][first])
 
-    def worth(self, ridge: float | None) -> tuple[np.ndarray, np.ndarray]:
-        """Each query's choice loss and the reward of its likeliest row, under heads of this ridge fitted on the other
-        folds of its user; None: under the shared head."""
-        rows, users = self.rows, self.rows.user_ids[self.picked]
+    def scores(self, ridge: float | None) -> np.ndarray:
+        """Float32 [n], each row's under heads of this ridge fitted on the other folds of its user; None: under the
+        shared head."""
+        users = self.rows.user_ids[self.picked]
         scores = np.empty(len(self.picked), dtype=np.float32)
         for heads, here in self._folds(ridge):
             scores[here] = score_features(self.shared, heads, self.x[here], users[here])
-        queries = rows.queries[self.picked]
+        return scores
+
+    def worth(self, ridge: float | None) -> tuple[np.ndarray, np.ndarray]:
+        """Each query's choice loss and the reward of its likeliest row, under such scores."""
+        rows, queries, scores = self.rows, self.rows.queries[self.picked], self.scores(ridge)
         _, losses = choice_losses(scores, rows.targets[self.picked], queries)
         return losses, _chosen_rewards(scores, rows.rewards[self.picked], queries)
 

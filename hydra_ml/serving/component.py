@@ -39,6 +39,17 @@ class Component:
         self.shared, self.manifest = load_base(base, reader.new_base)
         self.bank = HeadBank(heads, base_digest=self.manifest["digest"]) if isinstance(heads, Path) else heads
 
+    @property
+    def has_learned(self) -> bool:
+        """Whether there was anything to learn from; else it scores by its evidence alone."""
+        return bool(self.manifest["fit"]["n_rows"])
+
+    @property
+    def margin(self) -> float | None:
+        """By how much a choice must lead plain RAG's answer, in log-odds (`answering.do_no_harm`); None: not at all."""
+        caution = self.manifest["fit"].get("caution")
+        return caution and float(caution["margin"])
+
     def score(
         self, a: Sequence[str], b: Sequence[str], evidence: np.ndarray, user_ids: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:

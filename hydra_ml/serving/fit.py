@@ -8,7 +8,8 @@ OUT/base  OUT/heads  OUT/refit.parquet   links to that base, the heads those use
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from hydra_ml import params
+from hydra_ml.answering.do_no_harm import Caution
 from hydra_ml.answering.fit_component import (
     NO_HEADS,
     NOTHING_NEW,
@@ -31,10 +33,13 @@ from hydra_ml.io.files import atomic_path, save_json
 from hydra_ml.io.head_bank import HeadBank, save_heads
 from hydra_ml.io.tables import save_table
 from hydra_ml.io.weights import load_base, save_base
-from hydra_ml.model.fit_model import FittedModel
-from hydra_ml.model.heads import merged_heads
+from hydra_ml.model.fit_base import unlearned
+from hydra_ml.model.fit_model import FittedModel, HeadChoice
+from hydra_ml.model.heads import merged_heads, no_heads
 from hydra_ml.serving.component import torch_threads
 from hydra_ml.serving.pair_reader import PairReader
+
+FindCaution = Callable[[ComponentRows, np.ndarray], Caution]
 
 
 def fit_and_save(
@@ -48,18 +53,38 @@ def fit_and_save(
     out: Path,
     frozen: Path | None,
     seed: int,
+    be_cautious: FindCaution | None = None,
 ) -> Mapping[str, Any]:
     """Fit a component anew, or with `frozen` its heads alone, and write OUT; returns the figures a stage reports.
 
+    be_cautious: finds how to use the scores, by those of models that have not seen the rows; kept with the base.
     Raises as `fit_component` does, as DataError, and ArtifactError if the frozen base is of another task or component,
     was fitted on texts read in another way, or is damaged.
     """
-    rows = telling(rows)
+    kept = telling(rows)
+    telling_rows = rows.take(kept)
     if frozen:
         about = {"task": task, "component": component}
-        return refit_and_save(rows, queries, train, reader, frozen=frozen, out=out, seed=seed, about=about)
-    fitted = train_and_report(rows, queries, train, reader, seed, f"train_{component} {task}")
-    return save_component(fitted, out, reader, task=task, component=component, rows=rows)
+        return refit_and_save(telling_rows, queries, train, reader, frozen=frozen, out=out, seed=seed, about=about)
+    fitted = train_and_report(telling_rows, queries, train, reader, seed, f"train_{component} {task}")
+    scores = np.full(len(rows), np.nan, dtype=np.float32)
+    scores[kept] = fitted.unseen_scores
+    caution = be_cautious(rows, scores) if be_cautious else None
+    return save_component(
+        fitted, out, reader, task=task, component=component, n_rows=len(telling_rows), caution=caution
+    )
+
+
+def save_unlearned(
+    out: Path, reader: PairReader, weights: Sequence[float], *, task: str, component: str
+) -> Mapping[str, Any]:
+    """Write a component that has nothing to learn from and scores by its evidence, with these weights; returns the
+    figures a stage reports. Nobody gets a head."""
+    shared = unlearned(reader.new_base(), reader.train.head, weights)
+    nobody = no_heads(shared.head, shared.width)
+    choice = HeadChoice(ridge=float(reader.train.ridge[0]), pays=False)
+    fitted = FittedModel(shared, nobody, choice, epochs=0, unseen_scores=np.zeros(0, dtype=np.float32))
+    return save_component(fitted, out, reader, task=task, component=component, n_rows=0)
 
 
 def train_and_report(
@@ -81,7 +106,14 @@ def train_and_report(
 
 
 def save_component(
-    fitted: FittedModel, out: Path, reader: PairReader, *, task: str, component: str, rows: ComponentRows
+    fitted: FittedModel,
+    out: Path,
+    reader: PairReader,
+    *,
+    task: str,
+    component: str,
+    n_rows: int,
+    caution: Caution | None = None,
 ) -> Mapping[str, Any]:
     """Write base, heads and the training curve; returns the figures a stage reports."""
     fit = {
@@ -97,7 +129,8 @@ def save_component(
             "reward_error": _number(fitted.choice.reward_error),
             "n_judged": fitted.choice.n_judged,
         },
-        "n_rows": len(rows),
+        "caution": caution and {name: _number(value) for name, value in asdict(caution).items()},
+        "n_rows": n_rows,
     }
     about = {"task": task, "component": component, **reader.describe()}
     digest = save_base(fitted.shared, out / "base", {**about, "fit": fit})

@@ -59,7 +59,8 @@ class OpenRelease:
             for component in (self.reranker, self.adapter)
             for user_id in component.bank.heads_of(user_ids).user_ids
         }
-        models = Models(self.reranker.score, self.adapter.score, self.texts.encode, with_head)
+        reranker = self.reranker.score if self.reranker.has_learned else None
+        models = Models(reranker, self.adapter.score, self.texts.encode, with_head, self.adapter.margin)
         ask = functools.partial(llm.ask_all, label=f"score {self.task.name}")
         with torch_threads(1):
             table = score_requests(requests, records, models, ask, task=self.task, params=self.params)

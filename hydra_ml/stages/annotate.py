@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from hydra_ml.answering.prompts import build_prompts, check_readable, parse_answers, record_book
@@ -80,7 +81,8 @@ def rows_with_record(table: pd.DataFrame, replies: Sequence[Reply], where: str) 
             f"{where}: none of {len(replies)} prompts fits into the LLM's context with a record in it, so there is "
             "nothing to learn from and nothing to personalize with. Give the model a longer context, or name another."
         )
-    return table[[not reply.error and not reply.dropped for reply in replies]]
+    kept = np.array([not reply.error and not reply.dropped for reply in replies], dtype=bool)
+    return table[kept]
 
 
 def share_right(table: pd.DataFrame, task: Task) -> float | None:

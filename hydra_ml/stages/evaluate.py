@@ -50,7 +50,12 @@ def evaluate(
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
     component = Component(adapter / "base", adapter / "heads", reader)
     bench = open_bench(task, queries, load_table(prepared / "records.parquet"), answers, component, seed=params.seed)
-    methods = [method for method in chosen_methods(params.evaluate.methods) if method.fits(task)]
+    annotations = load_table(annotated / "annotations.parquet")
+    methods = [
+        method
+        for method in chosen_methods(params.evaluate.methods)
+        if method.fits(task) and not (method.tells_of_reranker and annotations.empty)
+    ]
     predictions, scored = predict(bench, methods)
 
     results = compare(
@@ -67,12 +72,13 @@ def evaluate(
     shortened = answers[answers["n_dropped"] > 0].groupby("arm")["query_id"].nunique()
     groups = queries.set_index("query_id")["cohort"]
     had = [method for method in methods if method.family != "control"]  # what cannot be had has no price
-    bill = bill_rows(bought, groups, had, load_table(annotated / "annotations.parquet"), params.llm)
+    bill = bill_rows(bought, groups, had, annotations, params.llm)
     metrics = {**about, "bill": bill, **results.metrics_document()}
-    heads = component.bank.manifest["fit"]["heads"]
+    fit = component.bank.manifest["fit"]
     details = {
         **about,
-        "heads": heads,
+        "heads": fit["heads"],
+        "caution": fit.get("caution"),
         **results.details_document(),
         "shortened": {str(arm): int(n) for arm, n in shortened.items()},
     }
@@ -92,7 +98,9 @@ def open_bench(
     """What methods may answer from, with the adapter to choose."""
     with_head = component.bank.heads_of(queries["user_id"].unique().tolist()).user_ids
     stranger_of = strangers(queries, with_head, seed)
-    return Bench(task, queries, records, answers, component.score, component.reader.encode, stranger_of)
+    return Bench(
+        task, queries, records, answers, component.score, component.reader.encode, stranger_of, component.margin
+    )
 
 
 def predict(bench: Bench, methods: Sequence[Method]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -35,7 +35,7 @@ def rerank(
 
     reader = PairReader(params.train_reranker, params.encoder, cache, seed=params.seed)
     component = Component(reranker / "base", reranker / "heads", reader)
-    personal, shared = reranker_scores(rows, reader.encode, component.score)
+    personal, shared = reranker_scores(rows, reader.encode, component.score if component.has_learned else None)
     evaluated = (rows["role"] == "evaluate").to_numpy()
     ranking = pd.concat(
         [

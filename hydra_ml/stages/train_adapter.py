@@ -8,10 +8,12 @@ only.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra_ml.answering.adapter import candidate_rows, distinct_candidates
+from hydra_ml.answering.do_no_harm import find_caution
 from hydra_ml.answering.fit_component import ComponentRows
 from hydra_ml.answering.preferred_answers import preferred_answers
 from hydra_ml.io.tables import load_table
@@ -37,6 +39,7 @@ def train_adapter(
     rows, evidence = candidate_rows(pool, facts, load_table(prepared / "records.parquet"), task, reader.encode)
     preferences = preferred_answers(task, *(rows[name].tolist() for name in ("answer", "gold", "query_id")))
     component = ComponentRows(rows, evidence, *preferences)
+    bound = params.train_adapter.max_harm
     return fit_and_save(
         component,
         queries,
@@ -47,6 +50,7 @@ def train_adapter(
         out=out,
         frozen=frozen,
         seed=params.seed,
+        be_cautious=None if bound is None else partial(find_caution, task=task, bound=bound),
     )
 
 

@@ -18,8 +18,8 @@ from hydra_ml.tasks import get_task
 NEWS, HEADLINE, RATING = get_task("LaMP_2N"), get_task("LaMP_4"), get_task("LaMP_3")
 
 
-def answers(rows):
-    return pd.DataFrame(rows, columns=["query_id", "sample_idx", "answer"])
+def answers(rows, arm="rag_k4"):
+    return pd.DataFrame(rows, columns=["query_id", "sample_idx", "answer"]).assign(arm=arm)
 
 
 def test_samples_become_distinct_candidates_with_votes_and_the_greedy_answer_is_always_there():
@@ -36,12 +36,18 @@ def test_samples_become_distinct_candidates_with_votes_and_the_greedy_answer_is_
         )
     )
     assert table.values.tolist() == [
-        ["q", "politics", 0, 1.0, 3],
-        ["q", "sports", 2, 0.0, 3],
-        ["q", "travel", 1, 0.0, 3],
-        ["r", "crime", 1, 1.0, 1],
+        ["q", "politics", 0, 1.0, True, 3],
+        ["q", "sports", 2, 0.0, False, 3],
+        ["q", "travel", 1, 0.0, False, 3],
+        ["r", "crime", 1, 1.0, True, 1],
     ]
-    assert table.columns.tolist() == ["query_id", "answer", "votes", "greedy_share", "n_samples"]
+    assert table.columns.tolist() == ["query_id", "answer", "votes", "greedy_share", "is_plain", "n_samples"]
+
+
+def test_of_pooled_prompts_only_plain_rags_greedy_answer_is_plain():
+    rows = answers([("q", 0, "sports"), ("q", 1, "crime")], arm="hydra")
+    table = distinct_candidates(pd.concat([rows, answers([("q", 0, "travel"), ("q", 1, "sports")])]))
+    assert table.set_index("answer")["is_plain"].to_dict() == {"crime": False, "sports": False, "travel": True}
 
 
 def encode(texts):
@@ -146,5 +152,29 @@ def test_choice_is_the_best_score_and_ties_fall_back_to_the_greedy_answer():
 
 def test_an_answer_that_failed_is_no_candidate_and_a_failed_greedy_one_leaves_numbers():
     table = distinct_candidates(answers([("q", 0, ""), ("q", 1, "a"), ("q", 2, ""), ("r", 0, ""), ("r", 1, "")]))
-    assert table.values.tolist() == [["q", "a", 1, 0.0, 1]]
+    assert table.values.tolist() == [["q", "a", 1, 0.0, False, 1]]
     assert np.isfinite(candidate_evidence(table.assign(a="x", b="y"), np.array([0.0]), HEADLINE, encode)).all()
+
+
+def test_plain_rags_answer_is_kept_unless_another_leads_it_by_the_margin():
+    table = distinct_candidates(
+        answers(
+            [("q", 0, "a"), ("q", 1, "b"), ("r", 0, "a"), ("r", 1, "b"), ("s", 0, ""), ("s", 1, "b"), ("s", 2, "c")]
+        )
+    )
+    assert table[["query_id", "answer"]].values.tolist() == [
+        ["q", "a"],
+        ["q", "b"],
+        ["r", "a"],
+        ["r", "b"],
+        ["s", "b"],
+        ["s", "c"],
+    ]
+    scores = np.array([0.0, 0.4, 0.0, 0.6, 0.2, 0.1], dtype=np.float32)
+    chosen = {
+        margin: choose_best(table, scores, HEADLINE, margin=margin).set_index("query_id") for margin in (None, 0.5)
+    }
+    assert chosen[None]["answer"].to_dict() == {"q": "b", "r": "b", "s": "b"}
+    assert chosen[0.5]["answer"].to_dict() == {"q": "a", "r": "b", "s": "b"}  # s: plain RAG said nothing
+    np.testing.assert_allclose(chosen[0.5]["score"], [0.0, 0.6, 0.2])
+    assert chosen[0.5]["score"].dtype == np.float32

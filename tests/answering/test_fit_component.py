@@ -102,6 +102,7 @@ def test_queries_whose_candidates_all_fared_alike_tell_nothing_and_the_rest_stan
     table = pd.DataFrame({"query_id": ["q", "r", "q", "r", "s", "t", "t"]})
     rewards = np.array([1, 1, 0, 1, 0, 0, 0.5], dtype=np.float32)
     targets = np.array([1, 0.5, 0, 0.5, 0, 0, 0], dtype=np.float32)  # of t no row should be chosen
-    rows = telling(ComponentRows(table, rewards[:, None], targets, rewards))
+    rows = ComponentRows(table, rewards[:, None], targets, rewards)
+    rows = rows.take(telling(rows))
     assert rows.table["query_id"].tolist() == ["q", "q"]
     assert rows.evidence[:, 0].tolist() == rows.rewards.tolist() == [1, 0]

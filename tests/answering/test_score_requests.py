@@ -20,12 +20,12 @@ from hydra_ml.answering.score_requests import (
 )
 from hydra_ml.errors import DataError
 from hydra_ml.llm.chat import Ask, Reply
-from hydra_ml.params import Params
+from hydra_ml.params import Generate, Params
 from hydra_ml.records import RECORD_COLUMNS, Record
 from hydra_ml.tasks import get_task
 
 TASK = get_task("LaMP_2")
-PARAMS = Params()
+PARAMS = Params(generate=Generate(n_samples=8))
 
 
 def encode(texts: Sequence[str]) -> np.ndarray:
@@ -121,6 +121,17 @@ def test_personal_and_generic_choices_come_from_the_same_candidates():
     assert set(row["candidates"][0]) == {"answer", "votes", "personal", "shared"}
     assert len(row["chosen_record_ids"]) == PARAMS.rerank.k
     assert row["error"] == ""
+
+
+def test_plain_rags_answer_is_kept_where_no_other_leads_it_enough():
+    requests, records = give_profiles([asked("1", "ann", "new")], table(STORED), TASK, limit=9)
+    said = {
+        margin: score_requests(
+            requests, records, replace(models(), margin=margin), Llm(), task=TASK, params=PARAMS
+        ).iloc[0]["prediction"]
+        for margin in (None, 0.5, 50.0)
+    }
+    assert said == {None: "comedy", 0.5: "comedy", 50.0: "action"}  # which the LLM says at temperature 0
 
 
 def test_how_personal_an_answer_was_and_for_whom():

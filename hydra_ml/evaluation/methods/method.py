@@ -38,6 +38,7 @@ class Bench:
     score: ScorePairs  # the adapter's
     encode: Encode
     stranger_of: Mapping[str, str]  # of each user with a head: another one with a head
+    margin: float | None = None  # by which a choice must lead plain RAG's answer
     _rows: dict[tuple[Arm, ...], tuple[pd.DataFrame, np.ndarray]] = field(default_factory=dict)
 
     def greedy(self, arm: Arm) -> Predictions:
@@ -61,7 +62,8 @@ class Bench:
         if by == "swapped":
             rows = rows.assign(user_id=[self.stranger_of.get(user_id, user_id) for user_id in rows["user_id"]])
             rows = scored_candidates(rows, evidence, self.score)
-        best = choose_best(rows, rows["shared" if by == "shared" else "personal"].to_numpy(), self.task)
+        scores = rows["shared" if by == "shared" else "personal"].to_numpy()
+        best = choose_best(rows, scores, self.task, margin=self.margin)
         parsed = self.answers.groupby(["query_id", "answer"], as_index=False)["is_parsed"].max()
         best = best.merge(parsed, on=["query_id", "answer"], how="left", validate="one_to_one")
         best["is_parsed"] = best["is_parsed"].eq(True) | bool(self.task.labels)  # a label can be read, said or not
@@ -92,6 +94,7 @@ class Method:
     answer: Callable[[Bench], Predictions]
     arms: tuple[Arm, ...] = ()  # whose answers it needs
     is_choice: bool = False  # it needs their samples too
+    tells_of_reranker: bool = False  # it is another method than plain RAG or HYDRA only if the reranker has learned
     fits: Callable[[Task], bool] = lambda task: True
 
 
