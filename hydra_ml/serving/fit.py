@@ -129,7 +129,7 @@ def save_component(
             "reward_error": _number(fitted.choice.reward_error),
             "n_judged": fitted.choice.n_judged,
         },
-        "caution": caution and {name: _number(value) for name, value in asdict(caution).items()},
+        "caution": caution and {name: round(value, 6) for name, value in asdict(caution).items()},
         "n_rows": n_rows,
     }
     about = {"task": task, "component": component, **reader.describe()}
