@@ -20,9 +20,10 @@ DEEPEST = 8  # levels of an error body that are read
 _WORDS = ("error", "message", "detail", "msg", "raw", "Message", "error_description", "status_msg", "errors", "title")
 _CODES = ("code", "type", "status", "status_code", "error_type", "reason")
 _PAGE = re.compile(r"\s*<(?:!doctype|html|head|body)\b", re.IGNORECASE)
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_SPAN = re.compile(r"(\d+(?:\.\d+)?) ?(ms|h|m|s)(?![a-ln-z])", re.IGNORECASE)  # 6m0s, 1.5s, 20 seconds, 250ms
-_AGAIN = re.compile(r"(?:try|retry)(?:ing)?(?: again)? (?:in|after) ((?:\d+(?:\.\d+)? ?(?:ms|h|m|s)\w*\s?)+)", re.I)
+_UNIT = r"(?:milliseconds?|ms|hours?|h|minutes?|m|seconds?|s)(?![a-z])"
+_SPAN = re.compile(rf"(\d+(?:\.\d+)?) ?({_UNIT})", re.IGNORECASE)  # 6m0s, 1.5s, 20 seconds, 250ms
+_AGAIN = re.compile(rf"(?:try|retry)(?:ing)?(?: again)? (?:in|after) ((?:\d+(?:\.\d+)? ?{_UNIT} ?)+)", re.IGNORECASE)
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}  # by a unit's first letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,11 @@ def _asked_by_body(body: object) -> Iterator[float]:
 def _seconds(span: str) -> float:
     """6m0s, 1.5s, 250ms in seconds; -1 if it is no span of time."""
     parts = _SPAN.findall(span)
-    return sum(float(number) * _UNITS[unit.lower()] for number, unit in parts) if parts else -1.0
+    return sum(float(number) * _in_seconds(unit.lower()) for number, unit in parts) if parts else -1.0
+
+
+def _in_seconds(unit: str) -> float:
+    return 0.001 if unit.startswith(("ms", "milli")) else _SECONDS[unit[0]]
 
 
 def _page_title(page: str) -> str:

@@ -85,7 +85,7 @@ class _Choice(BaseModel):
         if not isinstance(choice, dict):
             return choice
         said = choice.get("message") or choice.get("delta")
-        if not said and ("text" in choice or choice.get("finish_reason")):
+        if not said and any(choice.get(name) for name in ("text", "finish_reason", "error")):
             said = {"content": choice.get("text")}
         return {**choice, "message": {"content": said} if isinstance(said, str) else said}
 

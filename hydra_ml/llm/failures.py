@@ -39,8 +39,8 @@ _FOR_GOOD = {
 _KEY_CODES = {"invalid_api_key", "authentication_error", "unauthorized", "unauthenticated"}
 _MODEL_CODES = {"model_not_found", "model_not_found_error", "deploymentnotfound", "invalid_model", "model_not_exist"}
 _MODEL_WORDS = re.compile(
-    r"model.{0,120}(?:not (?:be )?found|not exist|unknown|is invalid|not a valid model)"
-    r"|(?:invalid|unknown|no such|no) model|not a valid model|model_not_found|try pulling it",
+    r"\bmodel\b.{0,120}(?:not (?:be )?found|not exist|unknown|is invalid|not a valid model)"
+    r"|(?:invalid|unknown|no such|no) model\b|not a valid model|model_not_found|try pulling it",
     re.IGNORECASE,
 )
 _ACCOUNT_CODES = {
