@@ -26,6 +26,7 @@ from aiohttp import web
 from diskcache import Cache
 
 from benchmarks.compare import Row, Side, compare, share_of_limit
+from hydra_ml.io.llm_http import BoundedHttp
 from hydra_ml.io.response_cache import ResponseCache
 from hydra_ml.llm.chat import Ask
 from hydra_ml.llm.client import LLMClient
@@ -146,7 +147,7 @@ def request(ask: Ask) -> dict[str, Any]:
 @contextmanager
 def opened(address: str, cache: Path) -> Iterator[LLMClient]:
     """Our client as `io.llm` opens it."""
-    plain = openai.AsyncOpenAI(base_url=address, api_key="none", http_client=openai.DefaultAioHttpClient())
+    plain = openai.AsyncOpenAI(base_url=address, api_key="none", http_client=BoundedHttp())
     with ResponseCache(cache) as store, LLMClient(plain, LLM(model=MODEL, concurrency=CONCURRENCY), cache=store) as one:
         yield one
 

@@ -68,6 +68,7 @@ class LLM(Allowance):
     stop: list[str] = []
     extra_body: dict[str, Any] = {}  # fields added to every request: {reasoning_effort: low}
     omit: list[str] = []  # fields left out of every request: [seed]
+    log_texts: bool = False  # show what a server quotes of a prompt in errors; else it is cut out
     headers: dict[str, str] = {}  # sent with every request; ${NAME} in a value is read from the environment
 
     @model_validator(mode="after")

@@ -13,10 +13,11 @@ from pathlib import Path
 from string import Template
 from urllib.parse import urlsplit
 
-from openai import APIError, AsyncOpenAI, DefaultAioHttpClient
+from openai import APIError, AsyncOpenAI
 
 from hydra_ml.errors import LLMError, ParamsError
 from hydra_ml.io.llm_environment import night, variable
+from hydra_ml.io.llm_http import BoundedHttp
 from hydra_ml.io.response_cache import ResponseCache
 from hydra_ml.llm.client import LLMClient
 from hydra_ml.llm.failures import read_failure
@@ -68,7 +69,7 @@ def server_client(params: LLM) -> AsyncOpenAI:
             f"llm.model {params.model!r} cannot be asked:\n{lines}\nFor a run without any server set {_OFFLINE}."
         )
     headers = _with_environment(params.headers)
-    return AsyncOpenAI(base_url=address, api_key=key, default_headers=headers, http_client=DefaultAioHttpClient())
+    return AsyncOpenAI(base_url=address, api_key=key, default_headers=headers, http_client=BoundedHttp())
 
 
 def _with_environment(headers: Mapping[str, str]) -> dict[str, str]:

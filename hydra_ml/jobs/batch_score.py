@@ -216,7 +216,7 @@ def _score(plan: BatchPlan, shard: int, llm: LLM) -> None:
     with opened.llm(llm) as client:
         table = opened.score(requests, records, client)
         usage = client.usage
-    _check_answered(table, usage, shard)
+    _check_answered(table, usage, shard, llm.max_failed_share)
     report = ScoredShard(
         shard=shard,
         requests=len(table),
@@ -230,14 +230,17 @@ def _score(plan: BatchPlan, shard: int, llm: LLM) -> None:
     folder.keep(shard, table, asdict(report))
 
 
-def _check_answered(table: pd.DataFrame, usage: Usage, shard: int) -> None:
-    """Raises LLMError if a request has no prediction for the LLM's sake: only what a request is itself to blame for
-    becomes a dead letter. The shard then counts as not scored; what was answered is kept and not asked again."""
+def _check_answered(table: pd.DataFrame, usage: Usage, shard: int, max_failed_share: float) -> None:
+    """Raises LLMError if requests lack answers for the LLM's sake: any without a prediction, or more asks than a share
+    of the requests, though a label can be predicted without a single answer. Only what a request is itself to blame
+    for becomes a dead letter. The shard then counts as not scored; what was answered is kept and not asked again."""
     without = int((table["prediction"].isna() & (table["error"] != UNREADABLE)).sum())
-    if without and usage.unanswered:
+    if usage.unanswered and (without or usage.unanswered > max_failed_share * len(table)):
+        short = int((~table["error"].isin(["", UNREADABLE])).sum())
         raise LLMError(
-            f"shard {shard}: the LLM left {usage.unanswered} asks unanswered, and so {without} of {len(table)} "
-            f"requests. {usage.reason} The batch waits: run the same again, and only what is missing will be asked."
+            f"shard {shard}: the LLM left {usage.unanswered} asks unanswered, and so {short} of {len(table)} requests "
+            f"without all their answers. {usage.reason} The batch waits: run the same again, and only what is missing "
+            "will be asked."
         )
 
 

@@ -10,24 +10,25 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import openai
 from tqdm import tqdm
 
 from hydra_ml.errors import HydraError, LLMError
 from hydra_ml.llm.budget import Budget, Usage
-from hydra_ml.llm.chat import Answer, AnswerStore, Ask, MemoryStore, Reply, request_seed, share_failed
+from hydra_ml.llm.chat import Answer, AnswerStore, Ask, MemoryStore, Reply, share_failed
 from hydra_ml.llm.completion import read_answers, rough_tokens
 from hydra_ml.llm.cost import expected_cost
 from hydra_ml.llm.dialect import Dialect
-from hydra_ml.llm.failures import ATTEMPT_ERRORS, Failure, NoAnswerError, is_crowded, pause_s, read_failure
+from hydra_ml.llm.exchange import Exchange, request_of
+from hydra_ml.llm.failures import Failure, pause_s, read_failure
+from hydra_ml.llm.faults import ATTEMPT_ERRORS, NoAnswerError
 from hydra_ml.llm.lanes import Lanes
 from hydra_ml.llm.order import Order, make_orders
 from hydra_ml.params import LLM
 
 OUTAGE = 10  # requests given up in a row, none answered between: the server is down, not one request odd
-CONNECT_S = 10.0
 LONGER = 4  # times `timeout_s`: as much as an ask that timed out is given at most
 MOST_AT_ONCE = 128  # what OpenAI's own servers give
 
@@ -46,8 +47,7 @@ class LLMClient:
         spent: Usage | None = None,
     ) -> None:
         """spent: what the night had used before."""
-        timeout = openai.Timeout(params.timeout_s, connect=min(CONNECT_S, params.timeout_s))
-        self._openai = client.with_options(max_retries=0, timeout=timeout)  # its own retries obey any Retry-After
+        self._openai = client
         self._params = params
         self._cache: AnswerStore = MemoryStore() if cache is None else cache
         self._runner = asyncio.Runner()  # one event loop for life: open connections are bound to theirs
@@ -55,6 +55,7 @@ class LLMClient:
         self._budget = Budget(self.usage, params, spent or Usage())
         self._dialect = Dialect()
         self._lanes = Lanes(params.concurrency, params.timeout_s)
+        self._exchange = Exchange(client, self._lanes)
         self._most_at_once = MOST_AT_ONCE  # answers that the server gives to one request
         self._n_answered = 0  # requests answered so far
         self._n_given_up = 0  # requests given up since the last answer
@@ -175,15 +176,16 @@ class LLMClient:
                     timeout_s = self._params.timeout_s * min(LONGER, 2**n_late)
                     bought = await self._call(order.ask, missing[0], n, timeout_s)
             except ATTEMPT_ERRORS as error:
-                failure = read_failure(error, secret=self._openai.api_key)
+                failure = self._read_failure(error, order.ask)
                 if failure.kind == "too long" and order.ask.demos:
                     order.is_too_long = True
                     return
-                if refused := self._dialect.learn(error, self._request(order.ask, missing[0], n)):
+                if refused := self._dialect.learn(error, request_of(order.ask, self._params, missing[0], n)):
                     log.warning("%s: the server does not take %s; asked without from now on", self.model, refused)
                 if self._dialect.n_learned > known:
                     continue  # learned from this refusal, or from another while this one was on its way
-                if failure.kind == "refused" and n > 1 and isinstance(error, openai.APIStatusError):
+                about_n = failure.kind == "refused" and not failure.is_filtered
+                if about_n and n > 1 and isinstance(error, openai.APIStatusError):
                     most = n // 2  # perhaps only so many at once were refused
                     continue
                 if attempt == 0:
@@ -212,13 +214,15 @@ class LLMClient:
 
     async def _call(self, ask: Ask, first_sample: int, n: int, timeout_s: float) -> list[Answer]:
         """One request for n answers: 1 to n of them. Raises one of ATTEMPT_ERRORS, or BudgetExceeded."""
-        request = self._request(ask, first_sample, n)
+        request = request_of(ask, self._params, first_sample, n)
+        stops = request["stop"] if "stop" in request and "stop" in self._dialect.omitted else ()
         prompt_tokens = rough_tokens("".join(message["content"] for message in request["messages"]))
         most = (prompt_tokens, n * ask.max_tokens)
         await self._budget.reserve(*most)
         paid = (0, 0)
         try:
-            answers = read_answers(await self._send(self._dialect.spoken(request), timeout_s), prompt_tokens)[:n]
+            body = await self._exchange.send(self._dialect.spoken(request), timeout_s)
+            answers = read_answers(body, prompt_tokens, stops)[:n]
             paid = sum(answer.tokens_in for answer in answers), sum(answer.tokens_out for answer in answers)
         except NoAnswerError as error:
             paid = error.tokens
@@ -227,38 +231,11 @@ class LLMClient:
             await self._budget.settle(most, tokens_in=paid[0], tokens_out=paid[1])
         return answers
 
-    async def _send(self, request: dict[str, Any], timeout_s: float) -> object:
-        """The body of the server's answer; the lanes learn from how long it took."""
-        clock = asyncio.get_running_loop().time
-        sent_at = clock()
-        timeout = openai.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
-        try:
-            # `chat.completions.create` takes twice the time of the whole call to retype every message on the way.
-            body = await self._openai.post(
-                "/chat/completions", cast_to=object, body=request, options={"timeout": timeout}
-            )
-        except openai.APIError as error:
-            if is_crowded(error):
-                self._lanes.crowded(sent_at, clock())
-            raise
-        self._lanes.answered(clock() - sent_at)
-        return body
-
-    def _request(self, ask: Ask, first_sample: int, n: int) -> dict[str, Any]:
-        """One request as the params want it, before the server's dialect."""
-        how = self._params
-        system = [{"role": "system", "content": how.system}] if how.system else []
-        request: dict[str, Any] = {
-            "model": self.model,
-            "messages": [*system, *ask.messages],
-            "n": n,
-            "temperature": ask.temperature,
-            "max_tokens": ask.max_tokens,
-            "seed": request_seed(ask, first_sample),
-        }
-        request |= {"top_p": how.top_p} if how.top_p is not None else {}
-        request |= {"stop": how.stop} if how.stop else {}
-        return {name: value for name, value in (request | how.extra_body).items() if name not in how.omit}
+    def _read_failure(self, error: Exception, ask: Ask) -> Failure:
+        """What an attempt's exception means, told without the key and without the ask's texts."""
+        texts = [self._params.system, *(message["content"] for message in ask.messages)]
+        prompt = "" if self._params.log_texts else "\n".join(texts)
+        return read_failure(error, secret=self._openai.api_key, prompt=prompt)
 
     def _give_up(self, failure: Failure, attempt: int, others_answered: bool) -> str:
         """Why one order stays without answer. Raises LLMError if it shows that asking on is useless."""

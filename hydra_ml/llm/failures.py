@@ -1,7 +1,7 @@
 """What a failed attempt means: try again, give up on this request, or stop asking altogether.
 
-Reads the exceptions of the openai package, and what they do not cover: bodies that are no chat completion. Its texts
-are ready to print and never hold the key.
+Reads what one attempt may raise (`faults`) and what the server said (`complaint`). Its texts are ready to print: they
+hold neither the key nor what a server quotes of the prompt.
 """
 
 from __future__ import annotations
@@ -16,44 +16,59 @@ from typing import Literal
 
 import openai
 
+from hydra_ml.llm.complaint import Complaint, complaint_of
+from hydra_ml.llm.faults import LateError, NoAnswerError
+from hydra_ml.llm.quotes import without_quotes
+
 FIRST_PAUSE_S = 0.5
 LONGEST_WAIT_S = 3600.0  # a server that asks for more is not waited for
 SHORTEST_SECRET = 6  # "x", given to a server that wants no key, would be starred out of every word
-_RETRIED = (408, 409, 425, 429)  # and 5xx
-_CROWDED = (429, 503, 529)
+LONGEST_TOLD = 300  # characters of a server's words
+_RETRIED = (0, 408, 409, 423, 424, 425, 429, 498, 499)  # and 5xx; 0: an error inside 200 that gives no status
+_CROWDED = (429, 498, 503, 529)
+_OF_THE_REQUEST = (0, 400, 403, 422, 451)  # statuses under which a content filter speaks
+_ADDRESS = "does not know the address or the model: check OPENAI_BASE_URL (most end in /v1) and llm.model"
+_MODEL = "does not know the model: check llm.model"
 _FOR_GOOD = {
     401: "refuses the key: check OPENAI_API_KEY",
     402: "wants money first: check the account",
     403: "forbids the request: check what OPENAI_API_KEY may use",
-    404: "does not know the address or the model: check OPENAI_BASE_URL (most end in /v1) and llm.model",
+    404: _ADDRESS,
+    405: _ADDRESS,
 }
-
-
-class MalformedAnswerError(ValueError):
-    """The server said 200, but its body is no chat completion."""
-
-
-class NoAnswerError(ValueError):
-    """The server said 200 and sent a chat completion, but no answer in it."""
-
-    def __init__(self, kind: Literal["busy", "refused", "cut off"], told: str) -> None:
-        super().__init__(told)
-        self.kind = kind
-        self.tokens = (0, 0)  # prompt and answer: paid for all the same
-
-
+_KEY_CODES = {"invalid_api_key", "authentication_error", "unauthorized", "unauthenticated"}
+_MODEL_CODES = {"model_not_found", "model_not_found_error", "deploymentnotfound", "invalid_model", "model_not_exist"}
+_MODEL_WORDS = re.compile(
+    r"\bmodel\b.{0,120}(?:not (?:be )?found|not exist|unknown|is invalid|not a valid model)"
+    r"|(?:invalid|unknown|no such|no) model\b|not a valid model|model_not_found|try pulling it",
+    re.IGNORECASE,
+)
+_ACCOUNT_CODES = {
+    "insufficient_quota",
+    "insufficient_user_quota",
+    "exceeded_current_quota_error",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "access_terminated",
+}
 # What a server says where the account, not the request, is to blame, under whatever status.
 _ACCOUNT = re.compile(r"api[ _-]?key|quota|balance|\bcredits?\b|billing|payment", re.IGNORECASE)
-_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body)\b", re.IGNORECASE)
-# A prompt longer than the model's context, in the words of OpenAI, vLLM, llama.cpp, TGI, Mistral, Gemini, Anthropic.
+_FILTER_CODES = {"content_filter", "content_policy_violation", "data_inspection_failed", "responsibleaipolicyviolation"}
+_FILTER = re.compile(
+    r"content[ _-]?(?:filter|management|policy|moderation)|moderation|flagged|responsible ?ai|guardrail"
+    r"|safety (?:system|polic|filter)|inappropriate content",
+    re.IGNORECASE,
+)
+_TOO_LONG_CODES = {"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}
+# A prompt longer than the model's context, in the words of OpenAI, vLLM, SGLang, llama.cpp, TGI, Mistral, Gemini,
+# Anthropic, Groq. The last but one is how vLLM counts what is left for the answer.
 _TOO_LONG = re.compile(
     r"context[ _-]?(?:length|window|size)|maximum context|max_model_len|prompt is too long|input is too long"
     r"|too many (?:input |prompt )?tokens|reduce the length|exceeds the maximum number of tokens"
-    r"|inputs?`? tokens \+ `?max_new_tokens",
+    r"|inputs?`? tokens \+ `?max_new_tokens|inputs?`? must have less than|request too large"
+    r"|max_(?:completion_)?tokens must be at least 1, got -|context the overflows",
     re.IGNORECASE,
 )
-# Everything that one attempt may raise; malformed JSON comes out of the openai package as a bare ValueError.
-ATTEMPT_ERRORS = (openai.APIError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +80,35 @@ class Failure:
     what: str  # continues a sentence that begins with the server's address
     wait_s: float | None = None  # the pause the server asked for
     is_late: bool = False  # it may have been at work on it
+    is_filtered: bool = False  # refused for what it says, whatever else is asked for
 
 
-def read_failure(error: Exception, *, secret: str) -> Failure:
-    """What an attempt's exception means; `secret` is blotted out wherever the server echoes it."""
+def read_failure(error: Exception, *, secret: str, prompt: str = "") -> Failure:
+    """What an attempt's exception means; `secret` is blotted out wherever the server echoes it, and so is what it
+    quotes of `prompt`."""
+
+    def told(words: object) -> str:
+        """Words fit to be shown."""
+        return _short(without_quotes(str(words), prompt), secret)
+
     if _is_late(error):
         return Failure("busy", "gave no answer in time", is_late=True)
-    if isinstance(error, openai.APIStatusError):
-        return _read_status(error, secret)
+    if (complaint := complaint_of(error)) is not None:
+        return _read_complaint(complaint, told(complaint.words))
     if isinstance(error, openai.APIConnectionError):
-        return Failure("unreachable", f"cannot be reached ({_short(error.__cause__ or error, secret)})")
+        cause = error.__cause__ or error
+        return Failure("unreachable", f"cannot be reached ({told(str(cause) or type(cause).__name__)})")
     if isinstance(error, UnicodeError):  # half a surrogate pair in the prompt
-        return Failure("refused", f"cannot be sent this text ({_short(error, secret)})")
+        return Failure("refused", f"cannot be sent this text ({told(error)})")
     if isinstance(error, NoAnswerError):
-        return Failure(error.kind, f"gave {_short(error, secret)}")
-    return Failure("busy", f"answered with a body that is no chat completion ({_short(error, secret)})")
+        return Failure(error.kind, f"gave {told(error)}")
+    return Failure("busy", f"answered with a body that is no chat completion ({told(error)})")
 
 
-def is_too_long(error: openai.APIStatusError) -> bool:
+def is_too_long(complaint: Complaint) -> bool:
     """Whether the server says that the prompt does not fit into the model's context."""
-    words = words_of(error.body) or str(error)
-    by_words = error.status_code in (400, 422) and _TOO_LONG.search(words) is not None
-    return error.status_code == 413 or error.code == "context_length_exceeded" or by_words
+    by_words = complaint.status in (0, 400, 422, 429, 500) and _TOO_LONG.search(complaint.words) is not None
+    return complaint.status == 413 or bool(complaint.codes & _TOO_LONG_CODES) or by_words
 
 
 def is_crowded(error: Exception) -> bool:
@@ -96,7 +118,8 @@ def is_crowded(error: Exception) -> bool:
 
 def _is_late(error: Exception) -> bool:
     # The aiohttp transport turns every connection that is refused or breaks into its ConnectTimeout.
-    return isinstance(error, openai.APITimeoutError) and type(error.__cause__).__name__ != "ConnectTimeout"
+    timed_out = isinstance(error, openai.APITimeoutError) and type(error.__cause__).__name__ != "ConnectTimeout"
+    return timed_out or isinstance(error, LateError)
 
 
 def pause_s(attempt: int, failure: Failure, max_wait_s: float) -> float:
@@ -107,39 +130,48 @@ def pause_s(attempt: int, failure: Failure, max_wait_s: float) -> float:
     return longest * random.uniform(0.5, 1.0)  # clients that failed together must not come back together
 
 
-def _read_status(error: openai.APIStatusError, secret: str) -> Failure:
-    status = error.status_code
-    words = words_of(error.body) or str(error)
-    said = f"HTTP {status}: {_short(words, secret)}"
-    if status in _FOR_GOOD:
-        return Failure("fatal", f"{_FOR_GOOD[status]} ({said})")
-    # Some come as 429, but waiting does not help.
-    if error.code == "insufficient_quota" or (status in (400, 422) and _ACCOUNT.search(words)):
-        return Failure("fatal", f"says that the account is to blame: check key and quota ({said})")
-    if status in _RETRIED or status >= 500:
-        wait_s = _asked_wait_s(error.response.headers)
-        if wait_s is not None and wait_s > LONGEST_WAIT_S:
-            return Failure("fatal", f"is not to be asked {_until(wait_s, error.response.headers)} ({said})", wait_s)
-        return Failure("busy", f"answered {said}", wait_s)
-    if is_too_long(error):
+def _read_complaint(complaint: Complaint, told: str) -> Failure:
+    """told: its words, fit to be shown."""
+    status, words, codes = complaint.status, complaint.words, complaint.codes
+    said = f"HTTP {status}: {told}" if complaint.headers or status else f"an error inside HTTP 200: {told}"
+    if 300 <= status < 400:
+        return Failure("fatal", _sent_elsewhere(complaint.headers.get("location", "")))
+    if status in _OF_THE_REQUEST and (codes & _FILTER_CODES or _FILTER.search(words)):
+        return Failure("refused", f"refused the request for its content ({said})", is_filtered=True)
+    if is_too_long(complaint):
         return Failure(
             "too long", f"has too short a context for the prompt, which has no record left to spare ({said})"
         )
+    if for_good := _for_good(complaint):
+        return Failure("fatal", f"{for_good} ({said})")
+    if status in _RETRIED or status >= 500:
+        wait_s = complaint.wait_s()
+        if wait_s is not None and wait_s > LONGEST_WAIT_S:
+            return Failure("fatal", f"is not to be asked {_until(wait_s, complaint.headers)} ({said})", wait_s)
+        return Failure("busy", f"answered {said}", wait_s)
     return Failure("refused", f"refused the request ({said})")
 
 
-def _asked_wait_s(headers: Mapping[str, str]) -> float | None:
-    """The retry-after-ms or Retry-After of a response in seconds; None if there is none that can be read."""
-    value = headers.get("retry-after", "")
-    try:
-        seconds = float(headers["retry-after-ms"]) / 1000 if "retry-after-ms" in headers else float(value)
-    except ValueError:
-        try:  # a date: measured against the server's own clock
-            asked_for = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
-            seconds = asked_for.total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return seconds if 0 <= seconds < float("inf") else None
+def _for_good(complaint: Complaint) -> str:
+    """What is to be mended before asking on has a point; "" if nothing is."""
+    status, words, codes = complaint.status, complaint.words, complaint.codes
+    if status == 403 and complaint.is_page:
+        return "is kept from us by a proxy or firewall, which sent a page instead: check OPENAI_BASE_URL and the proxy"
+    if codes & _MODEL_CODES or (status in (400, 404, 422) and _MODEL_WORDS.search(words)):
+        return _MODEL
+    if status in _FOR_GOOD:
+        return _FOR_GOOD[status]
+    # Some come as 429, but waiting does not help.
+    if codes & _ACCOUNT_CODES or (status in (400, 422) and _ACCOUNT.search(words)):
+        return "says that the account is to blame: check key and quota"
+    return _FOR_GOOD[401] if status == 0 and codes & _KEY_CODES else ""
+
+
+def _sent_elsewhere(location: str) -> str:
+    """Where a redirect points, as the address to set: what is asked is not sent to whom a server names."""
+    base = re.sub(r"/chat/completions/?$", "", location.partition("?")[0])
+    base = re.sub(r"//[^/@]*@", "//", base)
+    return f"sends its requests elsewhere: if that is right, set OPENAI_BASE_URL to {_short(base, '')}"
 
 
 def _until(wait_s: float, headers: Mapping[str, str]) -> str:
@@ -151,31 +183,8 @@ def _until(wait_s: float, headers: Mapping[str, str]) -> str:
     return f"before {now + timedelta(seconds=wait_s):%Y-%m-%d %H:%M} UTC"
 
 
-def words_of(body: object) -> str:
-    """What a server says of an error, in one line, wherever it puts it: OpenAI's error.message, FastAPI's detail, a
-    list of errors, plain text."""
-    if isinstance(body, list):
-        return words_of(body[0]) if body else ""
-    if not isinstance(body, dict):
-        text = " ".join(str(body or "").split())
-        return _page_title(text) if _PAGE.match(text) else text
-    for name in ("error", "message", "detail", "msg", "raw"):
-        if found := body.get(name):
-            words = words_of(found)
-            inner = body.get("metadata")
-            more = words_of(inner) if isinstance(inner, dict) else ""
-            where = body.get("loc")
-            told = f"{'.'.join(map(str, where))}: {words}" if isinstance(where, list) else words
-            return f"{told} ({more})" if more else told
-    return " ".join(str(body).split())
-
-
-def _page_title(page: str) -> str:
-    """What a proxy's HTML page says, without its markup."""
-    title = re.search(r"<title>(.*?)</title>", page, re.IGNORECASE)
-    return " ".join((title[1] if title else re.sub(r"<[^>]*>", " ", page)).split())
-
-
-def _short(error: BaseException | str, secret: str) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return (text.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else text)[:300]
+def _short(words: str, secret: str) -> str:
+    """One line that any file and terminal takes."""
+    text = "".join(" " if char.isspace() else char for char in words if char.isprintable() or char.isspace())
+    text = " ".join(text.split())
+    return (text.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else text)[:LONGEST_TOLD]

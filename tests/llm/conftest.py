@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from openai import AsyncOpenAI, DefaultAioHttpClient
+from openai import AsyncOpenAI
 
+from hydra_ml.io.llm_http import BoundedHttp
 from hydra_ml.llm.budget import Usage
 from hydra_ml.llm.chat import AnswerStore, Ask
 from hydra_ml.llm.client import LLMClient
@@ -22,7 +23,7 @@ def client_of(
 ) -> LLMClient:
     params = LLM(**{"model": "some-model", "max_wait_s": 0.05, "timeout_s": 5.0, **settings})
     return LLMClient(
-        AsyncOpenAI(base_url=address, api_key=KEY, http_client=DefaultAioHttpClient()), params, cache=cache, spent=spent
+        AsyncOpenAI(base_url=address, api_key=KEY, http_client=BoundedHttp()), params, cache=cache, spent=spent
     )
 
 

@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 
 from hydra_ml.llm.chat import Answer
-from hydra_ml.llm.completion import read_answers, rough_tokens, words_of
-from hydra_ml.llm.failures import MalformedAnswerError, NoAnswerError
+from hydra_ml.llm.complaint import words_of
+from hydra_ml.llm.completion import read_answers, rough_tokens
+from hydra_ml.llm.faults import MalformedAnswerError, NoAnswerError
 
 
 def body(*contents: str | None, **more: Any) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def test_half_a_surrogate_pair_becomes_text_that_can_be_stored() -> None:
         ({}, "choices"),
         ({"choices": None}, "choices"),
         ({"choices": []}, "choices"),
-        ({"choices": [{"text": "old style"}]}, "choices.0.message"),
+        ({"choices": [{"index": 0}]}, "choices.0.message"),
         ({"choices": [{"message": {"content": 5}}]}, "choices.0.message.content"),
     ],
 )
