@@ -160,7 +160,7 @@ class Train(Section):
 class TrainAdapter(Train):
     """How the adapter's base and heads are fitted, and how sure it must be."""
 
-    max_harm: Share | None = 0.1  # of questions that may be answered worse than by plain RAG; null: not looked at
+    max_harm: Share | None = 0.2  # of questions that may be answered worse than by plain RAG; null: not looked at
 
 
 class Rerank(Section):

@@ -28,14 +28,16 @@ def distinct_candidates(answers: pd.DataFrame) -> pd.DataFrame:
     """One row per distinct answer of a query: query_id, answer, votes (of n_samples), greedy_share (of greedy answers),
     is_plain, whether plain RAG would say it.
 
-    answers has query_id, arm, sample_idx, answer, of one prompt or of several pooled; an answer in the task's own
-    spelling, or raw where it has none; one that failed is "" and no candidate. Order: query id, greedy first, then
-    votes, then text: equal input gives equal output.
+    answers has query_id, arm, prompt, sample_idx, answer, of one prompt or of several pooled; arms that share a prompt
+    count once. An answer is in the task's own spelling, or raw where it has none; one that failed is "" and no
+    candidate. Order: query id, greedy first, then votes, then text: equal input gives equal output.
     """
     answers = answers[answers["answer"] != ""]
     sampled = answers["sample_idx"] != GREEDY
+    plain = ~sampled & (answers["arm"] == RAG_K4.name)
+    once = ~answers.duplicated(["query_id", "prompt", "sample_idx"])
     table = (
-        answers.assign(vote=sampled.astype(int), greedy=~sampled, plain=~sampled & (answers["arm"] == RAG_K4.name))
+        answers.assign(vote=(sampled & once).astype(int), greedy=~sampled & once, plain=plain)
         .groupby(["query_id", "answer"], as_index=False, sort=True)
         .agg(votes=("vote", "sum"), greedy_share=("greedy", "sum"), is_plain=("plain", "any"))
     )

@@ -14,12 +14,13 @@ import pandas as pd
 from hydra_ml.errors import LLMError
 from hydra_ml.llm.chat import Ask, Reply
 from hydra_ml.params import Generate
-from hydra_ml.records import GREEDY, Message, PromptForm, Reading, Record
+from hydra_ml.records import GREEDY, Message, PromptForm, Reading, Record, content_digest
 from hydra_ml.tasks.task import Task
 
 ANSWER_COLUMNS = (
     "query_id",
     "arm",
+    "prompt",
     "sample_idx",
     "answer",
     "is_parsed",
@@ -101,11 +102,13 @@ def answer_table(
 ) -> pd.DataFrame:
     """One row per answer, from one row of `asked`, one Ask and one Reply each, in the same order.
 
-    n_dropped: records that its prompt left out, the last in rank, for the LLM's context. tokens_in, tokens_out: of the
+    prompt: digest of the chat that was asked; arms that show the same records share it, and its answers. n_dropped:
+    records that its prompt left out, the last in rank, for the LLM's context. tokens_in, tokens_out: of the
     whole ask as it was bought, on its first row; 0 on its others.
     """
     samples = [[GREEDY] if ask.temperature == 0 else list(range(1, ask.n + 1)) for ask in asks]
     table = asked[["query_id", "arm", "input"]].assign(
+        prompt=[content_digest(repr(ask.messages)) for ask in asks],
         error=[reply.error for reply in replies],
         n_dropped=np.array([reply.dropped for reply in replies], dtype=np.int16),
         tokens_in=[reply.tokens_in for reply in replies],

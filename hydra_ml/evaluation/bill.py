@@ -27,14 +27,15 @@ def bill_rows(
     answers: rows of `answer_table` for every query; groups: by evaluated query, whose it is ("known", "new"); what has
     no group was asked for training. annotations: tokens_in, tokens_out and query_id of `annotate`.
     """
+    asked_once = ["query_id", "prompt", "sample_idx"]
     evaluated = answers[answers["query_id"].isin(groups.index)]
     training = answers[~answers["query_id"].isin(groups.index)]
     rows = [
         _row("annotate", "", ALL, annotations, prices),
-        _row("generate", "", ALL, training, prices),
+        _row("generate", "", ALL, training.drop_duplicates(asked_once), prices),
     ]
     for method in methods:
-        own = evaluated[evaluated["arm"].isin([arm.name for arm in method.arms])]
+        own = evaluated[evaluated["arm"].isin([arm.name for arm in method.arms])].drop_duplicates(asked_once)
         if not method.is_choice:
             own = own[own["sample_idx"] == GREEDY]
         if own.empty:

@@ -19,7 +19,7 @@ NEWS, HEADLINE, RATING = get_task("LaMP_2N"), get_task("LaMP_4"), get_task("LaMP
 
 
 def answers(rows, arm="rag_k4"):
-    return pd.DataFrame(rows, columns=["query_id", "sample_idx", "answer"]).assign(arm=arm)
+    return pd.DataFrame(rows, columns=["query_id", "sample_idx", "answer"]).assign(arm=arm, prompt=arm)
 
 
 def test_samples_become_distinct_candidates_with_votes_and_the_greedy_answer_is_always_there():
@@ -48,6 +48,12 @@ def test_of_pooled_prompts_only_plain_rags_greedy_answer_is_plain():
     rows = answers([("q", 0, "sports"), ("q", 1, "crime")], arm="hydra")
     table = distinct_candidates(pd.concat([rows, answers([("q", 0, "travel"), ("q", 1, "sports")])]))
     assert table.set_index("answer")["is_plain"].to_dict() == {"crime": False, "sports": False, "travel": True}
+
+
+def test_arms_that_share_a_prompt_count_once():
+    rows = answers([("q", 0, "sports"), ("q", 1, "crime")])
+    table = distinct_candidates(pd.concat([rows.assign(arm="hydra"), rows]))
+    pd.testing.assert_frame_equal(table, distinct_candidates(rows))
 
 
 def encode(texts):
@@ -86,7 +92,8 @@ def test_a_rating_is_the_better_supported_the_nearer_it_is():
 
 def test_two_prompts_pool_their_votes_and_share_the_greedy_place():
     pooled = [("q", 0, "a"), ("q", 1, "a"), ("q", 2, "b"), ("q", 0, "b"), ("q", 1, "b"), ("q", 2, "b")]
-    table = distinct_candidates(answers(pooled)).set_index("answer")
+    both = pd.concat([answers(pooled[:3], arm="hydra"), answers(pooled[3:])])
+    table = distinct_candidates(both).set_index("answer")
     assert table["votes"].to_dict() == {"a": 1, "b": 3}
     assert table["greedy_share"].to_dict() == {"a": 0.5, "b": 0.5}
     assert set(table["n_samples"]) == {4}

@@ -20,6 +20,7 @@ def test_each_method_pays_for_its_own_prompts_and_samples() -> None:
         if arm is HYDRA or query != "learned from"
     ]
     answers = pd.DataFrame(rows, columns=["query_id", "arm", "sample_idx", "tokens_in", "tokens_out"])
+    answers = answers.assign(prompt=answers["arm"])
     groups = pd.Series({"known 1": "known", "known 2": "known", "new 1": "new"})
     annotations = pd.DataFrame({"query_id": ["learned from"] * 3, "tokens_in": [50] * 3, "tokens_out": [1] * 3})
     methods = [all_methods()[name] for name in ("user_majority", "rag_k4", "hydra")]
@@ -41,3 +42,12 @@ def test_each_method_pays_for_its_own_prompts_and_samples() -> None:
     costs = [row["cost"] for row in bill_rows(answers, groups, methods, annotations, prices)]
     assert costs[0] == (150 + 3 * 10) / 1e6
     assert [row["cost"] for row in bill_rows(answers, groups, methods, annotations, LLM())] == [None] * 8
+
+
+def test_prompts_that_a_methods_arms_share_are_paid_for_once() -> None:
+    rows = [("q", arm.name, sample, 100, 10) for arm in (HYDRA, RAG_K4) for sample in (GREEDY, 1)]
+    answers = pd.DataFrame(rows, columns=["query_id", "arm", "sample_idx", "tokens_in", "tokens_out"])
+    annotations = pd.DataFrame({"query_id": [], "tokens_in": [], "tokens_out": []})
+    one = answers.assign(prompt="the same")
+    [row, *_] = bill_rows(one, pd.Series({"q": "known"}), [all_methods()["hydra"]], annotations, LLM())
+    assert (row["tokens_in"], row["tokens_out"]) == (200, 20)

@@ -57,6 +57,7 @@ def bench(task: str = "LaMP_2", stranger_of: dict[str, str] | None = None) -> Be
     ]
     rows = [(query, arm, i, answer, True) for query in queries["query_id"] for arm, i, answer in said]
     answers = pd.DataFrame(rows, columns=["query_id", "arm", "sample_idx", "answer", "is_parsed"])
+    answers = answers.assign(prompt=answers["arm"])
 
     def score(a: list[str], b: list[str], evidence: np.ndarray, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A personal head that loves what has a c (zoe's: an h), a shared one that loves short answers."""
