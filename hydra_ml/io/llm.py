@@ -36,7 +36,16 @@ def open_llm(params: LLM, *, cache: Path | None, encode: Encode | None = None) -
     with ExitStack() as stack:
         store = stack.enter_context(ResponseCache(cache, night=night())) if cache is not None else None
         spent = store.spent() if store is not None else None
-        yield stack.enter_context(LLMClient(client, params, cache=store, spent=spent))
+        tells = params.model != MODEL_NAME  # that one is known by its name alone
+        yield stack.enter_context(LLMClient(client, params, cache=store, spent=spent, tells=tells))
+
+
+def asked_identity(params: LLM, cache: Path) -> str:
+    """Whose answers these are, as the cache's keys have it: asked of the server, where one is named."""
+    if params.model == MODEL_NAME or not (variable("OPENAI_BASE_URL") and variable("OPENAI_API_KEY")):
+        return params.identity
+    with open_llm(params, cache=cache) as client:
+        return client.identity()
 
 
 def offline_client(encode: Encode | None) -> AsyncOpenAI:

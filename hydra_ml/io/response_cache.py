@@ -1,6 +1,7 @@
 """Bought LLM answers kept on disk, so that no run pays twice: a SQLite file of answers by key digest.
 
-Holds answers and token counts only, no prompt. Several processes may use one file; a kill loses nothing that was put.
+Holds answers, token counts and what servers tell of their models; no prompt. Several processes may use one file; a
+kill loses nothing that was put.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ CREATE TABLE IF NOT EXISTS answers (
 CREATE TABLE IF NOT EXISTS spent (
     night TEXT PRIMARY KEY, calls INTEGER NOT NULL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS told (name BLOB PRIMARY KEY, served TEXT NOT NULL) WITHOUT ROWID;
 COMMIT;
 """
 
@@ -92,6 +94,21 @@ class ResponseCache:
                 tokens = (sum(a.tokens_in for a in answers.values()), sum(a.tokens_out for a in answers.values()))
                 self._db.execute(_SPEND, (self.night, *tokens))
             self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def told(self, name: str) -> str:
+        """What a server last said of its model; "" for nothing."""
+        try:
+            row = self._db.execute("SELECT served FROM told WHERE name = ?", (bytes.fromhex(name),)).fetchone()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        return str(row[0]) if row else ""
+
+    def tell(self, name: str, served: str) -> None:
+        """Keep what a server says of its model."""
+        try:
+            self._db.execute("INSERT OR REPLACE INTO told VALUES (?, ?)", (bytes.fromhex(name), served))
         except sqlite3.Error as error:
             raise self._unusable(error) from error
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, NoReturn
@@ -17,13 +16,14 @@ from tqdm import tqdm
 
 from hydra_ml.errors import HydraError, LLMError
 from hydra_ml.llm.budget import Budget, Usage
-from hydra_ml.llm.chat import Answer, AnswerStore, Ask, MemoryStore, Reply, request_seed, share_failed
+from hydra_ml.llm.chat import Answer, AnswerStore, Ask, MemoryStore, Reply, check_nearly_all, request_seed
 from hydra_ml.llm.completion import read_answers, rough_tokens
 from hydra_ml.llm.cost import expected_cost
 from hydra_ml.llm.dialect import Dialect
 from hydra_ml.llm.failures import ATTEMPT_ERRORS, Failure, NoAnswerError, is_crowded, pause_s, read_failure
 from hydra_ml.llm.lanes import Lanes
 from hydra_ml.llm.order import Order, make_orders
+from hydra_ml.llm.served import Fingerprints, ask_served, identity_of
 from hydra_ml.params import LLM
 
 OUTAGE = 10  # requests given up in a row, none answered between: the server is down, not one request odd
@@ -44,8 +44,9 @@ class LLMClient:
         *,
         cache: AnswerStore | None = None,
         spent: Usage | None = None,
+        tells: bool = True,
     ) -> None:
-        """spent: what the night had used before."""
+        """spent: what the night had used before. tells: whether the server may be asked what it serves."""
         timeout = openai.Timeout(params.timeout_s, connect=min(CONNECT_S, params.timeout_s))
         self._openai = client.with_options(max_retries=0, timeout=timeout)  # its own retries obey any Retry-After
         self._params = params
@@ -53,6 +54,8 @@ class LLMClient:
         self._runner = asyncio.Runner()  # one event loop for life: open connections are bound to theirs
         self.usage = Usage()
         self._budget = Budget(self.usage, params, spent or Usage())
+        self._identity = "" if tells else params.identity  # "": not asked yet
+        self._fingerprints = Fingerprints()
         self._dialect = Dialect()
         self._lanes = Lanes(params.concurrency, params.timeout_s)
         self._most_at_once = MOST_AT_ONCE  # answers that the server gives to one request
@@ -68,6 +71,13 @@ class LLMClient:
         """The model's name, as results must state it."""
         return self._params.model
 
+    def identity(self) -> str:
+        """Whose answers it gets, as the cache's keys have it. Asks the server, the first time, what it serves."""
+        if not self._identity:
+            served = self._runner.run(ask_served(self._openai, self.model, self._cache))
+            self._identity = identity_of(self._params, served)
+        return self._identity
+
     def ask_all(self, asks: Sequence[Ask], *, label: str) -> list[Reply]:
         """One reply per ask, in order, with a progress bar called `label`.
 
@@ -79,7 +89,9 @@ class LLMClient:
 
     def _ask_all(self, asks: Sequence[Ask], label: str, *, in_full: bool) -> list[Reply]:
         """in_full: nothing is asked if the budget is sure to end before the last ask."""
-        of_asks, orders = make_orders(asks, self._params.identity, self._cache)
+        if not asks:
+            return []
+        of_asks, orders = make_orders(asks, self.identity(), self._cache)
         if in_full:
             cost = expected_cost(orders, self._most_at_once)
             log.info("%s: %s", label, cost.told(self._params))
@@ -106,15 +118,7 @@ class LLMClient:
         than a share `max_failed_share` of the answers is missing: a failed answer is no result.
         Raises BudgetExceeded before the first call if the budget is sure to be passed."""
         replies = self._ask_all(asks, label, in_full=True)
-        share = share_failed(replies)
-        if share > self._params.max_failed_share:
-            reasons = Counter(reply.error for reply in replies if reply.error)
-            reason, count = reasons.most_common(1)[0]
-            raise LLMError(
-                f"{label}: {share:.1%} of the answers are missing, more than llm.max_failed_share = "
-                f"{self._params.max_failed_share} allows; {count} of {len(replies)} times because: {reason} Answers "
-                "already given are kept: mend this, then run the same command to go on."
-            )
+        check_nearly_all(replies, self._params.max_failed_share, label)
         return replies
 
     async def _ask_orders(self, orders: Sequence[Order], bar: tqdm[NoReturn]) -> None:
@@ -156,7 +160,7 @@ class LLMClient:
                 await self._fill(order)
             if not order.is_too_long:
                 return
-            order.shorten(self._params.identity)
+            order.shorten(self._identity)
             self._has_shortened = True
 
     async def _fill(self, order: Order) -> None:
@@ -242,6 +246,8 @@ class LLMClient:
                 self._lanes.crowded(sent_at, clock())
             raise
         self._lanes.answered(clock() - sent_at)
+        if changed := self._fingerprints.changed(body):
+            log.warning("%s: the server's system_fingerprint was %s: its answers may differ now", self.model, changed)
         return body
 
     def _request(self, ask: Ask, first_sample: int, n: int) -> dict[str, Any]:
