@@ -78,18 +78,19 @@ def check_readable(answers: Sequence[str], is_parsed: Sequence[bool], most: floa
 
 
 def build_asks(
-    prompts: Sequence[Sequence[Message]], sampled: Sequence[bool], settings: Generate, *, seed: int
+    prompts: Sequence[Sequence[Message]], sampled: Sequence[bool], settings: Generate, task: Task, *, seed: int
 ) -> tuple[list[Ask], list[int]]:
     """The asks of the prompts, and each one's position among the prompts: the greedy answer of every prompt, and the
     samples of those that are `sampled`."""
     asks, owners = [], []
+    room = task.answer_tokens(settings.max_tokens)
     for row, (prompt, is_sampled) in enumerate(zip(prompts, sampled, strict=True)):
         messages = tuple(prompt)
         demos = len(messages) // 2  # turn pairs before the question
-        asks.append(Ask(messages, max_tokens=settings.max_tokens, seed=seed, demos=demos))
+        asks.append(Ask(messages, max_tokens=room, seed=seed, demos=demos))
         owners.append(row)
         if is_sampled:
-            asks.append(Ask(messages, settings.n_samples, settings.temperature, settings.max_tokens, seed, demos))
+            asks.append(Ask(messages, settings.n_samples, settings.temperature, room, seed, demos))
             owners.append(row)
     return asks, owners
 

@@ -63,7 +63,7 @@ def score_requests(
 
     prompts = served_prompts(queries, records, models, params)
     chats = build_prompts(prompts, prompts["demos"].tolist(), record_book(records), task, params.prompts)
-    asks, owners = build_asks(chats, prompts["is_sampled"].tolist(), params.generate, seed=params.seed)
+    asks, owners = build_asks(chats, prompts["is_sampled"].tolist(), params.generate, task, seed=params.seed)
     asked = prompts.iloc[owners]
     replies = ask(asks)
     answers = answer_table(asked, asks, replies, task, params.answers)

@@ -115,7 +115,7 @@ def _no_answer(choice: _Choice) -> NoAnswerError:
         return NoAnswerError(
             "cut off",
             "no answer within max_tokens: what it wrote was thinking, or nothing. Raise max_tokens of the stage in "
-            "params.yaml (annotate.max_tokens, generate.max_tokens)",
+            "params.yaml (annotate.max_tokens, generate.max_tokens; null leaves no room to think)",
         )
     return NoAnswerError("refused", "an answer without text")
 

@@ -72,7 +72,7 @@ def generate_asks(prepared: Path, candidates: pd.DataFrame, ranking: pd.DataFram
 
     book = record_book(load_table(prepared / "records.parquet"))
     prompts = build_prompts(asked, asked["demos"].tolist(), book, task, params.prompts)
-    asks, owners = build_asks(prompts, asked["is_sampled"].tolist(), params.generate, seed=params.seed)
+    asks, owners = build_asks(prompts, asked["is_sampled"].tolist(), params.generate, task, seed=params.seed)
     return Plan(asked, asks, owners)
 
 

@@ -53,7 +53,7 @@ def test_unparsable_answers_are_kept_as_they_came():
 def test_every_prompt_is_asked_once_greedily_and_sampled_ones_again():
     queries = pd.DataFrame({"user_id": ["ann", "bob"], "input": ["x", "y"]})
     chats = build_prompts(queries, [["1"], []], record_book(RECORDS), TASK, "lamp")
-    asks, owners = build_asks(chats, [False, True], Generate(n_samples=3, temperature=0.7, max_tokens=9), seed=5)
+    asks, owners = build_asks(chats, [False, True], Generate(n_samples=3, temperature=0.7, max_tokens=9), TASK, seed=5)
     assert owners == [0, 1, 1]
     assert [(ask.n, ask.temperature, ask.max_tokens, ask.seed) for ask in asks] == [
         (1, 0.0, 9, 5),
@@ -61,11 +61,13 @@ def test_every_prompt_is_asked_once_greedily_and_sampled_ones_again():
         (3, 0.7, 9, 5),
     ]
     assert list(asks[2].messages) == chats[1]
+    asks, _ = build_asks(chats, [False, True], Generate(), TASK, seed=5)
+    assert [ask.max_tokens for ask in asks] == [17] * 3, "a rating needs no more"
 
 
 def test_replies_become_one_row_per_answer():
     asked = pd.DataFrame({"query_id": ["q", "q"], "arm": ["hydra", "hydra"], "input": ["x", "x"]})
-    asks, _ = build_asks([[{"role": "user", "content": "x"}]], [True], Generate(n_samples=2), seed=1)
+    asks, _ = build_asks([[{"role": "user", "content": "x"}]], [True], Generate(n_samples=2), TASK, seed=1)
     replies = [Reply(("4.0",), 1, 1, cached=True), Reply(("5", ""), 1, 1, cached=True, error="ill")]
     table = answer_table(asked, asks, replies, TASK, "strict")
     assert table["sample_idx"].tolist() == [GREEDY, 1, 2]

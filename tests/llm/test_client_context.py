@@ -8,6 +8,7 @@ from starlette.responses import Response
 from hydra_ml.answering.prompts import build_asks
 from hydra_ml.llm.chat import MemoryStore
 from hydra_ml.params import Generate
+from hydra_ml.tasks import get_task
 from tests.llm.scripted_server import answer, refuse
 
 TOLD = {
@@ -46,13 +47,17 @@ def short_sighted(most_turns: int, status: int, words: str) -> Any:
 @pytest.mark.parametrize("server", TOLD)
 def test_the_least_useful_records_are_left_out_until_it_fits(scripted, connect, server: str) -> None:
     seen, address = scripted(short_sighted(5, *TOLD[server]))
-    asks, _ = build_asks([chat("best", "second", "third", "last")], [True], Generate(n_samples=2), seed=0)
+    asks, _ = build_asks(
+        [chat("best", "second", "third", "last")], [True], Generate(n_samples=2), get_task("LaMP_4"), seed=0
+    )
     greedy, sampled = connect(address).ask_all(asks, label="test")
     assert (greedy.dropped, sampled.dropped) == (2, 2)
     assert not greedy.error
     assert len(sampled.answers) == 2
     assert all(sampled.answers)
-    for body in seen.bodies[-2:]:
+    fitting = [body for body in seen.bodies if len(body["messages"]) <= 5]
+    assert len(fitting) == 2
+    for body in fitting:
         assert [message["content"] for message in body["messages"]] == ["best", "best!", "second", "second!", "q"]
         assert "max_tokens" in body, "the words name max_tokens, but it is not what was refused"
 
@@ -63,7 +68,9 @@ def test_a_question_too_long_by_itself_is_refused_alone(scripted, connect) -> No
         return refuse(*TOLD["openai"]) if is_long else await answer(number, body)
 
     _, address = scripted(behave)
-    asks, _ = build_asks([chat("a", "b", question="long"), chat("a")], [False, False], Generate(), seed=0)
+    asks, _ = build_asks(
+        [chat("a", "b", question="long"), chat("a")], [False, False], Generate(), get_task("LaMP_4"), seed=0
+    )
     long, other = connect(address).ask_all(asks, label="test")
     assert long.refused
     assert long.dropped == 2
@@ -75,7 +82,7 @@ def test_what_becomes_equal_by_shortening_is_paid_once_and_found_by_the_next_run
     seen, address = scripted(short_sighted(5, *TOLD["openai"]))
     cache = MemoryStore()
     prompts = [chat("a", "b", "c"), chat("a", "b", "d"), chat("a", "b")]
-    asks, _ = build_asks(prompts, [False] * 3, Generate(), seed=0)
+    asks, _ = build_asks(prompts, [False] * 3, Generate(), get_task("LaMP_4"), seed=0)
     replies = connect(address, cache=cache).ask_all(asks, label="test")
     assert [reply.dropped for reply in replies] == [1, 1, 0]
     assert len({reply.answers for reply in replies}) == 1
