@@ -11,12 +11,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from string import Template
-from urllib.parse import urlsplit
 
 from openai import APIError, AsyncOpenAI, DefaultAioHttpClient
 
 from hydra_ml.errors import LLMError, ParamsError
-from hydra_ml.io.llm_environment import night, variable
+from hydra_ml.io.llm_environment import check_server, night, shown, variable
 from hydra_ml.io.response_cache import ResponseCache
 from hydra_ml.llm.client import LLMClient
 from hydra_ml.llm.failures import read_failure
@@ -63,19 +62,8 @@ def offline_client(encode: Encode | None) -> AsyncOpenAI:
 
 def server_client(params: LLM) -> AsyncOpenAI:
     """The openai client of the server in the environment. Raises ParamsError that lists everything amiss there."""
+    check_server(params)
     address, key = variable("OPENAI_BASE_URL"), variable("OPENAI_API_KEY")
-    problems = []
-    if not address:
-        problems.append("OPENAI_BASE_URL is not set: the server's address, for example https://api.openai.com/v1")
-    elif urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
-        problems.append(f"OPENAI_BASE_URL is no http or https address with a host (found {shown(address)!r})")
-    if not key:
-        problems.append("OPENAI_API_KEY is not set: the server's key, or any word if it needs none")
-    if problems:
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise ParamsError(
-            f"llm.model {params.model!r} cannot be asked:\n{lines}\nFor a run without any server set {_OFFLINE}."
-        )
     headers = _with_environment(params.headers)
     return AsyncOpenAI(base_url=address, api_key=key, default_headers=headers, http_client=DefaultAioHttpClient())
 
@@ -109,14 +97,6 @@ def known_models(params: LLM) -> set[str] | None:
         if status is not None and status not in (401, 402, 403) and status < 500:
             return None
         raise LLMError(f"the LLM at {shown(variable('OPENAI_BASE_URL'))} {failure.what}") from None
-
-
-_OFFLINE = f"llm.model to {MODEL_NAME!r} in params.yaml"
-
-
-def shown(address: str) -> str:
-    """The address without user name, password and query, fit to be printed."""
-    return address.rpartition("@")[2].partition("?")[0]
 
 
 def serve(host: str, port: int, encode: Encode) -> None:
