@@ -25,6 +25,10 @@ class Usage:
     reason: str = ""  # why the last of those was not
     tokens_in: int = 0  # paid for by this client; cached answers cost nothing
     tokens_out: int = 0
+    kept_in: int = 0  # tokens of answers kept from before, which were not paid again
+    kept_out: int = 0
+    shared_in: int = 0  # prompt tokens that samples asked for in one request did not take again
+    seconds: float = 0.0  # of asking
 
 
 class Budget:

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 import openai
 from tqdm import tqdm
 
 from hydra_ml.errors import HydraError, LLMError
 from hydra_ml.llm.budget import Budget, Usage
-from hydra_ml.llm.chat import Answer, AnswerStore, Ask, MemoryStore, Reply, check_nearly_all, request_seed
-from hydra_ml.llm.completion import read_answers, rough_tokens
+from hydra_ml.llm.chat import Answer, AnswerStore, Ask, MemoryStore, Reply, check_nearly_all
+from hydra_ml.llm.completion import read_answers, rough_tokens, shared_tokens
 from hydra_ml.llm.cost import expected_cost
-from hydra_ml.llm.dialect import Dialect
+from hydra_ml.llm.dialect import Dialect, build_request
 from hydra_ml.llm.failures import ATTEMPT_ERRORS, Failure, NoAnswerError, is_crowded, pause_s, read_failure
 from hydra_ml.llm.lanes import Lanes
 from hydra_ml.llm.order import Order, make_orders
+from hydra_ml.llm.pace import Pace
 from hydra_ml.llm.served import Fingerprints, ask_served, identity_of
 from hydra_ml.params import LLM
 
@@ -100,9 +101,14 @@ class LLMClient:
                 log.warning("%s: may pass the budget: if all answers are as long as they may be, %s", label, told)
         waiting = [order for order in orders if order.missing()]
         self.usage.cached += len(asks) - len(waiting)
-        with tqdm(total=len(orders), initial=len(orders) - len(waiting), desc=label, unit=" asks") as bar:
-            if waiting:
-                self._runner.run(self._ask_orders(waiting, bar))
+        pace = Pace(self.usage, orders, self._runner.get_loop().time)
+        try:
+            with tqdm(total=len(orders), initial=len(orders) - len(waiting), desc=label, unit=" asks") as bar:
+                if waiting:
+                    self._runner.run(self._ask_orders(waiting, lambda: pace.step(bar)))
+        finally:
+            if told := pace.end():
+                log.info("%s: %s", label, told)
         failed = [order.error for order in waiting if order.error]
         self.usage.failed += len(failed)
         for order in waiting:
@@ -121,12 +127,10 @@ class LLMClient:
         check_nearly_all(replies, self._params.max_failed_share, label)
         return replies
 
-    async def _ask_orders(self, orders: Sequence[Order], bar: tqdm[NoReturn]) -> None:
-        """Fill the orders with `concurrency` workers; raises what made them stop."""
+    async def _ask_orders(self, orders: Sequence[Order], done: Callable[[], None]) -> None:
+        """Fill the orders with `concurrency` workers, `done` after each; raises what made them stop."""
         self._stop = stop = asyncio.get_running_loop().create_future()
-        calls_before = self.usage.calls
         self._locks.clear()
-        n_cached = getattr(bar, "initial", 0)  # a bar that is switched off has none
         queue = iter(orders)
 
         async def work() -> None:
@@ -140,10 +144,7 @@ class LLMClient:
                     if not stop.done():
                         stop.set_exception(error)
                     return
-                bar.update()
-                elapsed = bar.format_dict["elapsed"] or 1e-9
-                rate = (self.usage.calls - calls_before) / elapsed
-                bar.set_postfix({"calls/s": f"{rate:.0f}", "cached": n_cached}, refresh=False)
+                done()
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._params.concurrency, len(orders))):
@@ -183,7 +184,7 @@ class LLMClient:
                 if failure.kind == "too long" and order.ask.demos:
                     order.is_too_long = True
                     return
-                if refused := self._dialect.learn(error, self._request(order.ask, missing[0], n)):
+                if refused := self._dialect.learn(error, build_request(self._params, order.ask, missing[0], n)):
                     log.warning("%s: the server does not take %s; asked without from now on", self.model, refused)
                 if self._dialect.n_learned > known:
                     continue  # learned from this refusal, or from another while this one was on its way
@@ -216,13 +217,15 @@ class LLMClient:
 
     async def _call(self, ask: Ask, first_sample: int, n: int, timeout_s: float) -> list[Answer]:
         """One request for n answers: 1 to n of them. Raises one of ATTEMPT_ERRORS, or BudgetExceeded."""
-        request = self._request(ask, first_sample, n)
+        request = build_request(self._params, ask, first_sample, n)
         prompt_tokens = rough_tokens("".join(message["content"] for message in request["messages"]))
         most = (prompt_tokens, n * ask.max_tokens)
         await self._budget.reserve(*most)
         paid = (0, 0)
         try:
-            answers = read_answers(await self._send(self._dialect.spoken(request), timeout_s), prompt_tokens)[:n]
+            body = await self._send(self._dialect.spoken(request), timeout_s)
+            answers = read_answers(body, prompt_tokens)[:n]
+            self.usage.shared_in += shared_tokens(body, len(answers), prompt_tokens)
             paid = sum(answer.tokens_in for answer in answers), sum(answer.tokens_out for answer in answers)
         except NoAnswerError as error:
             paid = error.tokens
@@ -249,22 +252,6 @@ class LLMClient:
         if changed := self._fingerprints.changed(body):
             log.warning("%s: the server's system_fingerprint was %s: its answers may differ now", self.model, changed)
         return body
-
-    def _request(self, ask: Ask, first_sample: int, n: int) -> dict[str, Any]:
-        """One request as the params want it, before the server's dialect."""
-        how = self._params
-        system = [{"role": "system", "content": how.system}] if how.system else []
-        request: dict[str, Any] = {
-            "model": self.model,
-            "messages": [*system, *ask.messages],
-            "n": n,
-            "temperature": ask.temperature,
-            "max_tokens": ask.max_tokens,
-            "seed": request_seed(ask, first_sample),
-        }
-        request |= {"top_p": how.top_p} if how.top_p is not None else {}
-        request |= {"stop": how.stop} if how.stop else {}
-        return {name: value for name, value in (request | how.extra_body).items() if name not in how.omit}
 
     def _give_up(self, failure: Failure, attempt: int, others_answered: bool) -> str:
         """Why one order stays without answer. Raises LLMError if it shows that asking on is useless."""

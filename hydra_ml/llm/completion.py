@@ -94,6 +94,14 @@ def read_answers(body: object, prompt_tokens: int) -> list[Answer]:
     return [Answer(text, 0 if idx else prompt_tokens, share) for idx, (text, share) in enumerate(shared)]
 
 
+def shared_tokens(body: object, n: int, prompt_tokens: int) -> int:
+    """Prompt tokens that n answers to one request did not take again. 0 where the server reports none, or so many that
+    it counts the prompt anew for each. prompt_tokens: of the prompt, roughly."""
+    usage = body.get("usage") if isinstance(body, dict) else None
+    told = _count(usage.get("prompt_tokens")) if isinstance(usage, dict) else None
+    return (n - 1) * told if told is not None and told <= prompt_tokens * (n + 1) / 2 else 0
+
+
 def _text(choice: _Choice) -> str:
     """The answer itself, without thoughts before and further turns after it; "" where there is none."""
     if choice.error or choice.finish_reason == "error":

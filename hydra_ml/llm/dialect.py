@@ -1,4 +1,4 @@
-"""What one server takes of a request: learned from its refusals, once, and kept for the life of a client."""
+"""A request as params want it, and what of it one server takes, learned from its refusals, once a client."""
 
 from __future__ import annotations
 
@@ -8,11 +8,29 @@ from typing import Any
 
 import openai
 
+from hydra_ml.llm.chat import Ask, request_seed
 from hydra_ml.llm.failures import is_too_long
+from hydra_ml.params import LLM
 
 # Fields that may be left out, and what else a server may call one; none of them changes what is asked for.
 RENAMED = {"max_tokens": "max_completion_tokens"}
 OPTIONAL = ("seed", "temperature", "top_p", "stop", "n")
+
+
+def build_request(params: LLM, ask: Ask, first_sample: int, n: int) -> dict[str, Any]:
+    """The body of one request for n answers as the params want it, before the server's dialect."""
+    system = [{"role": "system", "content": params.system}] if params.system else []
+    request: dict[str, Any] = {
+        "model": params.model,
+        "messages": [*system, *ask.messages],
+        "n": n,
+        "temperature": ask.temperature,
+        "max_tokens": ask.max_tokens,
+        "seed": request_seed(ask, first_sample),
+    }
+    request |= {"top_p": params.top_p} if params.top_p is not None else {}
+    request |= {"stop": params.stop} if params.stop else {}
+    return {name: value for name, value in (request | params.extra_body).items() if name not in params.omit}
 
 
 class Dialect:

@@ -20,6 +20,7 @@ from hydra_ml.io.llm import open_llm
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.learning.draws import draw_per_user
 from hydra_ml.llm.chat import Ask, Reply
+from hydra_ml.llm.pace import llm_figures
 from hydra_ml.params import Params
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
@@ -65,10 +66,7 @@ def annotate(
         "too_long": sum(reply.dropped > 0 for reply in replies),
         "failed": sum(bool(reply.error) for reply in replies),
         "cached": sum(reply.cached for reply in replies),
-        "calls": llm.usage.calls,
-        "paid_in": llm.usage.tokens_in,
-        "paid_out": llm.usage.tokens_out,
-        "cost": params.llm.money(llm.usage.tokens_in, llm.usage.tokens_out),
+        **llm_figures(llm.usage, params.llm),
     }
 
 
