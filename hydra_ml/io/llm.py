@@ -16,8 +16,9 @@ from openai import APIError, AsyncOpenAI, DefaultAioHttpClient
 
 from hydra_ml.errors import LLMError, ParamsError
 from hydra_ml.io.llm_environment import check_server, night, shown, variable
+from hydra_ml.io.night_ledger import NightLedger
 from hydra_ml.io.response_cache import ResponseCache
-from hydra_ml.llm.client import LLMClient
+from hydra_ml.llm.client import LONGER, LLMClient
 from hydra_ml.llm.failures import read_failure
 from hydra_ml.model.interfaces import Encode
 from hydra_ml.offline.model import MODEL_NAME
@@ -33,10 +34,13 @@ def open_llm(params: LLM, *, cache: Path | None, encode: Encode | None = None) -
     """
     client = offline_client(encode) if params.model == MODEL_NAME else server_client(params)
     with ExitStack() as stack:
-        store = stack.enter_context(ResponseCache(cache, night=night())) if cache is not None else None
-        spent = store.spent() if store is not None else None
+        store = stack.enter_context(ResponseCache(cache)) if cache is not None else None
+        books: NightLedger | None = None
+        if cache is not None and night():
+            hold_s = 2 * LONGER * params.timeout_s  # of a request that takes as long as one may, and then some
+            books = stack.enter_context(NightLedger(cache, night(), hold_s=hold_s))
         tells = params.model != MODEL_NAME  # that one is known by its name alone
-        yield stack.enter_context(LLMClient(client, params, cache=store, spent=spent, tells=tells))
+        yield stack.enter_context(LLMClient(client, params, cache=store, night=books, tells=tells))
 
 
 def asked_identity(params: LLM, cache: Path) -> str:

@@ -15,7 +15,7 @@ import openai
 from tqdm import tqdm
 
 from hydra_ml.errors import HydraError, LLMError
-from hydra_ml.llm.budget import Budget, Usage
+from hydra_ml.llm.budget import Budget, Night, OwnNight, Usage
 from hydra_ml.llm.chat import Answer, AnswerStore, Ask, MemoryStore, Reply, check_nearly_all
 from hydra_ml.llm.completion import read_answers, rough_tokens, shared_tokens
 from hydra_ml.llm.cost import expected_cost
@@ -44,17 +44,17 @@ class LLMClient:
         params: LLM,
         *,
         cache: AnswerStore | None = None,
-        spent: Usage | None = None,
+        night: Night | None = None,
         tells: bool = True,
     ) -> None:
-        """spent: what the night had used before. tells: whether the server may be asked what it serves."""
+        """night: the books of all who ask in it; None: its own. tells: whether to ask the server what it serves."""
         timeout = openai.Timeout(params.timeout_s, connect=min(CONNECT_S, params.timeout_s))
         self._openai = client.with_options(max_retries=0, timeout=timeout)  # its own retries obey any Retry-After
         self._params = params
         self._cache: AnswerStore = MemoryStore() if cache is None else cache
         self._runner = asyncio.Runner()  # one event loop for life: open connections are bound to theirs
         self.usage = Usage()
-        self._budget = Budget(self.usage, params, spent or Usage())
+        self._budget = Budget(self.usage, params, night or OwnNight())
         self._identity = "" if tells else params.identity  # "": not asked yet
         self._fingerprints = Fingerprints()
         self._dialect = Dialect()
@@ -219,19 +219,19 @@ class LLMClient:
         """One request for n answers: 1 to n of them. Raises one of ATTEMPT_ERRORS, or BudgetExceeded."""
         request = build_request(self._params, ask, first_sample, n)
         prompt_tokens = rough_tokens("".join(message["content"] for message in request["messages"]))
-        most = (prompt_tokens, n * ask.max_tokens)
-        await self._budget.reserve(*most)
-        paid = (0, 0)
+        reserved = await self._budget.reserve(prompt_tokens, n * ask.max_tokens)
+        took = Usage()
         try:
             body = await self._send(self._dialect.spoken(request), timeout_s)
             answers = read_answers(body, prompt_tokens)[:n]
             self.usage.shared_in += shared_tokens(body, len(answers), prompt_tokens)
-            paid = sum(answer.tokens_in for answer in answers), sum(answer.tokens_out for answer in answers)
+            tokens_in, tokens_out = (sum(a.tokens_in for a in answers), sum(a.tokens_out for a in answers))
+            took = Usage(1, tokens_in=tokens_in, tokens_out=tokens_out)
         except NoAnswerError as error:
-            paid = error.tokens
+            took = Usage(1, tokens_in=error.tokens[0], tokens_out=error.tokens[1])
             raise
         finally:
-            await self._budget.settle(most, tokens_in=paid[0], tokens_out=paid[1])
+            await self._budget.settle(reserved, took)
         return answers
 
     async def _send(self, request: dict[str, Any], timeout_s: float) -> object:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
-from hydra_ml.llm.budget import Usage
+from hydra_ml.llm.budget import Night
 from hydra_ml.llm.chat import AnswerStore, Ask
 from hydra_ml.llm.client import LLMClient
 from hydra_ml.params import LLM
@@ -18,11 +18,11 @@ KEY = "sk-very-secret-0042"
 
 
 def client_of(
-    address: str, *, cache: AnswerStore | None = None, spent: Usage | None = None, **settings: Any
+    address: str, *, cache: AnswerStore | None = None, books: Night | None = None, **settings: Any
 ) -> LLMClient:
     params = LLM(**{"model": "some-model", "max_wait_s": 0.05, "timeout_s": 5.0, **settings})
     return LLMClient(
-        AsyncOpenAI(base_url=address, api_key=KEY, http_client=DefaultAioHttpClient()), params, cache=cache, spent=spent
+        AsyncOpenAI(base_url=address, api_key=KEY, http_client=DefaultAioHttpClient()), params, cache=cache, night=books
     )
 
 
