@@ -16,6 +16,7 @@ from hydra_ml.records import PromptForm, Reading
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+AnswerTokens = Annotated[int, Field(ge=1, le=131_072)]  # of one answer; no model writes more at once
 
 
 TaskFolder = Literal["LaMP_1", "LaMP_2", "LaMP_2N", "LaMP_3", "LaMP_4", "LaMP_5", "LaMP_6", "LaMP_7"]
@@ -135,7 +136,7 @@ class Annotate(Section):
     """One-demo LLM calls that say which records help."""
 
     queries_per_user: Annotated[int, Field(ge=0)] = 0  # 0: none is asked, records are shown as first ranked
-    max_tokens: Positive = 64
+    max_tokens: AnswerTokens | None = None  # of an answer; null: what its kind needs. Thinking needs room besides
 
 
 class Train(Section):
@@ -175,7 +176,7 @@ class Generate(Section):
     queries_per_user: Positive = 32  # pseudo-queries per user that the adapter learns from
     n_samples: Annotated[int, Field(gt=0, le=128)] | None = None  # b of the paper; null: as the kind of task needs
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
-    max_tokens: Positive = 64
+    max_tokens: AnswerTokens | None = None  # as annotate.max_tokens
 
 
 class Evaluate(Section):

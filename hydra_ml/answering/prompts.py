@@ -86,13 +86,14 @@ def build_asks(
     samples of those that are `sampled`."""
     n_samples = settings.n_samples or (SAMPLES_OF_TEXT if task.kind == "text" else SAMPLES)
     asks, owners = [], []
+    room = task.answer_tokens(settings.max_tokens)
     for row, (prompt, is_sampled) in enumerate(zip(prompts, sampled, strict=True)):
         messages = tuple(prompt)
         demos = len(messages) // 2  # turn pairs before the question
-        asks.append(Ask(messages, max_tokens=settings.max_tokens, seed=seed, demos=demos))
+        asks.append(Ask(messages, max_tokens=room, seed=seed, demos=demos))
         owners.append(row)
         if is_sampled:
-            asks.append(Ask(messages, n_samples, settings.temperature, settings.max_tokens, seed, demos))
+            asks.append(Ask(messages, n_samples, settings.temperature, room, seed, demos))
             owners.append(row)
     return asks, owners
 

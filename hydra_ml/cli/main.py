@@ -71,14 +71,19 @@ def _run(data: Path | None, params: Path, dry_run: bool) -> None:
 
     from hydra_ml.io.dvc import repro_all, work_without_git
     from hydra_ml.io.lamp.raw_data import use_folder, use_sample
-    from hydra_ml.io.llm_environment import in_night, model_from_environment
-    from hydra_ml.io.params_file import set_params
+    from hydra_ml.io.llm_environment import asked_model, check_server, in_night, named_model
+    from hydra_ml.io.params_file import load_params, set_params
 
     if work_without_git():
         print(_NO_GIT, file=sys.stderr)
+    named = named_model()
+    if named and (before := set_params(params, {"llm.model": named})):
+        print(f"{params}: llm.model is now {named}, as OPENAI_MODEL says (was {before['llm.model']})", file=sys.stderr)
+    settings = load_params(params).llm
+    if not dry_run:
+        check_server(settings)
+    print(f"The LLM is {asked_model(settings)}.", file=sys.stderr)
     tasks = use_sample(RAW, params) if data is None else use_folder(data, RAW, params)
-    if set_params(params, {"llm.model": model_from_environment()}):
-        print(f"{params}: llm.model is now {model_from_environment()}", file=sys.stderr)
     if dry_run:
         _print_costs(params)
         return

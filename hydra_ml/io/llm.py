@@ -11,15 +11,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from string import Template
-from urllib.parse import urlsplit
 
 from openai import APIError, AsyncOpenAI
 
 from hydra_ml.errors import LLMError, ParamsError
-from hydra_ml.io.llm_environment import night, variable
+from hydra_ml.io.llm_environment import check_server, night, shown, variable
 from hydra_ml.io.llm_http import BoundedHttp
+from hydra_ml.io.night_ledger import NightLedger
 from hydra_ml.io.response_cache import ResponseCache
-from hydra_ml.llm.client import LLMClient
+from hydra_ml.llm.client import LONGER, LLMClient
 from hydra_ml.llm.failures import read_failure
 from hydra_ml.model.interfaces import Encode
 from hydra_ml.offline.model import MODEL_NAME
@@ -35,9 +35,21 @@ def open_llm(params: LLM, *, cache: Path | None, encode: Encode | None = None) -
     """
     client = offline_client(encode) if params.model == MODEL_NAME else server_client(params)
     with ExitStack() as stack:
-        store = stack.enter_context(ResponseCache(cache, night=night())) if cache is not None else None
-        spent = store.spent() if store is not None else None
-        yield stack.enter_context(LLMClient(client, params, cache=store, spent=spent))
+        store = stack.enter_context(ResponseCache(cache)) if cache is not None else None
+        books: NightLedger | None = None
+        if cache is not None and night():
+            hold_s = 2 * LONGER * params.timeout_s  # of a request that takes as long as one may, and then some
+            books = stack.enter_context(NightLedger(cache, night(), hold_s=hold_s))
+        tells = params.model != MODEL_NAME  # that one is known by its name alone
+        yield stack.enter_context(LLMClient(client, params, cache=store, night=books, tells=tells))
+
+
+def asked_identity(params: LLM, cache: Path) -> str:
+    """Whose answers these are, as the cache's keys have it: asked of the server, where one is named."""
+    if params.model == MODEL_NAME or not (variable("OPENAI_BASE_URL") and variable("OPENAI_API_KEY")):
+        return params.identity
+    with open_llm(params, cache=cache) as client:
+        return client.identity()
 
 
 def offline_client(encode: Encode | None) -> AsyncOpenAI:
@@ -55,19 +67,8 @@ def offline_client(encode: Encode | None) -> AsyncOpenAI:
 
 def server_client(params: LLM) -> AsyncOpenAI:
     """The openai client of the server in the environment. Raises ParamsError that lists everything amiss there."""
+    check_server(params)
     address, key = variable("OPENAI_BASE_URL"), variable("OPENAI_API_KEY")
-    problems = []
-    if not address:
-        problems.append("OPENAI_BASE_URL is not set: the server's address, for example https://api.openai.com/v1")
-    elif urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
-        problems.append(f"OPENAI_BASE_URL is no http or https address with a host (found {shown(address)!r})")
-    if not key:
-        problems.append("OPENAI_API_KEY is not set: the server's key, or any word if it needs none")
-    if problems:
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise ParamsError(
-            f"llm.model {params.model!r} cannot be asked:\n{lines}\nFor a run without any server set {_OFFLINE}."
-        )
     headers = _with_environment(params.headers)
     return AsyncOpenAI(base_url=address, api_key=key, default_headers=headers, http_client=BoundedHttp())
 
@@ -101,14 +102,6 @@ def known_models(params: LLM) -> set[str] | None:
         if status is not None and status not in (401, 402, 403) and status < 500:
             return None
         raise LLMError(f"the LLM at {shown(variable('OPENAI_BASE_URL'))} {failure.what}") from None
-
-
-_OFFLINE = f"llm.model to {MODEL_NAME!r} in params.yaml"
-
-
-def shown(address: str) -> str:
-    """The address without user name, password and query, fit to be printed."""
-    return address.rpartition("@")[2].partition("?")[0]
 
 
 def serve(host: str, port: int, encode: Encode) -> None:

@@ -1,6 +1,7 @@
 """Bought LLM answers kept on disk, so that no run pays twice: a SQLite file of answers by key digest.
 
-Holds answers and token counts only, no prompt. Several processes may use one file; a kill loses nothing that was put.
+Holds answers, token counts and what servers tell of their models; no prompt. Several processes may use one file; a
+kill loses nothing that was put.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from types import TracebackType
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.sqlite_file import open_shared
-from hydra_ml.llm.budget import Usage
 from hydra_ml.llm.chat import Answer
 
 VERSION = 1
@@ -20,10 +20,6 @@ _HAS_TEXT = "trim(answers.text, char(9, 10, 13, 32)) != ''"
 _PUT = f"""
 INSERT INTO answers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
 SET text = excluded.text, tokens_in = excluded.tokens_in, tokens_out = excluded.tokens_out WHERE NOT {_HAS_TEXT}
-"""
-_SPEND = """
-INSERT INTO spent VALUES (?1, 1, ?2, ?3) ON CONFLICT (night) DO UPDATE
-SET calls = calls + 1, tokens_in = tokens_in + ?2, tokens_out = tokens_out + ?3
 """
 KEYS_PER_QUERY = 900  # below SQLite's bound on variables
 _TABLES = f"""
@@ -33,9 +29,7 @@ INSERT INTO version SELECT {VERSION} WHERE NOT EXISTS (SELECT 1 FROM version);
 CREATE TABLE IF NOT EXISTS answers (
     key BLOB PRIMARY KEY, text TEXT NOT NULL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS spent (
-    night TEXT PRIMARY KEY, calls INTEGER NOT NULL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL
-) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS told (name BLOB PRIMARY KEY, served TEXT NOT NULL) WITHOUT ROWID;
 COMMIT;
 """
 
@@ -43,13 +37,9 @@ COMMIT;
 class ResponseCache:
     """The on-disk `AnswerStore`. Use as a context manager, or call `close`."""
 
-    def __init__(self, path: Path, *, night: str = "") -> None:
-        """Opens or makes the file. night: what is put counts as spent in it; "" for none.
-
-        Raises ArtifactError if it is damaged or no response cache of this version.
-        """
+    def __init__(self, path: Path) -> None:
+        """Opens or makes the file. Raises ArtifactError if it is damaged or no response cache of this version."""
         self.path = path
-        self.night = night
         try:
             self._db = open_shared(path, isolation_level=None)
             self._db.executescript(_TABLES)
@@ -88,21 +78,24 @@ class ResponseCache:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(_PUT, rows)
-            if self.night:
-                tokens = (sum(a.tokens_in for a in answers.values()), sum(a.tokens_out for a in answers.values()))
-                self._db.execute(_SPEND, (self.night, *tokens))
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._unusable(error) from error
 
-    def spent(self) -> Usage:
-        """What the night has used: requests that were answered, and their tokens."""
-        query = "SELECT calls, tokens_in, tokens_out FROM spent WHERE night = ?"
+    def told(self, name: str) -> str:
+        """What a server last said of its model; "" for nothing."""
         try:
-            calls, tokens_in, tokens_out = self._db.execute(query, (self.night,)).fetchone() or (0, 0, 0)
+            row = self._db.execute("SELECT served FROM told WHERE name = ?", (bytes.fromhex(name),)).fetchone()
         except sqlite3.Error as error:
             raise self._unusable(error) from error
-        return Usage(calls=calls, tokens_in=tokens_in, tokens_out=tokens_out)
+        return str(row[0]) if row else ""
+
+    def tell(self, name: str, served: str) -> None:
+        """Keep what a server says of its model."""
+        try:
+            self._db.execute("INSERT OR REPLACE INTO told VALUES (?, ?)", (bytes.fromhex(name), served))
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])

@@ -15,6 +15,7 @@ import pandas as pd
 from hydra_ml.answering.arms import RERANKINGS
 from hydra_ml.io.dvc_status import is_up_to_date
 from hydra_ml.io.layout import task_folder
+from hydra_ml.io.llm import asked_identity
 from hydra_ml.io.response_cache import ResponseCache
 from hydra_ml.io.tables import load_table
 from hydra_ml.llm.chat import AnswerStore, MemoryStore
@@ -36,16 +37,19 @@ def dry_run(params: Params, *, data: Path, cache: Path) -> dict[str, dict[str, C
     with ExitStack() as stack:
         path = cache / "responses.sqlite"
         store = stack.enter_context(ResponseCache(path)) if path.exists() else MemoryStore()
-        return {name: _costs(get_task(name), params, data, store) for name in params.tasks}
+        identity = (
+            asked_identity(params.llm, path) if path.exists() else params.llm.identity
+        )  # without: nothing is kept
+        return {name: _costs(get_task(name), params, data, store, identity) for name in params.tasks}
 
 
-def _costs(task: Task, params: Params, data: Path, store: AnswerStore) -> dict[str, Cost]:
+def _costs(task: Task, params: Params, data: Path, store: AnswerStore, identity: str) -> dict[str, Cost]:
     prepared, retrieved, reranked = (task_folder(data, part, task) for part in ("prepare", "retrieve", "rerank"))
     root = data.parent
     costs = {"annotate": Cost(), "generate": Cost()}
     if not is_up_to_date("annotate", task, root):
         asks = annotate_asks(prepared, retrieved, task, params).asks
-        costs["annotate"] = expected_cost(make_orders(asks, params.llm.identity, store)[1], MOST_AT_ONCE)
+        costs["annotate"] = expected_cost(make_orders(asks, identity, store)[1], MOST_AT_ONCE)
     if is_up_to_date("generate", task, root):
         return costs
     known = is_up_to_date("rerank", task, root)
@@ -56,11 +60,11 @@ def _costs(task: Task, params: Params, data: Path, store: AnswerStore) -> dict[s
     plan = generate_asks(prepared, candidates, ranking, task, params)
     arms = plan.asked["arm"].iloc[plan.owners].tolist()
     settled = [ask for ask, arm in zip(plan.asks, arms, strict=True) if known or arm not in RERANKINGS]
-    costs["generate"] = expected_cost(make_orders(settled, params.llm.identity, store)[1], MOST_AT_ONCE)
+    costs["generate"] = expected_cost(make_orders(settled, identity, store)[1], MOST_AT_ONCE)
     for name in RERANKINGS if not known else ():
         # Nobody knows yet what these prompts will say: none of their answers can be kept.
         asks = [ask for ask, arm in zip(plan.asks, arms, strict=True) if arm == name]
-        costs["generate"] += expected_cost(make_orders(asks, params.llm.identity, MemoryStore())[1], MOST_AT_ONCE)
+        costs["generate"] += expected_cost(make_orders(asks, identity, MemoryStore())[1], MOST_AT_ONCE)
     return costs
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from hydra_ml.errors import LLMError
 from hydra_ml.records import Message
 
 SEED_STRIDE = 1009  # more than any n: sample i of one seed is no sample of the next seed
@@ -69,10 +71,18 @@ class Reply:
     dropped: int = 0  # demos left out of its prompt, for the model's context was too short
 
 
-def share_failed(replies: Sequence[Reply]) -> float:
-    """The share of the answers asked for that are missing; 0 of none."""
+def check_nearly_all(replies: Sequence[Reply], most: float, label: str) -> None:
+    """Raises LLMError, with the server's own reason, if more than a share `most` of the answers is missing."""
     missing = sum(not answer for reply in replies for answer in reply.answers)
-    return missing / max(1, sum(len(reply.answers) for reply in replies))
+    share = missing / max(1, sum(len(reply.answers) for reply in replies))
+    if share > most:
+        reasons = Counter(reply.error for reply in replies if reply.error)
+        reason, count = reasons.most_common(1)[0]
+        raise LLMError(
+            f"{label}: {share:.1%} of the answers are missing, more than llm.max_failed_share = {most} allows; {count} "
+            f"of {len(replies)} times because: {reason} Answers already given are kept: mend this, then run the same "
+            "command to go on."
+        )
 
 
 class AnswerStore(Protocol):
@@ -86,12 +96,21 @@ class AnswerStore(Protocol):
         """Keep these answers; durable against a kill of the process when it returns."""
         ...
 
+    def told(self, name: str) -> str:
+        """What was last kept by `tell` under this name; "" for nothing."""
+        ...
+
+    def tell(self, name: str, served: str) -> None:
+        """Keep what a server says of its model. name: 32 hex digits, of its address and the model."""
+        ...
+
 
 class MemoryStore:
     """An AnswerStore that lives and dies with its client."""
 
     def __init__(self) -> None:
         self._answers: dict[str, Answer] = {}
+        self._told: dict[str, str] = {}
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Answer]:
         """The stored answers among `keys`."""
@@ -100,6 +119,14 @@ class MemoryStore:
     def put_many(self, answers: Mapping[str, Answer]) -> None:
         """Keep these answers."""
         self._answers.update(answers)
+
+    def told(self, name: str) -> str:
+        """What was last kept under this name."""
+        return self._told.get(name, "")
+
+    def tell(self, name: str, served: str) -> None:
+        """Keep what a server says of its model."""
+        self._told[name] = served
 
 
 def answer_keys(model: str, ask: Ask) -> tuple[str, ...]:

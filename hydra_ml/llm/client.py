@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import NoReturn
 
 import openai
 from tqdm import tqdm
 
 from hydra_ml.errors import HydraError, LLMError
-from hydra_ml.llm.budget import Budget, Usage
-from hydra_ml.llm.chat import Answer, AnswerStore, Ask, MemoryStore, Reply, share_failed
-from hydra_ml.llm.completion import read_answers, rough_tokens
+from hydra_ml.llm.budget import Budget, Night, OwnNight, Usage
+from hydra_ml.llm.chat import Answer, AnswerStore, Ask, MemoryStore, Reply, check_nearly_all
+from hydra_ml.llm.completion import read_answers, rough_tokens, shared_tokens
 from hydra_ml.llm.cost import expected_cost
 from hydra_ml.llm.dialect import Dialect
 from hydra_ml.llm.exchange import Exchange, request_of
@@ -26,6 +24,8 @@ from hydra_ml.llm.failures import Failure, pause_s, read_failure
 from hydra_ml.llm.faults import ATTEMPT_ERRORS, NoAnswerError
 from hydra_ml.llm.lanes import Lanes
 from hydra_ml.llm.order import Order, make_orders
+from hydra_ml.llm.pace import Pace
+from hydra_ml.llm.served import Fingerprints, ask_served, identity_of
 from hydra_ml.params import LLM
 
 OUTAGE = 10  # requests given up in a row, none answered between: the server is down, not one request odd
@@ -44,15 +44,18 @@ class LLMClient:
         params: LLM,
         *,
         cache: AnswerStore | None = None,
-        spent: Usage | None = None,
+        night: Night | None = None,
+        tells: bool = True,
     ) -> None:
-        """spent: what the night had used before."""
+        """night: the books of all who ask in it; None: its own. tells: whether to ask the server what it serves."""
         self._openai = client
         self._params = params
         self._cache: AnswerStore = MemoryStore() if cache is None else cache
         self._runner = asyncio.Runner()  # one event loop for life: open connections are bound to theirs
         self.usage = Usage()
-        self._budget = Budget(self.usage, params, spent or Usage())
+        self._budget = Budget(self.usage, params, night or OwnNight())
+        self._identity = "" if tells else params.identity  # "": not asked yet
+        self._fingerprints = Fingerprints()
         self._dialect = Dialect()
         self._lanes = Lanes(params.concurrency, params.timeout_s)
         self._exchange = Exchange(client, self._lanes)
@@ -69,6 +72,13 @@ class LLMClient:
         """The model's name, as results must state it."""
         return self._params.model
 
+    def identity(self) -> str:
+        """Whose answers it gets, as the cache's keys have it. Asks the server, the first time, what it serves."""
+        if not self._identity:
+            served = self._runner.run(ask_served(self._openai, self.model, self._cache))
+            self._identity = identity_of(self._params, served)
+        return self._identity
+
     def ask_all(self, asks: Sequence[Ask], *, label: str) -> list[Reply]:
         """One reply per ask, in order, with a progress bar called `label`.
 
@@ -80,7 +90,9 @@ class LLMClient:
 
     def _ask_all(self, asks: Sequence[Ask], label: str, *, in_full: bool) -> list[Reply]:
         """in_full: nothing is asked if the budget is sure to end before the last ask."""
-        of_asks, orders = make_orders(asks, self._params.identity, self._cache)
+        if not asks:
+            return []
+        of_asks, orders = make_orders(asks, self.identity(), self._cache)
         if in_full:
             cost = expected_cost(orders, self._most_at_once)
             log.info("%s: %s", label, cost.told(self._params))
@@ -89,9 +101,14 @@ class LLMClient:
                 log.warning("%s: may pass the budget: if all answers are as long as they may be, %s", label, told)
         waiting = [order for order in orders if order.missing()]
         self.usage.cached += len(asks) - len(waiting)
-        with tqdm(total=len(orders), initial=len(orders) - len(waiting), desc=label, unit=" asks") as bar:
-            if waiting:
-                self._runner.run(self._ask_orders(waiting, bar))
+        pace = Pace(self.usage, orders, self._runner.get_loop().time)
+        try:
+            with tqdm(total=len(orders), initial=len(orders) - len(waiting), desc=label, unit=" asks") as bar:
+                if waiting:
+                    self._runner.run(self._ask_orders(waiting, lambda: pace.step(bar)))
+        finally:
+            if told := pace.end():
+                log.info("%s: %s", label, told)
         failed = [order.error for order in waiting if order.error]
         self.usage.failed += len(failed)
         for order in waiting:
@@ -107,23 +124,13 @@ class LLMClient:
         than a share `max_failed_share` of the answers is missing: a failed answer is no result.
         Raises BudgetExceeded before the first call if the budget is sure to be passed."""
         replies = self._ask_all(asks, label, in_full=True)
-        share = share_failed(replies)
-        if share > self._params.max_failed_share:
-            reasons = Counter(reply.error for reply in replies if reply.error)
-            reason, count = reasons.most_common(1)[0]
-            raise LLMError(
-                f"{label}: {share:.1%} of the answers are missing, more than llm.max_failed_share = "
-                f"{self._params.max_failed_share} allows; {count} of {len(replies)} times because: {reason} Answers "
-                "already given are kept: mend this, then run the same command to go on."
-            )
+        check_nearly_all(replies, self._params.max_failed_share, label)
         return replies
 
-    async def _ask_orders(self, orders: Sequence[Order], bar: tqdm[NoReturn]) -> None:
-        """Fill the orders with `concurrency` workers; raises what made them stop."""
+    async def _ask_orders(self, orders: Sequence[Order], done: Callable[[], None]) -> None:
+        """Fill the orders with `concurrency` workers, `done` after each; raises what made them stop."""
         self._stop = stop = asyncio.get_running_loop().create_future()
-        calls_before = self.usage.calls
         self._locks.clear()
-        n_cached = getattr(bar, "initial", 0)  # a bar that is switched off has none
         queue = iter(orders)
 
         async def work() -> None:
@@ -137,10 +144,7 @@ class LLMClient:
                     if not stop.done():
                         stop.set_exception(error)
                     return
-                bar.update()
-                elapsed = bar.format_dict["elapsed"] or 1e-9
-                rate = (self.usage.calls - calls_before) / elapsed
-                bar.set_postfix({"calls/s": f"{rate:.0f}", "cached": n_cached}, refresh=False)
+                done()
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._params.concurrency, len(orders))):
@@ -157,7 +161,7 @@ class LLMClient:
                 await self._fill(order)
             if not order.is_too_long:
                 return
-            order.shorten(self._params.identity)
+            order.shorten(self._identity)
             self._has_shortened = True
 
     async def _fill(self, order: Order) -> None:
@@ -217,18 +221,23 @@ class LLMClient:
         request = request_of(ask, self._params, first_sample, n)
         stops = request["stop"] if "stop" in request and "stop" in self._dialect.omitted else ()
         prompt_tokens = rough_tokens("".join(message["content"] for message in request["messages"]))
-        most = (prompt_tokens, n * ask.max_tokens)
-        await self._budget.reserve(*most)
-        paid = (0, 0)
+        reserved = await self._budget.reserve(prompt_tokens, n * ask.max_tokens)
+        took = Usage()
         try:
             body = await self._exchange.send(self._dialect.spoken(request), timeout_s)
+            if changed := self._fingerprints.changed(body):
+                log.warning(
+                    "%s: the server's system_fingerprint was %s: its answers may differ now", self.model, changed
+                )
             answers = read_answers(body, prompt_tokens, stops)[:n]
-            paid = sum(answer.tokens_in for answer in answers), sum(answer.tokens_out for answer in answers)
+            self.usage.shared_in += shared_tokens(body, len(answers), prompt_tokens)
+            tokens_in, tokens_out = (sum(a.tokens_in for a in answers), sum(a.tokens_out for a in answers))
+            took = Usage(1, tokens_in=tokens_in, tokens_out=tokens_out)
         except NoAnswerError as error:
-            paid = error.tokens
+            took = Usage(1, tokens_in=error.tokens[0], tokens_out=error.tokens[1])
             raise
         finally:
-            await self._budget.settle(most, tokens_in=paid[0], tokens_out=paid[1])
+            await self._budget.settle(reserved, took)
         return answers
 
     def _read_failure(self, error: Exception, ask: Ask) -> Failure:

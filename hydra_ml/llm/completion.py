@@ -139,6 +139,14 @@ def read_answers(body: object, prompt_tokens: int, stops: Sequence[str] = ()) ->
     return [Answer(text, 0 if idx else prompt_tokens, share) for idx, (text, share) in enumerate(shared)]
 
 
+def shared_tokens(body: object, n: int, prompt_tokens: int) -> int:
+    """Prompt tokens that n answers to one request did not take again. 0 where the server reports none, or so many that
+    it counts the prompt anew for each. prompt_tokens: of the prompt, roughly."""
+    usage = body.get("usage") if isinstance(body, dict) else None
+    told = _count(usage.get("prompt_tokens")) if isinstance(usage, dict) else None
+    return (n - 1) * told if told is not None and told <= prompt_tokens * (n + 1) / 2 else 0
+
+
 def _text(choice: _Choice, stops: list[str]) -> str:
     """The answer itself; "" where there is none. What a filter left of one is none either."""
     if choice.error or choice.ended == "error" or choice.ended in _FILTERED:
@@ -161,7 +169,7 @@ def _no_answer(choice: _Choice) -> NoAnswerError:
         return NoAnswerError(
             "cut off",
             "no answer within max_tokens: what it wrote was thinking, or nothing. Raise max_tokens of the stage in "
-            "params.yaml (annotate.max_tokens, generate.max_tokens)",
+            "params.yaml (annotate.max_tokens, generate.max_tokens; null leaves no room to think)",
         )
     if choice.ended in _TOOL:
         return NoAnswerError("refused", "a call of a tool, of which it was offered none")

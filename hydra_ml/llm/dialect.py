@@ -1,4 +1,4 @@
-"""What one server takes of a request: learned from its refusals, once, and kept for the life of a client."""
+"""What of a request one server takes, learned from its refusals, once a client."""
 
 from __future__ import annotations
 

@@ -33,6 +33,11 @@ class Order:
         """Take what an earlier run bought."""
         self._stored = {key: answers[key] for key in self.keys if key in answers}
 
+    def kept_tokens(self) -> tuple[int, int]:
+        """Of prompt and answers that an earlier run bought."""
+        kept = self._stored.values()
+        return sum(answer.tokens_in for answer in kept), sum(answer.tokens_out for answer in kept)
+
     def fill_bought(self, answers: dict[str, Answer]) -> None:
         """Take what was bought now."""
         self._bought.update(answers)

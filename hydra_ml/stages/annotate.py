@@ -21,6 +21,7 @@ from hydra_ml.io.llm import open_llm
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.learning.draws import draw_per_user
 from hydra_ml.llm.chat import Ask, Reply
+from hydra_ml.llm.pace import llm_figures
 from hydra_ml.params import Params
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
@@ -66,10 +67,7 @@ def annotate(
         "too_long": sum(reply.dropped > 0 for reply in replies),
         "failed": sum(bool(reply.error) for reply in replies),
         "cached": sum(reply.cached for reply in replies),
-        "calls": llm.usage.calls,
-        "paid_in": llm.usage.tokens_in,
-        "paid_out": llm.usage.tokens_out,
-        "cost": params.llm.money(llm.usage.tokens_in, llm.usage.tokens_out),
+        **llm_figures(llm.usage, params.llm),
     }
 
 
@@ -110,7 +108,8 @@ def annotate_asks(prepared: Path, retrieved: Path, task: Task, params: Params) -
 
     book = record_book(load_table(prepared / "records.parquet"))
     prompts = build_prompts(rows, [[record_id] for record_id in rows["record_id"]], book, task, params.prompts)
-    asks = [Ask(tuple(prompt), max_tokens=params.annotate.max_tokens, seed=params.seed, demos=1) for prompt in prompts]
+    room = task.answer_tokens(params.annotate.max_tokens)
+    asks = [Ask(tuple(prompt), max_tokens=room, seed=params.seed, demos=1) for prompt in prompts]
     return Plan(drawn, rows, asks)
 
 

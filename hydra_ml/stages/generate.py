@@ -19,6 +19,7 @@ from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.llm import open_llm
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.llm.chat import Ask
+from hydra_ml.llm.pace import llm_figures
 from hydra_ml.params import Params
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
@@ -46,10 +47,7 @@ def generate(
         "failed": int((table["error"] != "").sum()),
         "shortened": sum(reply.dropped > 0 for reply in replies),
         "cached": sum(reply.cached for reply in replies),
-        "calls": llm.usage.calls,
-        "paid_in": llm.usage.tokens_in,
-        "paid_out": llm.usage.tokens_out,
-        "cost": params.llm.money(llm.usage.tokens_in, llm.usage.tokens_out),
+        **llm_figures(llm.usage, params.llm),
         "tokens_in": sum(reply.tokens_in for reply in replies),
         "tokens_out": sum(reply.tokens_out for reply in replies),
     }

@@ -16,6 +16,10 @@ from hydra_ml.records import Message, PromptForm, Reading, Record
 Kind = Literal["label", "rating", "text", "choice"]
 Item = Mapping[str, str]  # one raw history item of a LaMP file
 
+TEXT_TOKENS = 64  # a headline, a title, a tweet
+TALK_TOKENS = 16  # "The article belongs to the category of", before or after a label
+CHARS_A_TOKEN = 2  # of labels, at the least: half as many as in running English
+
 
 @dataclass(frozen=True)
 class Task(ABC):
@@ -58,6 +62,13 @@ class Task(ABC):
     @abstractmethod
     def parse_answer(self, raw: str, input: str, reading: Reading = "lenient") -> str | None:
         """The answer an LLM's text stands for, in the task's own spelling; None when it stands for none."""
+
+    def answer_tokens(self, given: int | None) -> int:
+        """The most tokens an LLM may write for an answer: those given, else what the task's kind of answer needs."""
+        if given is not None:
+            return given
+        longest = max(map(len, self.labels), default=0)
+        return TALK_TOKENS + -(-longest // CHARS_A_TOKEN) if self.labels else TEXT_TOKENS
 
     def answer_text(self, answer: str, input: str) -> str:
         """What an encoder reads for this answer: the answer itself, or what it points to (LaMP-1)."""

@@ -61,6 +61,8 @@ def test_every_prompt_is_asked_once_greedily_and_sampled_ones_again():
         (3, 0.7, 9, 5),
     ]
     assert list(asks[2].messages) == chats[1]
+    asks, _ = build_asks(chats, [False, True], TASK, Generate(), seed=5)
+    assert [ask.max_tokens for ask in asks] == [17] * 3, "a rating needs no more"
 
 
 def test_replies_become_one_row_per_answer():

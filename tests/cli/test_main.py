@@ -144,6 +144,47 @@ def test_a_folder_without_lamp_files_says_what_is_expected(workspace):
     assert "LaMP_" in done.stderr
 
 
+def name_in_params(workspace: Path, model: str) -> None:
+    path = workspace / "params.yaml"
+    path.write_text(path.read_text().replace("model: offline-minilm", f"model: {model}"))
+
+
+SERVER = {"OPENAI_BASE_URL": "http://me:secret@llm.example.com/v1", "OPENAI_API_KEY": "k"}
+
+
+@pytest.mark.parametrize(
+    ("in_params", "environment", "asked"),
+    [
+        ("gpt-x", SERVER, "gpt-x at llm.example.com/v1"),
+        ("gpt-x", {**SERVER, "OPENAI_MODEL": "gpt-y"}, "gpt-y at llm.example.com/v1"),
+        ("gpt-x", {"OPENAI_MODEL": "offline-minilm"}, "offline-minilm, the stand-in of this package."),
+        ("offline-minilm", {}, "offline-minilm, the stand-in of this package."),
+        ("offline-minilm", SERVER, "offline-minilm, the stand-in of this package; llm.example.com/v1 is not asked"),
+    ],
+)
+def test_a_run_says_which_model_it_asks(workspace, in_params: str, environment: dict[str, str], asked: str):
+    (workspace / "empty").mkdir()
+    name_in_params(workspace, in_params)
+    done = hydra_ml("run", "--data", "empty", cwd=workspace, **environment)
+    assert f"The LLM is {asked}" in done.stderr
+    model = environment.get("OPENAI_MODEL", in_params)
+    assert f"model: {model} " in (workspace / "params.yaml").read_text()
+    assert (f"llm.model is now {model}" in done.stderr) == (model != in_params)
+    assert (f"(was {in_params})" in done.stderr) == (model != in_params)
+    assert "secret" not in done.stderr
+
+
+def test_a_model_of_params_without_its_server_stops_a_run_before_it_begins(workspace):
+    name_in_params(workspace, "gpt-x")
+    done = hydra_ml("run", cwd=workspace)
+    assert done.returncode == 2
+    [told] = [line for line in done.stderr.splitlines() if "gpt-x" in line]
+    for name in ("OPENAI_BASE_URL is not set", "OPENAI_API_KEY is not set", "'offline-minilm'", "make run LLM=local"):
+        assert name in told
+    assert "model: gpt-x " in (workspace / "params.yaml").read_text()
+    assert not (workspace / "data").exists()
+
+
 def test_arena_before_any_run_says_what_to_do(workspace):
     done = hydra_ml("arena", cwd=workspace)
     assert done.returncode == 1

@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 
 from hydra_ml.errors import BudgetExceeded, LLMError, ParamsError
-from hydra_ml.io.llm import open_llm, shown
-from hydra_ml.io.llm_environment import OFFLINE, check_named_model, in_night, model_from_environment
+from hydra_ml.io.llm import open_llm
+from hydra_ml.io.llm_environment import (
+    OFFLINE,
+    asked_model,
+    check_named_model,
+    check_server,
+    in_night,
+    named_model,
+    shown,
+)
 from hydra_ml.llm.chat import Ask
 from hydra_ml.offline.model import MODEL_NAME
 from hydra_ml.params import LLM, Allowance
@@ -79,7 +87,7 @@ def test_an_address_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, add
 @pytest.mark.parametrize("model", ["offline-minilm", "gpt-x"])
 def test_two_model_names_are_one_too_many(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
     monkeypatch.setenv("OPENAI_MODEL", "gpt-y")
-    assert model_from_environment() == "gpt-y"
+    assert named_model() == "gpt-y"
     with pytest.raises(ParamsError, match=r"gpt-y.*make run"):
         check_named_model(LLM(model=model))
     check_named_model(LLM(model="gpt-y"))
@@ -91,8 +99,18 @@ def test_what_a_release_was_made_with_is_asked_whatever_the_environment_names(mo
         assert llm.ask_all(ASKS[:1], label="test")[0].answers
 
 
-def test_without_a_named_model_it_is_the_offline_one() -> None:
-    assert model_from_environment() == OFFLINE == MODEL_NAME
+def test_without_a_named_model_params_decide() -> None:
+    assert named_model() == ""
+    assert OFFLINE == MODEL_NAME == LLM().model
+
+
+def test_which_model_a_run_asks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked_model(LLM()) == "offline-minilm, the stand-in of this package"
+    check_server(LLM())
+    assert asked_model(LLM(model="gpt-x")).endswith("OPENAI_BASE_URL is not set")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://me:secret@host/v1")
+    assert asked_model(LLM(model="gpt-x")) == "gpt-x at host/v1"
+    assert "host/v1 is not asked: neither OPENAI_MODEL nor llm.model" in asked_model(LLM())
 
 
 def test_secrets_of_an_address_are_not_shown() -> None:

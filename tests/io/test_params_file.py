@@ -36,6 +36,8 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
         ("seed: 1\nseed: 2\n", "not YAML in line 2"),
         ("- a list\n", "(top level)"),
         ("sede: 1\nprepare: {history: none}\n", "2 problem(s)"),
+        ("annotate: {max_tokens: 0}\n", "annotate.max_tokens: Input should be greater than or equal to 1 (found 0)"),
+        ("generate: {max_tokens: 9999999}\n", "less than or equal to 131072 (found 9999999)"),
     ],
 )
 def test_unfit_files(tmp_path: Path, text: str, told: str) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.response_cache import ResponseCache
-from hydra_ml.llm.budget import Usage
 from hydra_ml.llm.chat import Answer
 
 
@@ -92,17 +91,3 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
         db.execute("UPDATE version SET number = 99")
     with pytest.raises(ArtifactError, match=r"version 99; this program reads version 1"):
         ResponseCache(path)
-
-
-def test_what_a_night_spent_is_known_to_whoever_opens_the_cache_in_it(tmp_path: Path) -> None:
-    path = tmp_path / "responses.sqlite"
-    with ResponseCache(path, night="monday") as cache:
-        cache.put_many({"0" * 32: Answer("a", 10, 2), "1" * 32: Answer("b", 0, 3)})
-        cache.put_many({"2" * 32: Answer("c", 7, 1)})
-    with ResponseCache(path) as cache:
-        cache.put_many({"3" * 32: Answer("d", 99, 9)})
-        assert cache.spent() == Usage()
-    with ResponseCache(path, night="monday") as cache:
-        assert cache.spent() == Usage(calls=2, tokens_in=17, tokens_out=6)
-    with ResponseCache(path, night="tuesday") as cache:
-        assert cache.spent() == Usage()

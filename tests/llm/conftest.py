@@ -9,7 +9,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from hydra_ml.io.llm_http import BoundedHttp
-from hydra_ml.llm.budget import Usage
+from hydra_ml.llm.budget import Night
 from hydra_ml.llm.chat import AnswerStore, Ask
 from hydra_ml.llm.client import LLMClient
 from hydra_ml.params import LLM
@@ -19,11 +19,11 @@ KEY = "sk-very-secret-0042"
 
 
 def client_of(
-    address: str, *, cache: AnswerStore | None = None, spent: Usage | None = None, **settings: Any
+    address: str, *, cache: AnswerStore | None = None, books: Night | None = None, **settings: Any
 ) -> LLMClient:
     params = LLM(**{"model": "some-model", "max_wait_s": 0.05, "timeout_s": 5.0, **settings})
     return LLMClient(
-        AsyncOpenAI(base_url=address, api_key=KEY, http_client=BoundedHttp()), params, cache=cache, spent=spent
+        AsyncOpenAI(base_url=address, api_key=KEY, http_client=BoundedHttp()), params, cache=cache, night=books
     )
 
 

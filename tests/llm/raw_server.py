@@ -18,7 +18,7 @@ def http(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
 
 
 class RawServer:
-    """Answers with `replies` in turn, the last of them for ever."""
+    """Answers POST with `replies` in turn, the last of them for ever."""
 
     def __init__(self, replies: list[Reply]) -> None:
         self.requests: list[bytes] = []
@@ -39,7 +39,11 @@ class RawServer:
     def _answer(self, connection: socket.socket) -> None:
         with connection:
             try:
-                self.requests.append(read_request(connection))
+                request = read_request(connection)
+                if request.startswith(b"GET "):  # what it serves: it does not say
+                    connection.sendall(http(b"", "404 Not Found"))
+                    return
+                self.requests.append(request)
                 reply = self._replies[min(len(self.requests), len(self._replies)) - 1]
                 for piece in [reply] if isinstance(reply, bytes) else reply:
                     if self._closing.is_set():

@@ -17,10 +17,17 @@ class ScriptedServer:
     """A server that answers "<last message> <seed + i>" unless `behave` does something else; it counts."""
 
     def __init__(self, behave: Behave | None = None) -> None:
+        self.models: Response | None = None  # what GET /models gets; None: there is no such path
+        self.n_listed = 0  # how often it was asked
         self.bodies: list[dict[str, Any]] = []
         self.in_flight = self.most_in_flight = 0
         self._behave = behave or answer
-        self.app = Starlette(routes=[Route("/v1/chat/completions", self._endpoint, methods=["POST"])])
+        completions = Route("/v1/chat/completions", self._endpoint, methods=["POST"])
+        self.app = Starlette(routes=[completions, Route("/v1/models", self._list)])
+
+    async def _list(self, request: Request) -> Response:
+        self.n_listed += 1
+        return self.models or JSONResponse({"detail": "Not Found"}, 404)
 
     async def _endpoint(self, request: Request) -> Response:
         body = await request.json()

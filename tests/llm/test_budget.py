@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hydra_ml.errors import BudgetExceeded, ParamsError
-from hydra_ml.llm.budget import Usage
+from hydra_ml.llm.budget import OwnNight, Usage
 from hydra_ml.llm.chat import MemoryStore
 from hydra_ml.llm.cost import Cost, expected_cost
 from hydra_ml.llm.order import make_orders
@@ -29,7 +29,7 @@ PRICES: dict[str, Any] = {"price_in": 2.0, "price_out": 10.0}
 def test_a_stage_that_would_pass_its_budget_asks_nothing(scripted, ask, limits: dict[str, Any], told: str) -> None:
     server, address = scripted()
     with (
-        client_of(address, spent=Usage(calls=5), **limits) as client,
+        client_of(address, books=OwnNight(Usage(calls=5)), **limits) as client,
         pytest.raises(BudgetExceeded, match=told),
     ):
         client.ask_nearly_all([ask(f"{i:4}") for i in range(20)], label="annotate")

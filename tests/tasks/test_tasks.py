@@ -137,3 +137,14 @@ def test_the_instruction_is_said_once_on_the_last_turn(name: str) -> None:
     chat = task.messages(task.templated("now: this"), demos, "once")
     assert [turn["content"] for turn in chat] == ["first: text", "a", "next", "b", task.templated("now: this")]
     assert task.messages(task.templated("now"), [], "once") == [{"role": "user", "content": task.templated("now")}]
+
+
+@pytest.mark.parametrize(
+    ("folder", "needed"),
+    [("LaMP_1", 18), ("LaMP_2", 25), ("LaMP_2N", 26), ("LaMP_3", 17), ("LaMP_4", 64), ("LaMP_7", 64)],
+)
+def test_an_answer_gets_the_tokens_its_kind_needs_unless_told_otherwise(folder: str, needed: int) -> None:
+    task = get_task(folder)
+    assert task.answer_tokens(None) == needed
+    assert task.answer_tokens(4000) == 4000
+    assert task.answer_tokens(1) == 1
