@@ -19,6 +19,7 @@ from hydra_ml.tasks.task import Task
 
 NO_VOTES = 0.03  # share that an answer without votes counts with
 ROUNDING = 1e-9
+NEVER = 20.0  # a margin in log-odds by which no choice leads: plain RAG's answer is always kept
 SQUARE = 0.3  # weight of a rating's squared error beside its absolute one: MAE as low as by the median, RMSE lower
 EVIDENCE = ("log_vote_share", "greedy_share", "history_support", "cosine")
 RATING_EVIDENCE = ("nearness_to_votes", "nearness_to_greedy", "nearness_to_history")

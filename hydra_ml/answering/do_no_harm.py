@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from hydra_ml.answering.adapter import choose_best, plain_answers
+from hydra_ml.answering.adapter import NEVER, choose_best, plain_answers
 from hydra_ml.answering.fit_component import ComponentRows
 from hydra_ml.model.fit_model import ONE_SIDED, clustered_mean
 from hydra_ml.tasks.task import Task
 
-NEVER = 20.0  # log-odds: no choice leads by that much, plain RAG's answer is always kept
 MARGINS = (*np.round(np.arange(0, 4, 0.05), 2).tolist(), NEVER)
 WORSE = 1e-6  # in reward
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from hydra_ml.answering.do_no_harm import NEVER
+from hydra_ml.answering.adapter import NEVER
 from hydra_ml.evaluation.arena import CEILING, REFERENCE, SWAPPED, Document, is_control, is_floor, method_order
 from hydra_ml.measures import MEASURES, higher_is_better
 from hydra_ml.terminal import aligned

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hydra_ml.answering.do_no_harm import NEVER, find_caution
+from hydra_ml.answering.adapter import NEVER
+from hydra_ml.answering.do_no_harm import find_caution
 from hydra_ml.answering.fit_component import ComponentRows
 from hydra_ml.tasks import get_task
 
