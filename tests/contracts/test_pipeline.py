@@ -101,6 +101,7 @@ PLUMBING = {
     "io/llm_environment",
     "io/feature_cache",
     "io/response_cache",
+    "io/night_ledger",
     "io/encoders",
 }
 # The stand-in of the sample. A change to it must not throw away a real LLM's answers; its own come from the response
