@@ -174,7 +174,7 @@ class Generate(Section):
     """The LLM's candidate answers."""
 
     queries_per_user: Positive = 32  # pseudo-queries per user that the adapter learns from
-    n_samples: Annotated[int, Field(gt=0, le=128)] | None = None  # b of the paper; null: as the kind of task needs
+    n_samples: Annotated[int, Field(gt=0, le=128)] = 16  # b of the paper: 8 for each of two prompts
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
     max_tokens: AnswerTokens | None = None  # as annotate.max_tokens
 

@@ -29,7 +29,6 @@ ANSWER_COLUMNS = (
     "tokens_in",
     "tokens_out",
 )
-SAMPLES, SAMPLES_OF_TEXT = 8, 16  # of closed answer sets and of free text: more gains nothing (docs/experiments.md)
 RecordBook = Mapping[tuple[str, str], Record]  # (user_id, record_id) -> record
 
 
@@ -84,7 +83,6 @@ def build_asks(
 ) -> tuple[list[Ask], list[int]]:
     """The asks of the prompts, and each one's position among the prompts: the greedy answer of every prompt, and the
     samples of those that are `sampled`."""
-    n_samples = settings.n_samples or (SAMPLES_OF_TEXT if task.kind == "text" else SAMPLES)
     asks, owners = [], []
     room = task.answer_tokens(settings.max_tokens)
     for row, (prompt, is_sampled) in enumerate(zip(prompts, sampled, strict=True)):
@@ -93,7 +91,7 @@ def build_asks(
         asks.append(Ask(messages, max_tokens=room, seed=seed, demos=demos))
         owners.append(row)
         if is_sampled:
-            asks.append(Ask(messages, n_samples, settings.temperature, room, seed, demos))
+            asks.append(Ask(messages, settings.n_samples, settings.temperature, room, seed, demos))
             owners.append(row)
     return asks, owners
 

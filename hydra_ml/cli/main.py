@@ -116,7 +116,7 @@ Where to look next
   plots        data/evaluate/{task}/plots/methods.png, history.png (or `dvc plots show`)
   predictions  data/evaluate/{task}/predictions.parquet, every method and query
   figures      data/evaluate/{task}/metrics.json, details.json (headline: `dvc metrics show`)
-  try a change dvc exp run -S generate.n_samples=16   then   dvc exp show
+  try a change dvc exp run -S generate.n_samples=32   then   dvc exp show
   your data    make run DATA=<folder with LaMP_n/train, dev, test>"""
 
 
