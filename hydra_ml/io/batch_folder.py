@@ -207,6 +207,8 @@ def clear_finished(home: Path) -> None:
 
 def content_of(path: Path) -> str:
     """32 hex digits over a file's bytes. Raises DataError if it cannot be read."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no file. Name a file of requests.")  # a pipe would never end
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

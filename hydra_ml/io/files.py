@@ -18,6 +18,7 @@ from hydra_ml.errors import ArtifactError
 from hydra_ml.io.bounded_json import checked_as, parse_json
 
 T = TypeVar("T")
+LONGEST_NAME = 150  # bytes of a name from outside; file systems take 255 of a name with all that is put around it
 
 
 @contextmanager
@@ -58,6 +59,20 @@ def load_json_as(kind: type[T], path: Path) -> T:
         return checked_as(kind, document)
     except ValueError as error:
         raise ArtifactError(f"{path}: not what was written there ({error}). Delete it, and make it anew.") from error
+
+
+def readable(path: Path | str) -> str:
+    """A path or name as text that can be printed and stored: bytes that are no UTF-8 are written out."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def short_name(name: str) -> str:
+    """The name, for others to be made of it: readable, and if it is long cut before its ending."""
+    told = readable(name)
+    if len(told.encode()) <= LONGEST_NAME:
+        return told
+    ending = Path(told).suffix if len(Path(told).suffix.encode()) <= 20 else ""
+    return told.encode()[: LONGEST_NAME - len(ending.encode())].decode("utf-8", "ignore") + ending
 
 
 def file_digest(path: Path) -> str:

@@ -31,6 +31,7 @@ from hydra_ml.answering.score_requests import UNREADABLE, give_profiles
 from hydra_ml.errors import ArtifactError, BudgetExceeded, LLMError
 from hydra_ml.io.batch_folder import BatchFacts, BatchFolder, begun_batch, clear_finished, content_of
 from hydra_ml.io.bounded_json import checked_as
+from hydra_ml.io.files import short_name
 from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
@@ -104,7 +105,7 @@ def _begun(
     version, release = registry.release(task, which)
     made_of = json.dumps([digest, task.folder, version, release.document()], sort_keys=True)
     batch_id = hashlib.blake2b(made_of.encode(), digest_size=6).hexdigest()
-    folder = BatchFolder(home / f"{requests.stem}-{batch_id}")
+    folder = BatchFolder(home / f"{short_name(requests.stem)}-{batch_id}")
     if not folder.is_finished or folder.known_facts() is None:
         facts = BatchFacts(batch_id=batch_id, content=digest, task=task.folder, release=version)
         folder.lay_out(facts, *read_requests(requests, task), per_shard=per_shard)

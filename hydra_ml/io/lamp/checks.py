@@ -40,6 +40,8 @@ class Problems:
 
 def load_document(path: Path) -> Any:
     """The JSON document at `path`. Raises DataError if it is missing, not JSON, or the HTML page of a wrong address."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no file.")  # a pipe would never end
     try:
         content = path.read_bytes()
     except FileNotFoundError:
