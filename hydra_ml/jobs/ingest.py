@@ -136,11 +136,11 @@ def _first_found(found: Any, report: IngestReport, data: Path) -> dict[str, Any]
         save_json(found, note)
     try:
         before: dict[str, Any] = load_json_as(dict[str, list[str] | str], note)
-        return before
     except ArtifactError as error:
         log.warning("What an earlier run noted is lost, its rows may count as known already. %s", error)
         save_json(found, note)
-        return found
+        return dict(found)
+    return before
 
 
 def _take_records(
