@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.io.sqlite_file import is_damage, open_shared, remove_file
+from hydra_ml.io.sqlite_file import TROUBLE, is_damage, open_shared, remove_file
 from hydra_ml.records import content_digest
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class CachedEncoder:
         self.path = path
         try:
             self._db = self._opened()
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             self._begin_anew(error)
 
     def _opened(self) -> sqlite3.Connection:
@@ -61,12 +61,12 @@ class CachedEncoder:
             # Rows in the order they came, keys in an index beside them: a table ordered by digest (WITHOUT ROWID) is
             # written all over and spills each vector to a page of its own: 4 times slower to read, 6 times to write.
             db.execute("CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, vector BLOB NOT NULL)")
-        except sqlite3.Error:
+        except TROUBLE:
             db.close()
             raise
         return db
 
-    def _begin_anew(self, error: sqlite3.Error) -> None:
+    def _begin_anew(self, error: Exception) -> None:
         """Put an empty file in the place of a damaged one. Raises ArtifactError if it is not damage that ails it."""
         if not is_damage(error):
             raise self._unusable(error) from error
@@ -78,7 +78,7 @@ class CachedEncoder:
                 self._db.close()
             remove_file(self.path)
             self._db = self._opened()
-        except sqlite3.Error as second:
+        except TROUBLE as second:
             raise self._unusable(second) from second
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -114,7 +114,7 @@ class CachedEncoder:
                 rows = self._db.execute(
                     f"SELECT digest, vector FROM vectors WHERE digest IN ({marks})", some
                 ).fetchall()
-            except sqlite3.Error as error:
+            except TROUBLE as error:
                 self._begin_anew(error)
                 return np.zeros(len(digests), dtype=bool)
             whole = [(digest, self._vector(digest, row)) for digest, row in rows if digest in position]
@@ -141,10 +141,10 @@ class CachedEncoder:
         try:
             with self._db:
                 self._db.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             self._begin_anew(error)  # what is computed is at hand all the same
 
-    def _unusable(self, error: sqlite3.Error) -> ArtifactError:
+    def _unusable(self, error: Exception) -> ArtifactError:
         return ArtifactError(
             f"{self.path}: not a usable feature cache ({error}). Check free space and permissions of its folder; if it "
             "is damaged, delete it with its -wal and -shm neighbours, and its texts will be encoded again."
