@@ -29,6 +29,7 @@ from flows.runs import (
     task_runner,
     try_each,
 )
+from hydra_ml.io.files import readable
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.jobs import batch_score as job
 from hydra_ml.jobs.batch_report import BatchPlan, BatchReport, ScoredShard
@@ -67,7 +68,7 @@ def batch_score_task(task: TaskFolder, stamp: str, requests: Path | None = None)
     settle_s = settings().ingest.settle_s
     files = waiting_requests(get_task(task), data=DATA, settle_s=settle_s) if requests is None else [requests]
     get_run_logger().info("%d request files to score for %s", len(files), task)
-    reports, failed = try_each({path.name: path for path in files}, lambda path: score_file(path, task))
+    reports, failed = try_each({readable(path.name): path for path in files}, lambda path: score_file(path, task))
     if reports:
         show_table(artifact_key("batch-score", task), [*reports.values()], f"{len(reports)} batches of {task}")
     raise_failed(failed, f"{len(failed)} of {len(files)} request files were not scored")

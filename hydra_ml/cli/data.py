@@ -17,6 +17,7 @@ from hydra_ml.cli.options import (
     answer,
     tasks_meant,
 )
+from hydra_ml.errors import HydraError
 from hydra_ml.io.layout import common_folder
 
 data_app = typer.Typer(help="What is learned from: LaMP files, and drops of records.", no_args_is_help=True)
@@ -106,8 +107,14 @@ def ingest(as_json: JsonOption = False, params: ParamsOption = PARAMS) -> None:
 
     settings = load_params(params)
     drops = find_drops(common_folder(DATA, "incoming"), settings.ingest.settle_s)
-    reports = [ingest_drop(drop, data=DATA, params=settings) for drop in drops]
+    reports, failed = [], False
+    for drop in drops:
+        try:
+            reports.append(ingest_drop(drop, data=DATA, params=settings))
+        except HydraError as error:  # it waits; the others do not wait for it
+            failed = True
+            typer.echo(f"{error}", err=True)
     text = "\n\n".join(plain(report.markdown()) for report in reports) or f"Nothing waits in {DATA / 'incoming'}."
     answer(text, [asdict(report) for report in reports], as_json)
-    if any(report.refused for report in reports):
+    if failed or any(report.refused for report in reports):
         raise typer.Exit(1)

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from hydra_ml.cli.options import DATA, PARAMS, JsonOption, ParamsOption, TaskOption, answer, task_settings
-from hydra_ml.errors import DataError, HydraError
+from hydra_ml.errors import ArtifactError, DataError, HydraError
 
 operate_app = typer.Typer()
 
@@ -124,14 +124,17 @@ def _predictions_of(request_id: str) -> list[Path]:
     from hydra_ml.io.tables import load_table
 
     files = sorted((DATA / "predictions").glob("*/*.parquet"), key=lambda path: path.stat().st_mtime, reverse=True)
-    answering = [path for path in files if (load_table(path, ["request_id"])["request_id"] == request_id).any()]
-    if answering:
-        return answering
+    answering, refusing, damaged = [], [], []
     for path in files:
-        letters = load_dead_letters(path.with_suffix("") / "dead_letters.jsonl")
-        if any(letter.request_id == request_id for letter in letters):
-            return [path]
+        try:
+            letters = load_dead_letters(path.with_suffix("") / "dead_letters.jsonl")
+            refusing += [path for letter in letters if letter.request_id == request_id]
+            answering += [path] if (load_table(path, ["request_id"])["request_id"] == request_id).any() else []
+        except ArtifactError as error:
+            damaged.append(str(error))
+    if answering or refusing:
+        return answering or refusing[:1]
     raise DataError(
         f"{DATA / 'predictions'}: none of {len(files)} batches had a request {request_id!r}. Answer it first, with "
-        "`hydra-ml score` or the batch_score flow."
+        "`hydra-ml score` or the batch_score flow." + "".join(f"\nNot looked through: {told}" for told in damaged)
     )

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ import pandas as pd
 import pyarrow as pa
 
 from hydra_ml.errors import ArtifactError, DataError
-from hydra_ml.io.files import load_json, save_json
+from hydra_ml.io.bounded_json import checked_as, parse_json
+from hydra_ml.io.files import load_json_as, save_json
+from hydra_ml.io.parquet_rows import damage_told
 from hydra_ml.io.predictions import (
     TASK,
     DeadLetter,
@@ -31,10 +34,37 @@ from hydra_ml.io.predictions import (
     save_dead_letters,
     save_predictions,
 )
-from hydra_ml.io.tables import load_table, save_table
+from hydra_ml.io.tables import load_typed, save_table
 from hydra_ml.records import Record, Request, shard_of_user
 
 COLUMNS = ["request_id", "user_id", "input", "line", "history"]
+ASKED = pa.schema(
+    [
+        *(pa.field(name, pa.string(), nullable=False) for name in COLUMNS[:3]),
+        pa.field("line", pa.int64(), nullable=False),
+        pa.field("history", pa.string()),
+    ]
+)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BatchFacts:
+    """What a batch is of."""
+
+    batch_id: str
+    content: str  # digest of the file of requests
+    task: str  # folder
+    release: str  # version
+    shard_sizes: tuple[int, ...] = ()  # requests in each; `lay_out` adds them
+
+
+@dataclass(frozen=True)
+class FinishedBatch:
+    """What a batch came to, as `finish` was given it."""
+
+    batch: dict[str, Any]
+    shards: list[dict[str, Any]]
 
 
 class BatchFolder:
@@ -50,18 +80,25 @@ class BatchFolder:
         """Whether report and predictions are there; a batch whose predictions were deleted is to be done again."""
         return (self.path / "report.json").exists() and self.predictions.exists()
 
-    def facts(self) -> dict[str, Any]:
-        """batch.json: what `lay_out` was given, and shard_sizes."""
-        facts: dict[str, Any] = load_json(self.path / "batch.json")
-        return facts
+    def facts(self) -> BatchFacts:
+        """batch.json. Raises ArtifactError if it is missing or damaged."""
+        return load_json_as(BatchFacts, self.path / "batch.json")
 
-    def report(self) -> dict[str, Any]:
-        """report.json, as `finish` was given it."""
-        report: dict[str, Any] = load_json(self.path / "report.json")
-        return report
+    def known_facts(self) -> BatchFacts | None:
+        """batch.json; None, and a line in the log, if it cannot be read: such a batch hides no other, and is laid out
+        anew when its requests are scored again."""
+        try:
+            return self.facts()
+        except ArtifactError as error:
+            log.warning("%s: counts as no batch. %s", self.path, error)
+            return None
+
+    def report(self) -> FinishedBatch:
+        """report.json, as `finish` was given it. Raises ArtifactError if it is missing or damaged."""
+        return load_json_as(FinishedBatch, self.path / "report.json")
 
     def lay_out(
-        self, facts: Mapping[str, Any], requests: Sequence[Request], refused: Sequence[DeadLetter], *, per_shard: int
+        self, facts: BatchFacts, requests: Sequence[Request], refused: Sequence[DeadLetter], *, per_shard: int
     ) -> None:
         """Write the requests by shard, all of a user in one, about `per_shard` each; then batch.json.
 
@@ -77,12 +114,13 @@ class BatchFolder:
             rows = [(r.request_id, r.user_id, r.input, r.line, _packed(r.history)) for r in some]
             save_table(pd.DataFrame(rows, columns=COLUMNS).astype({"history": "str"}), self._asked(shard))
         save_dead_letters(refused, self.path / "refused.jsonl")
-        save_json({**facts, "shard_sizes": [len(some) for some in shards]}, self.path / "batch.json")
+        save_json({**asdict(facts), "shard_sizes": [len(some) for some in shards]}, self.path / "batch.json")
 
     def asked(self, shard: int) -> list[Request]:
-        """The shard's requests, in the order of the file."""
-        rows = load_table(self._asked(shard))
-        histories = [None if pd.isna(packed) else _unpacked(packed) for packed in rows["history"]]
+        """The shard's requests, in the order of the file. Raises ArtifactError if they are missing or damaged."""
+        rows = load_typed(self._asked(shard), ASKED)
+        with damage_told(self._asked(shard), ArtifactError, f"Delete {self.path} and score the same requests again."):
+            histories = [None if pd.isna(packed) else _unpacked(packed) for packed in rows["history"]]
         columns = (rows[name] for name in COLUMNS[:-1])
         return [Request(*row) for row in zip(*columns, histories, strict=True)]
 
@@ -98,13 +136,17 @@ class BatchFolder:
     def shard_report(self, shard: int) -> dict[str, Any]:
         """The report of a scored shard."""
         kept = self._result(shard).with_suffix(".json")
-        report: dict[str, Any] = self.report()["shards"][shard] if self.is_finished else load_json(kept)
-        return report
+        if not self.is_finished:
+            return load_json_as(dict[str, Any], kept)
+        shards = self.report().shards
+        if shard >= len(shards):
+            raise ArtifactError(f"{self.path / 'report.json'}: tells of {len(shards)} shards, not of shard {shard}.")
+        return shards[shard]
 
     def joined(self) -> tuple[pa.Table, list[DeadLetter]]:
         """Every shard's predictions in the order of the requests, and every dead letter by line. Raises ArtifactError
         if a shard is not scored."""
-        n_shards = len(self.facts()["shard_sizes"])
+        n_shards = len(self.facts().shard_sizes)
         missing = [shard for shard in range(n_shards) if not self._result(shard).exists()]
         if missing:
             raise ArtifactError(
@@ -113,7 +155,7 @@ class BatchFolder:
             )
         lines: dict[str, int] = {}
         for shard in range(n_shards):
-            rows = load_table(self._asked(shard), ["request_id", "line"])
+            rows = load_typed(self._asked(shard), ASKED)
             lines.update(zip(rows["request_id"], rows["line"].tolist(), strict=True))
         scored, unanswered = joined_predictions([self._result(shard) for shard in range(n_shards)], lines)
         letters = [*load_dead_letters(self.path / "refused.jsonl"), *unanswered]
@@ -122,7 +164,7 @@ class BatchFolder:
     def finish(self, predictions: pa.Table, letters: Sequence[DeadLetter], report: Mapping[str, Any]) -> None:
         """Write the batch's results, the report last."""
         save_dead_letters(letters, self.dead_letters)
-        tasks = pa.array([self.facts()["task"]] * len(predictions), pa.string())
+        tasks = pa.array([self.facts().task] * len(predictions), pa.string())
         save_predictions(predictions.append_column(TASK, tasks), self.predictions)
         save_json(report, self.path / "report.json")
 
@@ -148,8 +190,8 @@ def begun_batch(home: Path, content: str, release: str) -> BatchFolder | None:
     """The newest unfinished batch of this content below `home`; "" stands for any release."""
     begun = []
     for path in home.glob("*/batch.json"):
-        facts = load_json(path)
-        fits = facts["content"] == content and release in ("", facts["release"])
+        facts = BatchFolder(path.parent).known_facts()
+        fits = facts is not None and facts.content == content and release in ("", facts.release)
         if fits and not (path.parent / "report.json").exists():
             begun.append(path)
     return BatchFolder(max(begun, key=lambda path: path.stat().st_mtime).parent) if begun else None
@@ -165,6 +207,8 @@ def clear_finished(home: Path) -> None:
 
 def content_of(path: Path) -> str:
     """32 hex digits over a file's bytes. Raises DataError if it cannot be read."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no file. Name a file of requests.")  # a pipe would never end
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
@@ -177,4 +221,4 @@ def _packed(history: Sequence[Record] | None) -> str | None:
 
 
 def _unpacked(packed: str) -> tuple[Record, ...]:
-    return tuple(Record(**record) for record in json.loads(packed))
+    return checked_as(tuple[Record, ...], parse_json(packed))

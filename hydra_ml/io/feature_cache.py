@@ -1,11 +1,14 @@
 """Text vectors kept on disk by content and encoder digest, so that no text is encoded twice across stages and runs.
 
-Holds digests and vectors only, no text. A lost or foreign cache costs time, never correctness.
+Holds digests and vectors only, no text. A lost or foreign cache costs time, never correctness: every row carries a sum
+over both, and a row, or a file, that is damaged is made anew.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.io.sqlite_file import open_shared
+from hydra_ml.io.sqlite_file import TROUBLE, is_damage, open_shared, remove_file
 from hydra_ml.records import content_digest
 
 if TYPE_CHECKING:
@@ -23,7 +26,14 @@ if TYPE_CHECKING:
 
 KEYS_PER_QUERY = 900  # below SQLite's bound on variables
 TEXTS_PER_COMMIT = 2048  # what a kill can cost
+SUM_BYTES = 4
 PAGE_BYTES = 8192  # holds five vectors of 384 numbers; 4096 holds two, and leaves a quarter empty
+log = logging.getLogger(__name__)
+
+
+def _sum(digest: bytes, vector: bytes) -> bytes:
+    """CRC-32 over both: any few bits that turned, and a vector that came to another text's digest, show."""
+    return zlib.crc32(vector, zlib.crc32(digest)).to_bytes(SUM_BYTES, "little")
 
 
 class CachedEncoder:
@@ -40,17 +50,40 @@ class CachedEncoder:
         self.progress = progress  # label of the progress bar; "" shows none
         self.path = path
         try:
-            # The offline model encodes in a worker thread while its owner waits: one caller at a time, any thread.
-            self._db = open_shared(path, page_bytes=PAGE_BYTES, check_same_thread=False)
+            self._db = self._opened()
+        except TROUBLE as error:
+            self._begin_anew(error)
+
+    def _opened(self) -> sqlite3.Connection:
+        # The offline model encodes in a worker thread while its owner waits: one caller at a time, any thread.
+        db = open_shared(self.path, page_bytes=PAGE_BYTES, check_same_thread=False)
+        try:
             # Rows in the order they came, keys in an index beside them: a table ordered by digest (WITHOUT ROWID) is
             # written all over and spills each vector to a page of its own: 4 times slower to read, 6 times to write.
-            self._db.execute("CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, vector BLOB NOT NULL)")
-        except sqlite3.Error as error:
+            db.execute("CREATE TABLE IF NOT EXISTS vectors (digest BLOB PRIMARY KEY, vector BLOB NOT NULL)")
+        except TROUBLE:
+            db.close()
+            raise
+        return db
+
+    def _begin_anew(self, error: Exception) -> None:
+        """Put an empty file in the place of a damaged one. Raises ArtifactError if it is not damage that ails it."""
+        if not is_damage(error):
             raise self._unusable(error) from error
+        log.warning(
+            "%s: the feature cache is damaged (%s) and begun anew: its texts are encoded again", self.path, error
+        )
+        try:
+            if hasattr(self, "_db"):
+                self._db.close()
+            remove_file(self.path)
+            self._db = self._opened()
+        except TROUBLE as second:
+            raise self._unusable(second) from second
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors of the texts, float32 [N, D], in order; only texts never seen before are computed. Raises
-        ArtifactError if the file is damaged or cannot be written."""
+        ArtifactError if the file cannot be read or written."""
         distinct = list(dict.fromkeys(texts))
         digests = [bytes.fromhex(content_digest(text)) for text in distinct]
         vectors = np.empty((len(distinct), self.dim), dtype=np.float32)  # [M, D]
@@ -73,6 +106,7 @@ class CachedEncoder:
         """Fills the rows of `vectors` [M, D] whose digest is known: bool [M]."""
         position = {digest: i for i, digest in enumerate(digests)}
         found = np.zeros(len(digests), dtype=bool)
+        n_damaged = 0
         for start in range(0, len(digests), KEYS_PER_QUERY):
             some = digests[start : start + KEYS_PER_QUERY]
             marks = ",".join("?" * len(some))
@@ -80,25 +114,40 @@ class CachedEncoder:
                 rows = self._db.execute(
                     f"SELECT digest, vector FROM vectors WHERE digest IN ({marks})", some
                 ).fetchall()
-                stored = np.frombuffer(b"".join(vector for _, vector in rows), np.float32).reshape(len(rows), self.dim)
-            except (sqlite3.Error, ValueError) as error:
-                raise self._unusable(error) from error
-            places = [position[digest] for digest, _ in rows]
-            vectors[places], found[places] = stored, True
+            except TROUBLE as error:
+                self._begin_anew(error)
+                return np.zeros(len(digests), dtype=bool)
+            whole = [(digest, self._vector(digest, row)) for digest, row in rows if digest in position]
+            good = [(position[digest], vector) for digest, vector in whole if vector is not None]
+            n_damaged += len(rows) - len(good)
+            places = [place for place, _ in good]
+            joined = np.frombuffer(b"".join(vector for _, vector in good), np.float32)
+            vectors[places], found[places] = joined.reshape(len(good), self.dim), True
+        if n_damaged:
+            log.warning("%s: %d vectors are damaged: their texts are encoded again", self.path, n_damaged)
         return found
 
+    def _vector(self, digest: bytes, row: object) -> bytes | None:
+        """The vector in a row; None if the row is damaged. Rows of earlier versions have no sum and are taken as is."""
+        n_bytes = 4 * self.dim
+        if not isinstance(row, bytes) or len(row) not in (n_bytes, n_bytes + SUM_BYTES):
+            return None
+        vector, kept = row[:n_bytes], row[n_bytes:]
+        return vector if not kept or kept == _sum(digest, vector) else None
+
     def _write(self, digests: list[bytes], vectors: np.ndarray) -> None:
-        rows = [(digest, vector.tobytes()) for digest, vector in zip(digests, vectors, strict=True)]
+        whole = [(digest, vector.tobytes()) for digest, vector in zip(digests, vectors, strict=True)]
+        rows = [(digest, vector + _sum(digest, vector)) for digest, vector in whole]
         try:
             with self._db:
-                self._db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
-        except sqlite3.Error as error:
-            raise self._unusable(error) from error
+                self._db.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+        except TROUBLE as error:
+            self._begin_anew(error)  # what is computed is at hand all the same
 
     def _unusable(self, error: Exception) -> ArtifactError:
         return ArtifactError(
-            f"{self.path}: not a usable feature cache ({error}). If it is damaged, delete it with its -wal and -shm "
-            "neighbours, and its texts will be encoded again; else check free space and permissions of its folder."
+            f"{self.path}: not a usable feature cache ({error}). Check free space and permissions of its folder; if it "
+            "is damaged, delete it with its -wal and -shm neighbours, and its texts will be encoded again."
         )
 
     def close(self) -> None:

@@ -12,9 +12,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra_ml.errors import ArtifactError
+from hydra_ml.io.bounded_json import checked_as, parse_json
+
+T = TypeVar("T")
+LONGEST_NAME = 150  # bytes of a name from outside; file systems take 255 of a name with all that is put around it
 
 
 @contextmanager
@@ -40,11 +44,35 @@ def save_json(document: Any, path: Path) -> None:
 def load_json(path: Path) -> Any:
     """The document at `path`. Raises ArtifactError if it is missing or not JSON."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        return parse_json(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file. Run `dvc repro` to make it.") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ArtifactError(f"{path}: not JSON ({error}). Delete it and run `dvc repro`.") from error
+
+
+def load_json_as(kind: type[T], path: Path) -> T:
+    """The document at `path` as a dataclass, or another type, of its shape; keys that it does not know are overlooked.
+    Raises ArtifactError if the file is missing, not JSON, or something else."""
+    document = load_json(path)
+    try:
+        return checked_as(kind, document)
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not what was written there ({error}). Delete it, and make it anew.") from error
+
+
+def readable(path: Path | str) -> str:
+    """A path or name as text that can be printed and stored: bytes that are no UTF-8 are written out."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def short_name(name: str) -> str:
+    """The name, for others to be made of it: readable, and if it is long cut before its ending."""
+    told = readable(name)
+    if len(told.encode()) <= LONGEST_NAME:
+        return told
+    ending = Path(told).suffix if len(Path(told).suffix.encode()) <= 20 else ""
+    return told.encode()[: LONGEST_NAME - len(ending.encode())].decode("utf-8", "ignore") + ending
 
 
 def file_digest(path: Path) -> str:
@@ -56,6 +84,6 @@ def folder_digest(folder: Path) -> str:
     """16 hex digits over the names and contents of every file below `folder`: equal content, equal digest."""
     total = hashlib.blake2b(digest_size=8)
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        total.update(path.relative_to(folder).as_posix().encode())
+        total.update(os.fsencode(path.relative_to(folder).as_posix()))  # a name need not be UTF-8
         total.update(hashlib.blake2b(path.read_bytes()).digest())
     return total.hexdigest()

@@ -17,31 +17,43 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from hydra_ml.errors import ArtifactError, DataError, OtherVersionError
-from hydra_ml.io.files import atomic_path, load_json, save_json
-from hydra_ml.model.heads import Heads, n_parameters
+from hydra_ml.io.files import atomic_path, load_json_as, save_json
+from hydra_ml.model.heads import HeadKind, Heads, n_parameters
 from hydra_ml.model.interfaces import wrong_base
 from hydra_ml.records import shard_of_user
 
 SCHEMA_VERSION = 3
 USERS_PER_SHARD = 1024  # 266 kB at h = 64: what an update of one user rewrites
 MAX_SHARDS = 4096
+MAX_WIDTH = 65_536  # far beyond what params allow; only to refuse nonsense
 
 
 @dataclass(frozen=True)
 class Shard:
     """One file of a bank."""
 
-    file: str
-    n_users: int
+    file: Annotated[str, Field(pattern=r"^heads-\d{5}-of-\d{5}\.safetensors$")]
+    n_users: Annotated[int, Field(ge=0)]
     digest: str  # of the file's bytes
     version: str = ""  # the registered heads version that holds the file; "": the folder of the manifest itself
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What of a manifest the bank itself needs."""
+
+    head: HeadKind
+    width: Annotated[int, Field(gt=0, le=MAX_WIDTH)]
+    n_users: Annotated[int, Field(ge=0)]
+    shards: Annotated[list[Shard], Field(min_length=1)]
 
 
 def save_heads(heads: Heads, folder: Path, manifest: dict[str, Any]) -> None:
@@ -99,7 +111,7 @@ class HeadBank:
     def __init__(self, folder: Path, *, base_digest: str, folder_of: Callable[[str], Path] | None = None) -> None:
         """folder_of: the folder of a registered heads version, for shards shared with an earlier one."""
         self.folder = folder
-        self.manifest: dict[str, Any] = load_json(folder / "manifest.json")
+        self.manifest: dict[str, Any] = load_json_as(dict[str, Any], folder / "manifest.json")
         if self.manifest.get("schema_version") != SCHEMA_VERSION:
             raise OtherVersionError(
                 f"{folder}: head bank of schema {self.manifest.get('schema_version')!r}; this version reads "
@@ -107,10 +119,8 @@ class HeadBank:
             )
         if wrong := wrong_base(self.manifest, base_digest):
             raise ArtifactError(f"{folder}: {wrong}. Refit them on their own base with `dvc repro`.")
-        self.kind = self.manifest["head"]
-        self.width = int(self.manifest["width"])
-        self.n_users = int(self.manifest["n_users"])
-        self.shards = [Shard(**entry) for entry in self.manifest["shards"]]
+        facts = load_json_as(_Facts, folder / "manifest.json")
+        self.kind, self.width, self.n_users, self.shards = facts.head, facts.width, facts.n_users, facts.shards
         self._folder_of = folder_of
         self._intact: dict[int, tuple[int, int]] = {}  # shards that were as the manifest says, at that time and size
 
@@ -130,7 +140,11 @@ class HeadBank:
 
     def user_ids(self) -> list[str]:
         """Everybody who has a head, by shard; reads every shard."""
-        return [name.decode() for shard in range(len(self.shards)) for name in self.read_shard(shard)[0].tolist()]
+        names = [name for shard in range(len(self.shards)) for name in self.read_shard(shard)[0].tolist()]
+        try:
+            return [name.decode() for name in names]
+        except UnicodeDecodeError as error:
+            raise ArtifactError(f"{self.folder}: holds a user id that is no UTF-8. Refit with `dvc repro`.") from error
 
     def read_shard(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
         """User ids as sorted bytes [n], and heads float32 [n, P], of one shard.
@@ -142,7 +156,7 @@ class HeadBank:
         try:
             facts = path.stat()
             content = path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise ArtifactError(
                 f"{path}: missing, though {self.folder / 'manifest.json'} names it. Restore the file (`dvc checkout`, "
                 "or the registered version that holds it), or refit with `dvc repro`."
@@ -155,11 +169,9 @@ class HeadBank:
             )
         self._intact[shard] = state
         try:
-            tensors = load(content)
-        except SafetensorError as error:
-            raise ArtifactError(f"{path}: not a safetensors file ({error}). Refit with `dvc repro`.") from error
-        padded = np.ascontiguousarray(tensors["user_ids"])  # uint8 [n, W]
-        return padded.view(f"S{padded.shape[1]}").reshape(-1), tensors["heads"]  # [n, 1] -> [n]
+            return _unpacked(load(content), entry.n_users, n_parameters(self.kind, self.width))
+        except (SafetensorError, ValueError, LookupError, TypeError) as error:
+            raise ArtifactError(f"{path}: no shard of this bank ({error}). Refit with `dvc repro`.") from error
 
     def _home(self, entry: Shard) -> Path:
         if not entry.version:
@@ -170,6 +182,17 @@ class HeadBank:
                 "through the registry."
             )
         return self._folder_of(entry.version)
+
+
+def _unpacked(tensors: dict[str, np.ndarray], n_users: int, n_numbers: int) -> tuple[np.ndarray, np.ndarray]:
+    """User ids as sorted bytes [n], and heads float32 [n, P]. Raises ValueError or KeyError if they are not that."""
+    padded, heads = np.ascontiguousarray(tensors["user_ids"]), tensors["heads"]  # uint8 [n, W]
+    if padded.dtype != np.uint8 or padded.ndim != 2 or len(padded) != n_users or not padded.shape[1]:
+        raise ValueError(f"user ids are {padded.dtype} {padded.shape}")
+    if heads.dtype != np.float32 or heads.shape != (n_users, n_numbers):
+        raise ValueError(f"heads are {heads.dtype} {heads.shape}, expected float32 {(n_users, n_numbers)}")
+    names: np.ndarray = padded.view(f"S{padded.shape[1]}").reshape(-1)  # [n, 1] -> [n]
+    return names, heads
 
 
 def _by_shard(user_ids: Collection[str], n_shards: int) -> dict[int, list[int]]:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.files import atomic_path
 from hydra_ml.io.layout import task_folder
+from hydra_ml.io.parquet_rows import damage_told
 from hydra_ml.io.user_tables import ROW_GROUP, read_users, rows_of_users
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.tasks.task import Task
@@ -90,7 +91,7 @@ def append_drop(folder: Path, records: pd.DataFrame, *, but: Sequence[Path] = ()
     if fresh.empty:
         return None
     table = pa.Table.from_pandas(_in_order(fresh), schema=_SCHEMA, preserve_index=False).replace_schema_metadata()
-    name = _digest(table)
+    name = _digest(table.columns)
     with atomic_path(folder / f"{name}.parquet") as partial:
         pq.write_table(table, partial, row_group_size=ROW_GROUP, compression="zstd")
     return name
@@ -100,14 +101,41 @@ def append_drop(folder: Path, records: pd.DataFrame, *, but: Sequence[Path] = ()
 def opened_drop(folder: Path, name: str) -> Iterator[pq.ParquetFile]:
     """The drop's file, its footer read. Raises ArtifactError if that, or what the block reads, is damaged."""
     path = folder / f"{name}.parquet"
+    remedy = (
+        "Drops are never written twice, so the copy in DVC's cache is good: delete the file and run "
+        f"`dvc checkout {folder}`, else `dvc pull {folder}`."
+    )
     try:
-        with pq.ParquetFile(path) as drop:
+        with damage_told(path, ArtifactError, remedy), pq.ParquetFile(path) as drop:
+            _check_intact(path, drop)
             yield drop
-    except (OSError, pa.ArrowException) as error:
-        raise ArtifactError(
-            f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}). Drops are never written twice, so the "
-            f"copy in DVC's cache is good: delete the file and run `dvc checkout {folder}`, else `dvc pull {folder}`."
-        ) from error
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such drop. Run `dvc pull {folder}` to get it.") from None
+
+
+_intact: dict[Path, tuple[int, int, int]] = {}  # drops that hold what their names say, and the file's state then
+
+
+def _check_intact(path: Path, drop: pq.ParquetFile) -> None:
+    """Raises ValueError unless the drop holds the records it is named for, and finds them: once in a process, and again
+    when the file has changed. All of it is read, column by column, and not kept."""
+    facts = path.stat()
+    state = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    if _intact.get(path) == state:
+        return
+    if drop.schema_arrow.remove_metadata() != _SCHEMA:
+        raise ValueError("its columns are not those of records")
+    if drop.metadata.num_rows != sum(drop.metadata.row_group(i).num_rows for i in range(drop.num_row_groups)):
+        raise ValueError("it counts its rows wrongly")
+    column = _SCHEMA.get_field_index("user_id")
+    for group in range(drop.num_row_groups):
+        users = drop.read_row_group(group, ["user_id"], use_threads=False)["user_id"]
+        bounds, ends = drop.metadata.row_group(group).column(column).statistics, pc.min_max(users).as_py()
+        if bounds is not None and bounds.has_min_max and (bounds.min > ends["min"] or bounds.max < ends["max"]):
+            raise ValueError(f"the bounds of row group {group} are not those of its users")
+    if _digest(drop.read([name], use_threads=False)[name] for name in RECORD_COLUMNS) != path.stem:
+        raise ValueError("its records are not those it was named for: damaged or edited")
+    _intact[path] = state
 
 
 def _rows_of(folder: Path, user_ids: Collection[str], columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -124,11 +152,13 @@ def _in_order(records: pd.DataFrame) -> pd.DataFrame:
     return records[list(RECORD_COLUMNS)].sort_values(["user_id", "date", "record_id"], ignore_index=True)
 
 
-def _digest(table: pa.Table) -> str:
-    """16 hex digits over all values, whatever version of Parquet writes them."""
+def _digest(columns: Iterable[pa.ChunkedArray]) -> str:
+    """16 hex digits over all values of RECORD_COLUMNS, whatever version of Parquet writes them."""
     total = hashlib.blake2b(digest_size=8)
-    for name in RECORD_COLUMNS:
-        for value in table[name].to_pylist():
+    for column in columns:
+        if column.null_count:
+            raise ValueError("it has an empty cell")
+        for value in column.to_pylist():
             text = value.encode()
             total.update(len(text).to_bytes(8, "little"))
             total.update(text)

@@ -11,7 +11,7 @@ import os
 import time
 from pathlib import Path
 
-from hydra_ml.io.files import folder_digest
+from hydra_ml.io.files import folder_digest, readable
 from hydra_ml.io.record_reader import ENDINGS
 
 DONE = "done"  # folder of data/incoming that drops go to once they are merged
@@ -31,8 +31,8 @@ def look_into(incoming: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     found = sorted(incoming.iterdir()) if incoming.is_dir() else []
     told = [path for path in found if not path.name.startswith(".") and path.name != DONE]
     partial = {path.name for path in told if path.suffix == ".partial"}  # still being written
-    drops = tuple(path.name for path in told if is_drop(path) or path.name in partial)
-    return drops, tuple(path.name for path in told if path.name not in drops)
+    drops = tuple(readable(path.name) for path in told if is_drop(path) or path.name in partial)
+    return drops, tuple(name for path in told if (name := readable(path.name)) not in drops)
 
 
 def is_drop(path: Path) -> bool:
@@ -40,8 +40,10 @@ def is_drop(path: Path) -> bool:
     if path.name.startswith(".") or path.name == DONE:
         return False
     if path.is_dir():
+        if path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve()):
+            return False  # a way back to where we are: it holds whatever we write
         return path.name.startswith("LaMP_") or any(path.glob("LaMP_*"))
-    return path.suffix in ENDINGS
+    return path.suffix in ENDINGS and path.is_file()  # of a pipe or a device no end is known
 
 
 def is_settled(path: Path, settle_s: float) -> bool:
@@ -50,20 +52,25 @@ def is_settled(path: Path, settle_s: float) -> bool:
     if any(file.suffix == ".partial" for file in files):
         return False
     try:
-        age = time.time() - max(file.stat().st_mtime for file in files)
-    except FileNotFoundError:  # renamed meanwhile
+        age = time.time() - max(_facts(file).st_mtime for file in files)
+    except OSError:  # renamed meanwhile, or not to be looked at now
         return False
     return age >= settle_s or age < 0
 
 
 def drop_state(path: Path) -> dict[str, tuple[int, int]]:
     """Size and time of change of all at and below the path: the same as before if nobody has written to it since."""
-    stats = {str(file): file.stat() for file in _at_and_below(path)}
+    stats = {str(file): _facts(file) for file in _at_and_below(path)}
     return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
 
 
 def _at_and_below(path: Path) -> list[Path]:
     return [path, *path.rglob("*")] if path.is_dir() else [path]
+
+
+def _facts(path: Path) -> os.stat_result:
+    """Of a file what a link leads to, of all else what lies there: a link to a folder, or to itself, stays as it is."""
+    return path.stat() if path.is_file() else path.lstat()
 
 
 def drop_digest(path: Path) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import socket
-import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.io.sqlite_file import open_shared
+from hydra_ml.io.sqlite_file import TROUBLE, open_shared
 from hydra_ml.llm.budget import Usage
 
 _TABLES = """
@@ -51,14 +50,14 @@ class NightLedger:
         try:
             self._db = open_shared(path, isolation_level=None)
             self._db.executescript(_TABLES)
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             raise self._unusable(error) from error
 
     def used(self) -> tuple[Usage, Usage]:
         """What is spent, and what live processes have in flight."""
         try:
             return self._used()
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             raise self._unusable(error) from error
 
     def reserve(self, most: Usage, fits: Callable[[Usage, Usage], bool]) -> int | None:
@@ -72,7 +71,7 @@ class NightLedger:
                     ticket = self._db.execute(_RESERVE, (*row, *_counts(most))).lastrowid
             finally:
                 self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             raise self._unusable(error) from error
         return ticket
 
@@ -84,7 +83,7 @@ class NightLedger:
             if ticket is not None:
                 self._db.execute("DELETE FROM reserved WHERE ticket = ? OR until < ?", (ticket, time.time()))
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             raise self._unusable(error) from error
 
     def _used(self) -> tuple[Usage, Usage]:
@@ -96,7 +95,7 @@ class NightLedger:
                 in_flight += Usage(counts[0], tokens_in=counts[1], tokens_out=counts[2])
         return Usage(calls, tokens_in=tokens_in, tokens_out=tokens_out), in_flight
 
-    def _unusable(self, error: sqlite3.Error) -> ArtifactError:
+    def _unusable(self, error: Exception) -> ArtifactError:
         return ArtifactError(
             f"{self.path}: the books of the night's LLM budget cannot be used ({error}). Check free space and "
             "permissions of its folder; if the file is damaged, move it away, and its answers will be asked again."

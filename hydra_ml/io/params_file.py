@@ -7,26 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from hydra_ml.errors import ParamsError
+from hydra_ml.io.bounded_yaml import check_bounds
 from hydra_ml.io.files import atomic_path
 from hydra_ml.params import Params, parse_params
+
+# What ruamel.yaml raises at a text: its own errors, and Python's where a tag promises what the value is not (!!int x).
+NO_YAML = (YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, AssertionError)
 
 
 def load_params(path: Path) -> Params:
     """The checked settings of the file; defaults if it is empty. Raises ParamsError: no file, not YAML, or bad keys."""
-    try:
-        raw = YAML(typ="safe").load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file. Name an existing file with --params.") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" in line {where.line + 1}" if where is not None else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise ParamsError(f"{path}: not YAML{line} ({problem}). Mend the file and run again.") from error
-    return parse_params(raw, str(path))
+    return parse_params(_document(path, YAML(typ="safe")), str(path))
 
 
 def set_params(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,13 +29,16 @@ def set_params(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     result is checked first."""
     yaml = YAML()  # round trip
     yaml.width = 120
-    document = yaml.load(path.read_text("utf-8"))
+    document = _document(path, yaml)
+    document = CommentedMap() if document is None else document
     before: dict[str, Any] = {}
     for key, value in changes.items():
         *parents, name = key.split(".")
         section = document
         for parent in parents:
-            section = section.setdefault(parent, {})
+            section = section.setdefault(parent, {}) if isinstance(section, dict) else section
+        if not isinstance(section, dict):
+            raise ParamsError(f"{path}: {key} cannot be set, for what it would lie in is no section. Mend the file.")
         if section.get(name) != value:
             before[key] = section.get(name)
             section[name] = _flow_list(value) if isinstance(value, list) else value
@@ -49,6 +47,21 @@ def set_params(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
         with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
             yaml.dump(document, file)
     return before
+
+
+def _document(path: Path, yaml: YAML) -> Any:
+    """What the file holds, built by `yaml`. Raises ParamsError: no file, no YAML, or beyond what settings can be."""
+    try:
+        text = path.read_text("utf-8")
+        check_bounds(text)
+        return yaml.load(text)
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: no such file. Name an existing file with --params.") from None
+    except NO_YAML as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" in line {where.line + 1}" if where is not None else ""
+        problem = getattr(error, "problem", None) or str(error).partition("\n")[0] or type(error).__name__
+        raise ParamsError(f"{path}: not YAML{line} ({problem}). Mend the file and run again.") from error
 
 
 def _flow_list(values: list[Any]) -> CommentedSeq:

@@ -7,15 +7,20 @@ a zone that nobody knows. One such cell is one bad cell, not the end of the file
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hydra_ml.errors import HydraError
+
 ROWS_AT_ONCE = 8192
 # What pyarrow raises where a value has no Python form; unknown zones come as LookupError.
 NO_VALUE = (ValueError, ArithmeticError, LookupError, TypeError, pa.ArrowException)
+# What reading a damaged file, or one of other columns, raises: also where a length it states is beyond any memory.
+DAMAGE = (OSError, MemoryError, *NO_VALUE)
 
 
 class Unreadable:
@@ -31,12 +36,28 @@ UNREADABLE = Unreadable()
 def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     """Each row as a dictionary, cells that have no Python form as UNREADABLE; columns: those to read, None for all.
 
-    Raises OSError or pa.ArrowException if the file is none of Parquet's, or is damaged.
+    Raises one of DAMAGE if the file is none of Parquet's, or is damaged.
     """
     with pq.ParquetFile(path) as file:
         wanted = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=wanted):
             yield from _rows(batch)
+
+
+@contextmanager
+def damage_told(path: Path, kind: type[HydraError], remedy: str) -> Iterator[None]:
+    """What damaged Parquet raises in the block, as one error of ours; a missing file stays FileNotFoundError."""
+    try:
+        yield
+    except (HydraError, FileNotFoundError):
+        raise
+    except DAMAGE as error:
+        raise kind(f"{path}: cannot be read as Parquet ({first_line(error)}). {remedy}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; its kind if it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:

@@ -16,8 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hydra_ml.errors import DataError
+from hydra_ml.errors import ArtifactError, DataError
+from hydra_ml.io.bounded_json import checked_as, parse_json
 from hydra_ml.io.files import atomic_path
+from hydra_ml.io.parquet_rows import DAMAGE, damage_told, first_line
+from hydra_ml.io.tables import as_typed
 from hydra_ml.predictions import PREDICTIONS
 
 TASK = "task"  # a column of finished predictions beside these: the task's folder
@@ -42,8 +45,15 @@ def save_predictions(table: pd.DataFrame | pa.Table, path: Path) -> None:
 
 
 def joined_predictions(parts: Sequence[Path], lines: Mapping[str, int]) -> tuple[pa.Table, list[DeadLetter]]:
-    """The predictions of several files by the lines of their requests, and a letter for each row without one."""
-    table = pa.concat_tables([PREDICTIONS.empty_table(), *(pq.read_table(part) for part in parts)])
+    """The predictions of several files by the lines of their requests, and a letter for each row without one. Raises
+    ArtifactError if a file is damaged, or answers what was not asked."""
+    tables = [PREDICTIONS.empty_table()]
+    for part in parts:
+        with damage_told(part, ArtifactError, "Delete it and score the same requests again: it alone is made anew."):
+            tables.append(as_typed(pq.read_table(part), PREDICTIONS))
+            for request_id in tables[-1]["request_id"].to_pylist():
+                lines[request_id]  # a KeyError is damage too
+    table = pa.concat_tables(tables)
     line = np.array([lines[request_id] for request_id in table["request_id"].to_pylist()], dtype=np.int64)
     table = table.take(pa.array(np.argsort(line)))
     unanswered = table.filter(pc.is_null(table["prediction"])).select(["request_id", "error"]).to_pylist()
@@ -54,13 +64,12 @@ def joined_predictions(parts: Sequence[Path], lines: Mapping[str, int]) -> tuple
 def load_predictions(path: Path) -> pd.DataFrame:
     """Predictions as they were written; lists as Python lists. Raises DataError if the file is missing or is none."""
     try:
-        table = pq.read_table(path)
-        rows = table.select(PREDICTIONS.names).to_pylist()
+        rows = as_typed(pq.read_table(path), PREDICTIONS).to_pylist()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. `hydra-ml score` prints where it wrote its predictions.") from None
-    except (OSError, KeyError, pa.ArrowException) as error:
+    except DAMAGE as error:
         raise DataError(
-            f"{path}: no predictions of ours ({error}). Name the Parquet that `hydra-ml score` wrote."
+            f"{path}: no predictions of ours ({first_line(error)}). Name the Parquet that `hydra-ml score` wrote."
         ) from error
     return pd.DataFrame(rows, columns=PREDICTIONS.names)
 
@@ -73,7 +82,17 @@ def save_dead_letters(letters: Sequence[DeadLetter], path: Path) -> None:
 
 
 def load_dead_letters(path: Path) -> list[DeadLetter]:
-    """The letters of a file that `save_dead_letters` wrote; none if there is no such file."""
+    """The letters of a file that `save_dead_letters` wrote; none if there is no such file. Raises ArtifactError if it
+    is damaged, with the line."""
     if not path.exists():
         return []
-    return [DeadLetter(**json.loads(line)) for line in path.read_bytes().split(b"\n") if line]
+    letters = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        try:
+            letters += [checked_as(DeadLetter, parse_json(line))] if line else []
+        except ValueError as error:
+            raise ArtifactError(
+                f"{path}: line {number} is no dead letter ({error}). Delete the folder it lies in and score the same "
+                "requests again: answers bought are kept in the response cache."
+            ) from error
+    return letters

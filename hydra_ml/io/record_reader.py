@@ -15,10 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-
 from hydra_ml.errors import DataError
-from hydra_ml.io.parquet_rows import UNREADABLE, parquet_rows
+from hydra_ml.io.bounded_json import parse_json
+from hydra_ml.io.parquet_rows import DAMAGE, UNREADABLE, first_line, parquet_rows
 from hydra_ml.tasks.task import Task
 
 ENDINGS = (".jsonl", ".parquet")
@@ -61,9 +60,8 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]
                 yield from (_json_row(number, line) for number, line in enumerate(file, start=1) if line.strip())
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: cannot be read ({reason}). Write the file again, whole.") from error
+    except DAMAGE as error:
+        raise DataError(f"{path}: cannot be read ({first_line(error)}). Write the file again, whole.") from error
 
 
 def _json_row(number: int, line: bytes) -> Row:
@@ -71,11 +69,11 @@ def _json_row(number: int, line: bytes) -> Row:
         line = line.removeprefix(b"\xef\xbb\xbf")
     line = line.strip()
     try:
-        return Row(number, json.loads(line.decode("utf-8")))
+        return Row(number, parse_json(line.decode("utf-8")))
     except UnicodeDecodeError as error:
         return Row(number, line.decode("utf-8", "backslashreplace"), f"not UTF-8 at byte {error.start} of the line")
-    except (ValueError, RecursionError) as error:  # the latter: brackets thousands deep
-        where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+    except ValueError as error:
+        where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else f" ({error})"
         return Row(number, line.decode("utf-8"), f"not JSON{where}")
 
 

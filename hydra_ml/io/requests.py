@@ -6,12 +6,12 @@ word of what the request says. Which records a request may be answered from is `
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra_ml.errors import DataError, ParamsError
+from hydra_ml.io.bounded_json import parse_json
 from hydra_ml.io.predictions import DeadLetter
 from hydra_ml.io.record_reader import ENDINGS, Fault, is_missing, read_date, read_item, read_rows, read_text
 from hydra_ml.learning.history import made_record, read_record
@@ -78,8 +78,8 @@ def read_history(history: object, user_id: str, task: Task) -> list[Record]:
     """
     if isinstance(history, str):
         try:
-            history = json.loads(history)
-        except (ValueError, RecursionError):  # the latter: brackets thousands deep
+            history = parse_json(history)
+        except ValueError:
             raise Unfit("history is not JSON") from None
     if not isinstance(history, list):
         raise Unfit("history is not a list")

@@ -1,25 +1,33 @@
 """Bought LLM answers kept on disk, so that no run pays twice: a SQLite file of answers by key digest.
 
 Holds answers, token counts and what servers tell of their models; no prompt. Several processes may use one file; a
-kill loses nothing that was put.
+kill loses nothing that was put. Beside every answer stands a sum over it and its key; one that is damaged counts as
+never bought.
 """
 
 from __future__ import annotations
 
-import sqlite3
+import logging
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.io.sqlite_file import open_shared
+from hydra_ml.io.sqlite_file import TROUBLE, open_shared
 from hydra_ml.llm.chat import Answer
 
 VERSION = 1
+log = logging.getLogger(__name__)
 _HAS_TEXT = "trim(answers.text, char(9, 10, 13, 32)) != ''"
 _PUT = f"""
 INSERT INTO answers VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
 SET text = excluded.text, tokens_in = excluded.tokens_in, tokens_out = excluded.tokens_out WHERE NOT {_HAS_TEXT}
+"""
+# The sum is of the answer that stays, which is not this one where an earlier one had text.
+_ADD_SUM = """
+INSERT OR REPLACE INTO sums
+SELECT key, ?5 FROM answers WHERE key = ?1 AND text = ?2 AND tokens_in = ?3 AND tokens_out = ?4
 """
 KEYS_PER_QUERY = 900  # below SQLite's bound on variables
 _TABLES = f"""
@@ -30,8 +38,24 @@ CREATE TABLE IF NOT EXISTS answers (
     key BLOB PRIMARY KEY, text TEXT NOT NULL, tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS told (name BLOB PRIMARY KEY, served TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sums (key BLOB PRIMARY KEY, sum INTEGER NOT NULL) WITHOUT ROWID;
 COMMIT;
 """
+
+
+def _sum(key: bytes, text: str, tokens_in: int, tokens_out: int) -> int:
+    """CRC-32 over all of them: any few bits that turned show."""
+    return zlib.crc32(f"{tokens_in} {tokens_out} {text}".encode(), zlib.crc32(key))
+
+
+def _whole(key: bytes, row: Sequence[object], kept: object) -> Answer | None:
+    """The answer of a row (text, tokens in and out); None if it is damaged. One of an earlier version has no sum."""
+    text, tokens_in, tokens_out = row
+    if not (isinstance(text, str) and isinstance(tokens_in, int) and isinstance(tokens_out, int)):
+        return None
+    if kept is not None and kept != _sum(key, text, tokens_in, tokens_out):
+        return None
+    return Answer(text, tokens_in, tokens_out)
 
 
 class ResponseCache:
@@ -44,7 +68,7 @@ class ResponseCache:
             self._db = open_shared(path, isolation_level=None)
             self._db.executescript(_TABLES)
             found = self._db.execute("SELECT number FROM version").fetchone()[0]
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             raise self._unusable(error) from error
         if found != VERSION:
             self._db.close()
@@ -54,23 +78,42 @@ class ResponseCache:
             )
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Answer]:
-        """The stored answers among `keys` (32 hex digits each)."""
+        """The stored answers among `keys` (32 hex digits each). Damaged ones go, and are not among them."""
         found: dict[str, Answer] = {}
+        damaged: list[bytes] = []
         try:
             for start in range(0, len(keys), KEYS_PER_QUERY):
                 some = [bytes.fromhex(key) for key in keys[start : start + KEYS_PER_QUERY]]
                 marks = ",".join("?" * len(some))
                 rows = self._db.execute(
                     # Earlier versions kept answers without text, which are none: they are asked again.
-                    f"SELECT key, text, tokens_in, tokens_out FROM answers WHERE key IN ({marks}) AND {_HAS_TEXT}",
+                    f"SELECT answers.key, text, tokens_in, tokens_out, sum FROM answers LEFT JOIN sums USING (key)"
+                    f" WHERE answers.key IN ({marks}) AND {_HAS_TEXT}",
                     some,
                 )
-                found.update(
-                    (key.hex(), Answer(text, tokens_in, tokens_out)) for key, text, tokens_in, tokens_out in rows
-                )
-        except sqlite3.Error as error:
+                asked = set(some)
+                for key, *row, kept in rows:
+                    if key not in asked:
+                        continue
+                    answer = _whole(key, row, kept)
+                    if answer is None:
+                        damaged.append(key)
+                    else:
+                        found[key.hex()] = answer
+            self._forget(damaged)
+        except TROUBLE as error:
             raise self._unusable(error) from error
         return found
+
+    def _forget(self, damaged: Sequence[bytes]) -> None:
+        """Make room for the answers that are asked again in the place of these. Raises sqlite3.Error."""
+        if not damaged:
+            return
+        log.warning("%s: %d answers are damaged: they are asked again", self.path, len(damaged))
+        self._db.execute("BEGIN IMMEDIATE")
+        for table in ("answers", "sums"):
+            self._db.executemany(f"DELETE FROM {table} WHERE key = ?", [(key,) for key in damaged])
+        self._db.execute("COMMIT")
 
     def put_many(self, answers: Mapping[str, Answer]) -> None:
         """Keep these answers; of two answers to one key the first with text stays."""
@@ -78,15 +121,16 @@ class ResponseCache:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(_PUT, rows)
+            self._db.executemany(_ADD_SUM, [(*row, _sum(*row)) for row in rows])
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             raise self._unusable(error) from error
 
     def told(self, name: str) -> str:
         """What a server last said of its model; "" for nothing."""
         try:
             row = self._db.execute("SELECT served FROM told WHERE name = ?", (bytes.fromhex(name),)).fetchone()
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             raise self._unusable(error) from error
         return str(row[0]) if row else ""
 
@@ -94,13 +138,13 @@ class ResponseCache:
         """Keep what a server says of its model."""
         try:
             self._db.execute("INSERT OR REPLACE INTO told VALUES (?, ?)", (bytes.fromhex(name), served))
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             raise self._unusable(error) from error
 
     def __len__(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])
 
-    def _unusable(self, error: sqlite3.Error) -> ArtifactError:
+    def _unusable(self, error: Exception) -> ArtifactError:
         return ArtifactError(
             f"{self.path}: the response cache cannot be used ({error}). If it is damaged, delete it with its -wal and "
             "-shm neighbours, and its answers will be asked again; else check free space and permissions of its folder."

@@ -12,6 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hydra_ml.errors import ArtifactError
+from hydra_ml.io.parquet_rows import damage_told
+from hydra_ml.io.tables import REMEDY, as_typed
+from hydra_ml.records import QUERY_COLUMNS, RECORD_COLUMNS
 
 ROW_GROUP = 2048  # rows read at least, for a single user
 
@@ -20,13 +23,11 @@ def rows_of_users(path: Path, user_ids: Collection[str], columns: Sequence[str])
     """The users' rows of a table, in its order. Raises ArtifactError if the table is missing or damaged."""
     wanted = sorted(set(user_ids))
     try:
-        with pq.ParquetFile(path) as file:
+        with damage_told(path, ArtifactError, REMEDY), pq.ParquetFile(path) as file:
             rows: pd.DataFrame = read_users(file, wanted, columns).to_pandas()
+            return rows
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such table. Run `dvc pull` to get it, or `dvc repro` to make it.") from None
-    except (OSError, pa.ArrowException) as error:
-        raise ArtifactError(f"{path}: cannot be read as Parquet ({error}). Delete it and run `dvc repro`.") from error
-    return rows
 
 
 def row_groups_of(drop: pq.ParquetFile, wanted: Sequence[str]) -> list[int]:
@@ -48,10 +49,20 @@ def read_users(table: pq.ParquetFile, wanted: Sequence[str], columns: Sequence[s
     """The rows of the wanted user ids (sorted), in the file's order; columns must name user_id.
 
     One row group is held at a time: what is read around a user is not kept, so memory follows the rows that are.
+    Raises one of DAMAGE if the table is damaged or has other columns.
     """
     ids = pa.array(wanted, pa.string())
     parts = [table.schema_arrow.empty_table().select(list(columns))]
     for group in row_groups_of(table, wanted):
         rows = table.read_row_group(group, list(columns), use_threads=False)
         parts.append(rows.filter(pc.is_in(rows["user_id"].cast(pa.string()), ids)))
-    return pa.concat_tables(parts)
+    found = pa.concat_tables(parts)
+    return as_typed(found, pa.schema([_field(found.schema.field(name)) for name in columns]))
+
+
+def _field(found: pa.Field) -> pa.Field:
+    """What a column holds: one of records or queries text, but for the list of a query's records."""
+    if found.name not in {*RECORD_COLUMNS, *QUERY_COLUMNS}:
+        return found
+    kind = pa.list_(pa.string()) if found.name == "profile" else pa.string()
+    return pa.field(found.name, kind, nullable=found.name == "gold")

@@ -21,14 +21,17 @@ from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
 from hydra_ml.answering.score_requests import UNREADABLE, give_profiles
-from hydra_ml.errors import BudgetExceeded, LLMError
-from hydra_ml.io.batch_folder import BatchFolder, begun_batch, clear_finished, content_of
+from hydra_ml.errors import ArtifactError, BudgetExceeded, LLMError
+from hydra_ml.io.batch_folder import BatchFacts, BatchFolder, begun_batch, clear_finished, content_of
+from hydra_ml.io.bounded_json import checked_as
+from hydra_ml.io.files import short_name
 from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
@@ -43,6 +46,7 @@ from hydra_ml.tasks.task import Task
 
 CACHE = Path(".cache")
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def clear_texts(task: Task, *, data: Path) -> None:
@@ -77,11 +81,11 @@ def plan_batch(
         if folder is None:
             folder = _begun(requests, digest, task, registry, which, home, params.batch_score.requests_per_shard)
     pinned = folder.facts()
-    sizes = tuple(pinned["shard_sizes"])
+    sizes = pinned.shard_sizes
     return BatchPlan(
-        batch_id=pinned["batch_id"],
+        batch_id=pinned.batch_id,
         task=task.folder,
-        release=pinned["release"],
+        release=pinned.release,
         folder=str(folder.path),
         predictions=str(folder.predictions),
         data=str(data),
@@ -101,9 +105,9 @@ def _begun(
     version, release = registry.release(task, which)
     made_of = json.dumps([digest, task.folder, version, release.document()], sort_keys=True)
     batch_id = hashlib.blake2b(made_of.encode(), digest_size=6).hexdigest()
-    folder = BatchFolder(home / f"{requests.stem}-{batch_id}")
-    if not folder.is_finished:
-        facts = {"batch_id": batch_id, "content": digest, "task": task.folder, "release": version}
+    folder = BatchFolder(home / f"{short_name(requests.stem)}-{batch_id}")
+    if not folder.is_finished or folder.known_facts() is None:
+        facts = BatchFacts(batch_id=batch_id, content=digest, task=task.folder, release=version)
         folder.lay_out(facts, *read_requests(requests, task), per_shard=per_shard)
     return folder
 
@@ -111,9 +115,9 @@ def _begun(
 def _kept(folder: BatchFolder | None, live: str) -> BatchFolder | None:
     """The begun batch to go on with. One of another release than is asked for is of one piece if a shard is scored;
     if none is, it is given up for a batch of the release that is live now."""
-    if folder is None or live in ("", folder.facts()["release"]):
+    if folder is None or live in ("", folder.facts().release):
         return folder
-    n_shards = len(folder.facts()["shard_sizes"])
+    n_shards = len(folder.facts().shard_sizes)
     n_done = sum(folder.has(shard) for shard in range(n_shards))
     if not n_done:
         folder.discard()
@@ -122,7 +126,7 @@ def _kept(folder: BatchFolder | None, live: str) -> BatchFolder | None:
         "%s goes on with release %s, which scored %d of its %d shards before release %s went live; to answer all of it "
         "with that one: hydra-ml score --release %s",
         folder.path.name,
-        folder.facts()["release"],
+        folder.facts().release,
         n_done,
         n_shards,
         live,
@@ -141,7 +145,7 @@ def score_shard(plan: BatchPlan, shard: int, llm: LLM | None = None) -> ScoredSh
     with FileLock(folder.path / f"shard-{shard:05d}.lock"):  # the system lets go of it when its holder dies
         if not folder.has(shard):
             _score(plan, shard, plan.share(shard) if llm is None else llm)
-        return ScoredShard(**folder.shard_report(shard))
+        return _report_as(ScoredShard, folder, folder.shard_report(shard))
 
 
 def finish_batch(plan: BatchPlan) -> BatchReport:
@@ -154,7 +158,17 @@ def finish_batch(plan: BatchPlan) -> BatchReport:
         if not folder.is_finished:
             _finish(plan, folder)
         folder.clear()
-        return BatchReport(**folder.report()["batch"])
+        return _report_as(BatchReport, folder, folder.report().batch)
+
+
+def _report_as(kind: type[T], folder: BatchFolder, document: dict[str, Any]) -> T:
+    try:
+        return checked_as(kind, document)
+    except ValueError as error:
+        raise ArtifactError(
+            f"{folder.path}: holds a damaged report ({error}). Delete the folder and score the same requests again: "
+            "answers bought are kept in the response cache."
+        ) from error
 
 
 def score_requests(

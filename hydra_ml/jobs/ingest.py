@@ -8,6 +8,7 @@ its report too. A drop that grew while it was read stays, and is taken again: wh
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections import Counter
@@ -22,10 +23,10 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from hydra_ml.errors import DataError, VersionsError
+from hydra_ml.errors import ArtifactError, DataError, VersionsError
 from hydra_ml.io import dvc as versions
 from hydra_ml.io import git
-from hydra_ml.io.files import atomic_path, folder_digest, load_json, save_json
+from hydra_ml.io.files import atomic_path, folder_digest, load_json_as, readable, save_json, short_name
 from hydra_ml.io.gx.data_docs import DataDocs
 from hydra_ml.io.gx.drop_checks import Judged, judge_rows
 from hydra_ml.io.history_store import append_drop, changed_users, drop_names, n_records, opened_drop
@@ -37,14 +38,20 @@ from hydra_ml.jobs.ingest_report import Counts, IngestReport, plain_name
 from hydra_ml.params import Params
 
 WITHDRAWN = "withdrawn"  # folder beside data/history of drops taken out of what is learned from: they stay out
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 LOCK_WAIT_S = 600.0  # for another ingest to end
 
 log = logging.getLogger(__name__)
 
 
 def find_drops(incoming: Path, settle_s: float) -> list[Path]:
-    """The drops that wait in the folder and have not changed for `settle_s` seconds, by name."""
-    return waiting_drops(incoming, settle_s)
+    """The drops that wait in the folder and have not changed for `settle_s` seconds, by name; one whose name is no
+    UTF-8 is renamed first."""
+    drops = []
+    for path in waiting_drops(incoming, settle_s):
+        named = path.with_name(readable(path.name))
+        drops.append(path if named.name == path.name or named.exists() else path.rename(named))
+    return drops
 
 
 def ingest_drop(path: Path, *, data: Path, params: Params) -> IngestReport:
@@ -83,7 +90,7 @@ def publish(data: Path, params: Params) -> None:
 def _take(path: Path, data: Path, params: Params) -> IngestReport:
     """Merge and track the drop, or refuse it, and move it where it belongs; its report, which is kept beside it."""
     state = drop_state(path)
-    report = IngestReport(path.name, drop_digest(path), "lamp" if path.is_dir() else "records")
+    report = IngestReport(readable(path.name), drop_digest(path), "lamp" if path.is_dir() else "records")
     begun = _begun(report, data)
     report, users = (_take_lamp if path.is_dir() else _take_records)(path, report, data, params)
     if not report.refused:
@@ -94,7 +101,7 @@ def _take(path: Path, data: Path, params: Params) -> IngestReport:
     if report.refused:
         report = _put_aside(path, data, report)
     else:
-        done = common_folder(data, "incoming") / DONE / f"{report.digest}-{path.name}"
+        done = common_folder(data, "incoming") / DONE / f"{report.digest}-{short_name(path.name)}"
         report = replace(report, details=str(_free_report(done)))
         save_json({**asdict(report), "users": users}, Path(report.details))
         if not report.left:
@@ -122,12 +129,17 @@ def _begun(report: IngestReport, data: Path) -> Path:
     return common_folder(data, "incoming") / f".{report.digest}.begun.json"
 
 
-def _first_found(found: dict[str, Any], report: IngestReport, data: Path) -> dict[str, Any]:
+def _first_found(found: Any, report: IngestReport, data: Path) -> dict[str, Any]:
     """What lay here before any of the drop was merged: what is found now, or noted by a run that did not end."""
     note = _begun(report, data)
     if not note.exists():
         save_json(found, note)
-    before: dict[str, Any] = load_json(note)
+    try:
+        before: dict[str, Any] = load_json_as(dict[str, list[str] | str], note)
+    except ArtifactError as error:
+        log.warning("What an earlier run noted is lost, its rows may count as known already. %s", error)
+        save_json(found, note)
+        return dict(found)
     return before
 
 
@@ -173,7 +185,7 @@ def _merge(report: IngestReport, judged: Judged, data: Path) -> tuple[IngestRepo
     for task, records in judged.records.items():
         folder = folders[task]
         name = append_drop(folder, records, but=[data / WITHDRAWN / task]) or _appended_before(
-            folder, before[task], records
+            folder, before.get(task, []), records
         )
         accepted = n_records(folder, name) if name else 0
         if name:
@@ -283,7 +295,8 @@ def _told_of_disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = f" at {error.filename}" if error.filename else ""
+        advice = "free some space" if error.errno in NO_ROOM else "mend that"
         raise DataError(
             f"{path}: could not be taken in, the disk failed{where} ({error.strerror or error}). No file is left "
-            "half-written and the drop waits where it is: free some space, and run again."
+            f"half-written and the drop waits where it is: {advice}, and run again."
         ) from error

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra_ml.errors import ArtifactError, HydraError
-from hydra_ml.io.files import atomic_path, load_json
+from hydra_ml.io.files import atomic_path, load_json, load_json_as
 from hydra_ml.io.incoming import DONE
 from hydra_ml.io.layout import common_folder, task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.jobs.hold import hold_of
+from hydra_ml.jobs.ingest_report import IngestReport
 from hydra_ml.measures import MEASURES
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
@@ -151,14 +152,11 @@ def _drop_lines(data: Path) -> list[str]:
         (path for path in found if path.stat().st_mtime >= since), key=lambda path: path.stat().st_mtime
     ):
         try:
-            report = load_json(path)
-            counts = report["tasks"].values()
-            new, bad = (sum(of[name] for of in counts) for name in ("accepted", "quarantined"))
-            told = (
-                f"**refused**: {report['refused']}" if report["refused"] else f"{new:,} new, {bad:,} bad rows put aside"
-            )
-            lines.append(f"- {report['drop']}: {told}")
-        except (ArtifactError, KeyError, TypeError):
+            report = load_json_as(IngestReport, path)
+            new, bad = (sum(getattr(of, name) for of in report.tasks.values()) for name in ("accepted", "quarantined"))
+            told = f"**refused**: {report.refused}" if report.refused else f"{new:,} new, {bad:,} bad rows put aside"
+            lines.append(f"- {report.drop}: {told}")
+        except ArtifactError:
             lines.append(f"- {path}: its report cannot be read")
     return lines or ["- nothing"]
 

@@ -18,6 +18,7 @@ from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.mlflow.tracking import Run, lock_digests
 from hydra_ml.io.tables import load_table
 from hydra_ml.jobs.morning_report import results_rows
+from hydra_ml.jobs.register_release import register_once
 from hydra_ml.params import Params
 from hydra_ml.release import PARTS, ComponentRef, Release, data_version
 from hydra_ml.tasks.task import Task
@@ -60,9 +61,7 @@ def register_chain(
             made_at=datetime.now(UTC).isoformat(timespec="seconds"),
             validated=validated,
         )
-        made = registry.register_release(task, release, run_id=run.run_id)
-    registry.point(task, {"challenger": made})
-    return made
+        return register_once(registry, task, release, run_id=run.run_id)
 
 
 def _description(task: Task, data: Path, params: Params, version: str) -> str:

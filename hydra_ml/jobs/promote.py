@@ -109,9 +109,10 @@ def promote(
     """Judge a release, tag it with what was found, and if it passed make it champion: previous := champion before.
 
     force: why it is to be promoted though a rule fails, recorded as tag; it cannot promote heads on a foreign base,
-    which could not answer. Promoting the champion changes nothing. Raises as `judge` does.
+    which could not answer. Promoting the champion changes nothing, nor does promoting the challenger once it went live:
+    the same command may be run again. Raises as `judge` does.
     """
-    version, _ = registry.release(task, version)  # once: the alias may move while this one is judged
+    version, _ = registry.release(task, _meant(task, registry, version))  # once: the alias may move meanwhile
     for _ in range(ATTEMPTS):
         decision = judge(task, params, data=data, registry=registry, version=version, cache=cache)
         if decision.figures is not None:  # from the answers just compared: what `heads compare` and MLflow's view show
@@ -177,6 +178,16 @@ def _carry_out(decision: Decision, task: Task, registry: Registry, aliases: dict
         registry.point(task, {"champion": version})
         _forget_challenger(task, registry, aliases, version)
     return decision
+
+
+def _meant(task: Task, registry: Registry, version: str) -> str:
+    """The release to judge: where the challenger went live and none has come since, that one."""
+    pointers = registry.aliases(task)
+    champion = pointers.get("champion")
+    if version != "challenger" or version in pointers or champion is None:
+        return version
+    went_live = registry.release_tags(task, champion).get("promoted_at")
+    return champion if went_live else version
 
 
 def _held(task: Task, registry: Registry) -> list[Reason]:

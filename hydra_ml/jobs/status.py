@@ -14,6 +14,7 @@ from typing import Any
 
 from hydra_ml.errors import HydraError
 from hydra_ml.evaluation.decision import gate_figures
+from hydra_ml.io.files import readable
 from hydra_ml.io.history_store import drop_names
 from hydra_ml.io.incoming import look_into
 from hydra_ml.io.layout import common_folder, task_folder
@@ -191,7 +192,7 @@ def _gate(tags: Mapping[str, str]) -> dict[str, Any]:
 
 def _requests(task: Task, data: Path) -> dict[str, Any]:
     """What waits, what of it cannot be read, and what of the newest batches could not be answered."""
-    waiting = {path.relative_to(data).as_posix(): path for path in waiting_requests(task, data=data)}
+    waiting = {readable(path.relative_to(data)): path for path in waiting_requests(task, data=data)}
     aside = set_aside(task, data=data)
     return {
         "requests": tuple(waiting),

@@ -22,6 +22,7 @@ from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.mlflow.tracking import Run
 from hydra_ml.io.tables import load_table, save_table
+from hydra_ml.jobs.register_release import register_once
 from hydra_ml.jobs.update_report import (
     COMPONENTS,
     RefittedShard,
@@ -102,8 +103,7 @@ def _finish(plan: UpdatePlan, registry: Registry, reports: Sequence[RefittedShar
             made_by=JOB,
             made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        version = _registered(registry, task, made) or registry.register_release(task, made, run_id=run.run_id)
-        registry.point(task, {"challenger": version})
+        version = register_once(registry, task, made, run_id=run.run_id)
         seconds = round(time.monotonic() - started + sum(report.seconds for report in reports), 3)
         _log_figures(plan, run, figures, seconds)
         left_out = left_out_of(plan)
@@ -143,14 +143,6 @@ def _accepted_heads(plan: UpdatePlan, component: str, bank: HeadBank) -> Heads:
             parts.append(fitted.heads_of(table.loc[table["replaced"], "user_id"].tolist()))
     user_ids = tuple(user_id for part in parts for user_id in part.user_ids)
     return Heads(bank.kind, bank.width, user_ids, np.concatenate([part.table for part in parts]))
-
-
-def _registered(registry: Registry, task: Task, made: Release) -> str | None:
-    """The newest release's version, if it is this very one: registered by a run that was killed before it could say."""
-    version = registry.versions(task, "release")[0].version
-    _, newest = registry.release(task, version)
-    same = newest.made_by == JOB and (newest.components, newest.history) == (made.components, made.history)
-    return version if same else None
 
 
 def _log_figures(plan: UpdatePlan, run: Run, figures: Mapping[str, Mapping[str, Any]], seconds: float) -> None:

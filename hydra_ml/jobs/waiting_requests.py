@@ -6,20 +6,23 @@ names. What was scored with an earlier release stays scored: asking again is `hy
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydra_ml.errors import DataError, ParamsError
 from hydra_ml.io.batch_folder import BatchFolder, content_of
-from hydra_ml.io.files import load_json
+from hydra_ml.io.bounded_json import checked_as
 from hydra_ml.io.incoming import is_settled
 from hydra_ml.io.layout import task_folder
+from hydra_ml.io.parquet_rows import DAMAGE, first_line
 from hydra_ml.io.record_reader import ENDINGS, read_rows
 from hydra_ml.io.requests import SHARED
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
+
+log = logging.getLogger(__name__)
 
 
 def waiting_requests(task: Task, *, data: Path, settle_s: float = 0.0) -> list[Path]:
@@ -36,23 +39,29 @@ def unreadable(path: Path) -> str:
     """Why a request file cannot be read at all; "" if it can, though every request in it may still be unfit."""
     try:
         if path.suffix == ".parquet":
-            pq.read_metadata(path)
+            with pq.ParquetFile(path) as file:
+                file.schema_arrow  # noqa: B018  it is read here
         else:
             with path.open("rb") as lines:
                 lines.read(1)
-    except (OSError, pa.ArrowException) as error:
-        return str(error).partition("\n")[0] or type(error).__name__
+    except DAMAGE as error:
+        return first_line(error)
     return ""
 
 
 def set_aside(task: Task, *, data: Path) -> dict[str, int]:
     """How many requests of each finished batch became dead letters, by dead_letters.jsonl relative to `data`, the
-    newest first; batches without one are left out."""
+    newest first; batches without one, and those whose report cannot be read, are left out."""
     found = []
     for path in task_folder(data, "predictions", task).glob("*/report.json"):
-        if n_letters := int(load_json(path)["batch"]["dead_letters"]):
-            letters = BatchFolder(path.parent).dead_letters
-            found.append((path.stat().st_mtime, letters.relative_to(data).as_posix(), n_letters))
+        folder = BatchFolder(path.parent)
+        try:
+            n_letters = checked_as(int, folder.report().batch.get("dead_letters", 0))
+        except ValueError as error:
+            log.warning("%s: %s", path, error)
+            continue
+        if n_letters:
+            found.append((path.stat().st_mtime, folder.dead_letters.relative_to(data).as_posix(), n_letters))
     return {name: n_letters for _, name, n_letters in sorted(found, reverse=True)}
 
 
@@ -63,7 +72,8 @@ def _counts(path: Path) -> bool:
 def _scored(home: Path) -> set[str]:
     """Digests of the request files of finished batches."""
     batches = (BatchFolder(path.parent) for path in home.glob("*/batch.json"))
-    return {batch.facts()["content"] for batch in batches if batch.is_finished}
+    facts = (batch.known_facts() for batch in batches if batch.is_finished)
+    return {known.content for known in facts if known is not None}
 
 
 def _is_in(done: set[str], path: Path) -> bool:
@@ -85,8 +95,9 @@ def _names(path: Path, task: Task) -> bool:
 def _tasks_named(path: Path) -> set[Task]:
     """The tasks that the file's requests name; a row that is no request is a dead letter of whichever task scores it.
     Raises DataError if the file cannot be read."""
-    names = {row.value.get("task") for row in read_rows(path, ["task"]) if isinstance(row.value, dict)}
-    return {task for name in names if isinstance(name, str) and (task := _task(name)) is not None}
+    named = (row.value.get("task") for row in read_rows(path, ["task"]) if isinstance(row.value, dict))
+    names = {name for name in named if isinstance(name, str)}
+    return {task for name in names if (task := _task(name)) is not None}
 
 
 def _task(name: str) -> Task | None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from hydra_ml.errors import DataError, ParamsError
-from hydra_ml.io.files import load_json
+from hydra_ml.errors import ArtifactError, DataError, ParamsError
+from hydra_ml.io.batch_folder import BatchFolder
 from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.predictions import load_dead_letters, load_predictions
 from hydra_ml.tasks import get_task
@@ -39,11 +39,12 @@ def why_text(predictions: Path, request_id: str, data: Path, others: Sequence[Pa
     if found.empty:
         raise DataError(_not_there(predictions, request_id, table["request_id"].tolist()))
     row = {str(name): value for name, value in found.iloc[0].items()}
+    served = SERVED.get(row["personalization"], row["personalization"])
     lines = [
         f"request     {request_id} of user {row['user_id']}, {task.name}, release {row['release']}{_when(predictions)}",
         f"prediction  {row['prediction']}",
         f"generic     {_generic(row)}",
-        f"served      {SERVED[row['personalization']]}; {row['n_history']} records of history",
+        f"served      {served}; {row['n_history']} records of history",
         f"cost        {row['llm_calls']} LLM calls; tokens {row['tokens_in']} in, {row['tokens_out']} out",
         *([f"trouble     {row['error']}"] if row["error"] else []),
         "",
@@ -51,7 +52,7 @@ def why_text(predictions: Path, request_id: str, data: Path, others: Sequence[Pa
         "",
         *_beside(row, request_id, others),
         "candidates (score: 1 more is 2.7 times as likely this user's choice; personal counts, shared is everybody's)",
-        *_candidate_lines(row["candidates"], row["prediction"]),
+        *_candidate_lines(row["candidates"] or [], row["prediction"]),
     ]
     return "\n".join(lines)
 
@@ -59,7 +60,10 @@ def why_text(predictions: Path, request_id: str, data: Path, others: Sequence[Pa
 def _when(predictions: Path) -> str:
     """When the batch was finished, if its report is there and says so."""
     report = predictions.with_suffix("") / "report.json"
-    at = load_json(report)["batch"].get("scored_at", "") if report.exists() else ""
+    try:
+        at = str(BatchFolder(report.parent).report().batch.get("scored_at", "")) if report.exists() else ""
+    except ArtifactError:  # it says only when, and the predictions are there
+        at = ""
     return f", {at}" if at else ""
 
 
@@ -94,7 +98,7 @@ def _not_there(predictions: Path, request_id: str, known: Sequence[str]) -> str:
 
 
 def _generic(row: Mapping[str, Any]) -> str:
-    if row["generic_prediction"] is None:
+    if pd.isna(row["generic_prediction"]):
         return "(nothing the task can read)"
     same = row["generic_prediction"] == row["prediction"]
     return f"{row['generic_prediction']}{' (the same)' if same else ''}"
@@ -116,7 +120,8 @@ def _record_lines(row: Mapping[str, Any], records: pd.DataFrame) -> list[str]:
 
 def _candidate_lines(candidates: Sequence[Mapping[str, Any]], chosen: str) -> list[str]:
     lines = ["     votes  personal    shared  answer"]
-    for candidate in sorted(candidates, key=lambda one: -one["personal"]):
+    whole = [one for one in candidates if one is not None and None not in one.values()]
+    for candidate in sorted(whole, key=lambda one: -one["personal"]):
         mark = "->" if candidate["answer"] == chosen else "  "
         figures = f"{candidate['votes']:5d}  {candidate['personal']:8.3f}  {candidate['shared']:8.3f}"
         lines.append(f"  {mark} {figures}  {_short(candidate['answer'])}")

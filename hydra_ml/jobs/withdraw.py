@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hydra_ml.errors import DataError
+from hydra_ml.errors import ArtifactError, DataError
 from hydra_ml.io import dvc as versions
-from hydra_ml.io.files import load_json, save_json
+from hydra_ml.io.files import load_json_as, save_json
 from hydra_ml.io.history_store import drop_names, n_records
 from hydra_ml.io.incoming import DONE
 from hydra_ml.io.layout import common_folder, task_folder
 from hydra_ml.jobs.ingest import alone
+from hydra_ml.jobs.ingest_report import IngestReport
 from hydra_ml.tasks.task import Task
 
 
@@ -43,8 +44,8 @@ def drops_of(task: Task, *, data: Path) -> list[Drop]:
     gone = []
     for name in drop_names(aside):
         note = aside / f"{name}.json"
-        told = load_json(note) if note.exists() else {"reason": "(no note left)", "at": ""}
-        gone.append(Drop(task.name, name, files.get(name, ""), n_records(aside, name), told["reason"], told["at"]))
+        reason, at = _note(note)
+        gone.append(Drop(task.name, name, files.get(name, ""), n_records(aside, name), reason, at))
     return used + gone
 
 
@@ -106,10 +107,22 @@ def _files(task: Task, data: Path) -> dict[str, str]:
     """The file each drop came in, by the drop's name, from the reports that ingest leaves."""
     found: dict[str, str] = {}
     for path in (common_folder(data, "incoming") / DONE).glob("*.report*.json"):
-        report = load_json(path)
-        if name := report.get("history", {}).get(task.folder):
-            found[name] = str(report["drop"])
+        try:
+            report = load_json_as(IngestReport, path)
+        except ArtifactError:  # the drops of that file are there all the same; which it was is not known
+            continue
+        if name := report.history.get(task.folder):
+            found[name] = report.drop
     return found
+
+
+def _note(path: Path) -> tuple[str, str]:
+    """Why a drop was withdrawn, and when."""
+    try:
+        told = load_json_as(dict[str, str], path) if path.exists() else {"reason": "(no note left)"}
+    except ArtifactError:
+        told = {"reason": "(the note cannot be read)"}
+    return told.get("reason", ""), told.get("at", "")
 
 
 def _found(named: str, tasks: Sequence[Task], data: Path) -> tuple[Drop, Task]:

@@ -7,16 +7,19 @@ named by the release's manifest and the tables' content, so that neither a new r
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from hydra_ml.answering.score_requests import UNREADABLE
+from hydra_ml.errors import ArtifactError
 from hydra_ml.evaluation.gate import answers_alike, differing_users
 from hydra_ml.io.files import folder_digest, load_json
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
-from hydra_ml.io.tables import load_table, save_table
+from hydra_ml.io.tables import load_table, load_typed, save_table
 from hydra_ml.model.heads import Heads
 from hydra_ml.params import LLM
 from hydra_ml.records import RECORD_COLUMNS, content_digest
@@ -27,6 +30,20 @@ from hydra_ml.tasks.task import Task
 Versioned = tuple[str, Release]  # a release and its version
 COMPONENTS = ("reranker", "adapter")
 ANSWERED = ("query_id", "user_id", "prediction", "failed")
+QUERIES = pa.schema(
+    [
+        *(pa.field(name, pa.string(), nullable=False) for name in ("query_id", "user_id", "role", "input")),
+        pa.field("gold", pa.string()),
+        pa.field("profile", pa.list_(pa.string()), nullable=False),
+    ]
+)
+_ANSWERS = pa.schema(
+    [
+        *(pa.field(name, pa.string(), nullable=name == "prediction") for name in ANSWERED[:3]),
+        pa.field("failed", pa.bool_(), nullable=False),
+    ]
+)
+log = logging.getLogger(__name__)
 
 
 class FrozenQueries:
@@ -35,7 +52,9 @@ class FrozenQueries:
     def __init__(self, data: Path, task: Task, registry: Registry, cache: Path, llm: LLM) -> None:
         """llm: how LLMs are called. Raises ArtifactError if the tables of `prepare` are missing or damaged."""
         folder = task_folder(data, "prepare", task)
-        queries = load_table(folder / "queries.parquet", ["query_id", "user_id", "role", "input", "gold", "profile"])
+        queries = load_typed(folder / "queries.parquet", QUERIES)
+        if not queries["query_id"].is_unique:
+            raise ArtifactError(f"{folder / 'queries.parquet'}: a query stands in it twice. Run `dvc repro`.")
         self.queries = queries[queries["role"] == "evaluate"].reset_index(drop=True)
         self._folder, self._task, self._registry, self._cache, self._llm = folder, task, registry, cache, llm
         self._digest = folder_digest(folder)
@@ -80,14 +99,14 @@ class FrozenQueries:
         version, release = versioned
         identity = content_digest(json.dumps(release.document(), sort_keys=True) + self._digest)
         path = self._cache / "gate" / self._task.folder / f"release-{version}-{identity[:16]}.parquet"
-        parts = [load_table(path)] if path.exists() else []
+        parts = [_kept(path)] if path.exists() else []
         parts += [known] if known is not None else []
         have = {query_id for part in parts for query_id in part["query_id"]}
         missing = self.queries[~self.queries["query_id"].isin(have)]
         if len(missing) or not parts:
             parts.append(self._score(version, missing))
         answers = pd.concat(parts).drop_duplicates("query_id", keep="last", ignore_index=True)
-        save_table(answers[~answers["failed"]], path)
+        save_table(answers[~answers["failed"]], path, checksums=True)
         return answers
 
     def _score(self, version: str, queries: pd.DataFrame) -> pd.DataFrame:
@@ -98,3 +117,12 @@ class FrozenQueries:
         scored = release.score(requests.reset_index(drop=True), records.reset_index(drop=True))
         failed = ~scored["error"].isin(["", UNREADABLE])  # an answer that cannot be read is the release's own
         return scored.rename(columns={"request_id": "query_id"}).assign(failed=failed)[list(ANSWERED)]
+
+
+def _kept(path: Path) -> pd.DataFrame:
+    """Answers kept earlier; none, and a line in the log, if the file is damaged: they are asked again."""
+    try:
+        return load_typed(path, _ANSWERS)
+    except ArtifactError as error:
+        log.warning("Kept answers are asked again. %s", error)
+        return pd.DataFrame({name: pd.Series([], dtype=bool if name == "failed" else "str") for name in ANSWERED})

@@ -102,6 +102,8 @@ PLUMBING = {
     "io/feature_cache",
     "io/response_cache",
     "io/night_ledger",
+    "io/bounded_json",
+    "io/bounded_yaml",
     "io/encoders",
 }
 # The stand-in of the sample. A change to it must not throw away a real LLM's answers; its own come from the response

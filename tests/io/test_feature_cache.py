@@ -1,4 +1,4 @@
-"""The feature cache: each text encoded once, across processes' lives; damage is told."""
+"""The feature cache: each text encoded once, across processes' lives; damage is told and mended."""
 
 import sqlite3
 from contextlib import closing
@@ -8,6 +8,7 @@ import pytest
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.feature_cache import CachedEncoder
+from hydra_ml.records import content_digest
 
 
 class CountingEncoder:
@@ -59,37 +60,62 @@ def test_a_cache_laid_out_by_an_earlier_version_goes_on(tmp_path):
         assert encoder.asked == asked
 
 
-def test_a_damaged_cache_names_the_file_and_the_remedy(tmp_path):
+def vectors_of(path, texts, dim=4):
+    """The vectors that a cache gives, and the texts that had to be encoded for it."""
+    encoder = CountingEncoder()
+    with CachedEncoder(lambda: encoder, path, dim=dim) as cached:
+        return cached.encode(texts), encoder.asked
+
+
+def test_a_file_that_is_no_cache_is_begun_anew_and_told(tmp_path, caplog):
     (tmp_path / "one").write_bytes(b"<html>not a database</html>" * 100)
-    with pytest.raises(ArtifactError, match=r"not a usable feature cache.*delete it"):
-        CachedEncoder(CountingEncoder, tmp_path / "one", dim=4)
+    vectors, asked = vectors_of(tmp_path / "one", ["a"])
+    assert asked == ["a"]
+    assert "one: the feature cache is damaged" in caplog.text
+    again, asked = vectors_of(tmp_path / "one", ["a"])
+    assert asked == []
+    assert again.tobytes() == vectors.tobytes()
 
 
-def test_damage_found_later_is_told_in_the_same_way(tmp_path):
+def test_damage_found_later_is_mended_in_the_same_way(tmp_path, caplog):
     texts = [f"text {i}" for i in range(2000)]
-    with CachedEncoder(CountingEncoder, tmp_path / "one", dim=4) as cached:
-        cached.encode(texts)
+    vectors, _ = vectors_of(tmp_path / "one", texts)
     whole = (tmp_path / "one").read_bytes()
     (tmp_path / "one").write_bytes(whole[:8192] + b"\xff" * (len(whole) - 8192))
-    with (
-        CachedEncoder(CountingEncoder, tmp_path / "one", dim=4) as cached,
-        pytest.raises(ArtifactError, match=r"not a usable feature cache.*delete it"),
-    ):
-        cached.encode(texts)
+    again, asked = vectors_of(tmp_path / "one", texts)
+    assert again.tobytes() == vectors.tobytes()
+    assert asked == texts
+    assert vectors_of(tmp_path / "one", texts)[1] == []
 
 
-def test_a_vector_of_another_length_is_told(tmp_path):
-    with CachedEncoder(CountingEncoder, tmp_path / "one", dim=4) as cached:
-        cached.encode(["a"])
-    with (
-        CachedEncoder(CountingEncoder, tmp_path / "one", dim=3) as cached,
-        pytest.raises(ArtifactError, match="not a usable feature cache"),
-    ):
-        cached.encode(["a"])
+@pytest.mark.parametrize("change", ["flip", "swap", "cut", "text"])
+def test_a_damaged_vector_is_encoded_again_and_told(tmp_path, caplog, change):
+    path, texts = tmp_path / "one", ["a", "b", "c"]
+    vectors, _ = vectors_of(path, texts)
+    with closing(sqlite3.connect(path)) as db, db:
+        (first, of_a), (_, of_b) = db.execute("SELECT digest, vector FROM vectors LIMIT 2").fetchall()
+        put = "UPDATE vectors SET vector = ? WHERE digest = ?"
+        spoiled = {"flip": bytes([of_a[0] ^ 1, *of_a[1:]]), "swap": of_b, "cut": of_a[:-5], "text": "no bytes"}
+        db.execute(put, (spoiled[change], first))
+    again, asked = vectors_of(path, texts)
+    assert again.tobytes() == vectors.tobytes()
+    assert len(asked) == 1
+    assert "1 vectors are damaged" in caplog.text
+    assert vectors_of(path, texts)[1] == []
+
+
+def test_vectors_of_an_earlier_version_have_no_sum_and_are_kept(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "one")) as old, old:
+        old.execute("CREATE TABLE vectors (digest BLOB PRIMARY KEY, vector BLOB NOT NULL)")
+        row = (bytes.fromhex(content_digest("a")), np.arange(4, dtype=np.float32).tobytes())
+        old.execute("INSERT INTO vectors VALUES (?, ?)", row)
+    vectors, asked = vectors_of(tmp_path / "one", ["a"])
+    assert vectors.tolist() == [[0, 1, 2, 3]]
+    assert asked == []
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path):
     with CachedEncoder(CountingEncoder, tmp_path / "one", dim=4) as cached:
         cached._db.execute("PRAGMA query_only=ON")
-        with pytest.raises(ArtifactError, match="check free space and permissions"):
+        with pytest.raises(ArtifactError, match="Check free space and permissions"):
             cached.encode(["a"])

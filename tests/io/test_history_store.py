@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -123,3 +124,33 @@ def test_the_file_is_plain_parquet(tmp_path: Path) -> None:
     name = append_drop(tmp_path, records(("ann", "r1", "2020")))
     table = pq.read_table(tmp_path / f"{name}.parquet")
     assert table.schema.equals(pa.schema([(column, pa.string()) for column in RECORD_COLUMNS]))
+
+
+@pytest.mark.parametrize("column", RECORD_COLUMNS)
+def test_a_drop_that_holds_other_records_than_it_is_named_for_is_refused(tmp_path: Path, column: str) -> None:
+    name = append_drop(tmp_path, records(("ann", "r1", "2020"), ("bob", "r2", "2021")))
+    path = tmp_path / f"{name}.parquet"
+    table = pq.read_table(path)
+    changed = pa.array([f"{value}x" for value in table[column].to_pylist()])
+    pq.write_table(table.set_column(table.schema.get_field_index(column), column, changed), path)
+    with pytest.raises(ArtifactError, match=r"its records are not those it was named for.*dvc checkout"):
+        records_of(tmp_path, ["ann"])
+    with pytest.raises(ArtifactError, match="named for"):
+        changed_users(tmp_path, ())
+
+
+def test_a_drop_is_read_whole_once_and_again_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = append_drop(tmp_path, records(("ann", "r1", "2020")))
+    whole = []
+    monkeypatch.setattr("hydra_ml.io.history_store._digest", lambda columns: whole.append(list(columns)) or name)
+    for _ in range(3):
+        records_of(tmp_path, ["ann"])
+    assert len(whole) == 1
+    os.utime(tmp_path / f"{name}.parquet", (1, 1))
+    records_of(tmp_path, ["ann"])
+    assert len(whole) == 2
+
+
+def test_a_drop_is_digested_as_ever(tmp_path: Path) -> None:
+    """A drop keeps the name it was given by any earlier version: names are in releases and in DVC."""
+    assert append_drop(tmp_path, records(("ann", "r1", "2020"), ("bob", "r2", ""))) == "51a3be56053adf59"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hydra_ml.io.incoming import drop_digest, drop_state, move_drop, waiting_drops
+from hydra_ml.io.files import short_name
+from hydra_ml.io.incoming import drop_digest, drop_state, look_into, move_drop, waiting_drops
 
 HOUR_S, DAY_S = 3600.0, 86400.0  # no delay of a test reaches either
 
@@ -72,3 +73,45 @@ def test_moving_again_replaces_what_is_the_same(tmp_path: Path) -> None:
     assert not (tmp_path / "drop").exists()
     assert (tmp_path / "done/drop/LaMP_2/file").read_text() == "second"
     assert sorted(path.name for path in (tmp_path / "done").iterdir()) == ["drop", "drop.jsonl"]
+
+
+def test_what_is_no_file_and_no_folder_of_files_is_no_drop(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "gone.jsonl").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "self.jsonl").symlink_to(tmp_path / "self.jsonl")
+    (tmp_path / "LaMP_2").symlink_to(tmp_path)
+    (tmp_path / "good.jsonl").write_text("{}")
+    assert names(tmp_path) == ["good.jsonl"]
+    assert look_into(tmp_path) == (("good.jsonl",), ("LaMP_2", "gone.jsonl", "pipe.jsonl", "self.jsonl"))
+
+
+def test_links_that_lead_round_change_nothing_and_stop_nobody(tmp_path: Path) -> None:
+    folder = tmp_path / "official/LaMP_2/train"
+    folder.mkdir(parents=True)
+    (folder / "round").symlink_to(tmp_path)
+    (folder / "self").symlink_to(folder / "self")
+    (tmp_path / "good.jsonl").write_text("{}")
+    assert names(tmp_path) == ["good.jsonl", "official"]
+    state = drop_state(tmp_path / "official")
+    (tmp_path / ".begun.json").write_text("{}")  # what the folder that is led to holds is nobody's drop
+    assert drop_state(tmp_path / "official") == state
+    drop_digest(tmp_path / "official")
+
+
+def test_a_name_that_is_no_utf_8_is_told_and_its_folder_has_a_digest(tmp_path: Path) -> None:
+    (tmp_path / "LaMP_2").mkdir()
+    (tmp_path / os.fsdecode(b"caf\xe9.jsonl")).write_text("{}")
+    (tmp_path / "LaMP_2" / os.fsdecode(b"caf\xe9.json")).write_text("{}")
+    assert look_into(tmp_path)[0] == ("LaMP_2", "caf\\xe9.jsonl")
+    assert len(drop_digest(tmp_path / "LaMP_2")) == 16
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "ä" * 75, "x" * 140 + ".jsonl"])
+def test_a_name_that_fits_stays(name: str) -> None:
+    assert short_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["x" * 249 + ".jsonl", "ä" * 124 + ".jsonl", "." + "x" * 250])
+def test_a_long_name_leaves_room_for_what_is_made_of_it(name: str) -> None:
+    assert 140 < len(short_name(name).encode()) <= 150
+    assert short_name(name).endswith(".jsonl") == name.endswith(".jsonl")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hydra_ml.errors import ParamsError
-from hydra_ml.io.params_file import load_params
+from hydra_ml.io.params_file import load_params, set_params
 from hydra_ml.params import Params
 
 
@@ -51,3 +51,45 @@ def test_unfit_files(tmp_path: Path, text: str, told: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="no such file"):
         load_params(tmp_path / "params.yaml")
+
+
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True)
+)
+HOSTILE = {
+    "a bomb of aliases": (BOMB, "values, aliases followed"),
+    "an alias of itself": ("q: &q [*q]\n", "names nothing before it"),
+    "brackets": ("x: " + "[" * 15_000, "nested more than 32 deep"),
+    "dashes": ("- " * 100_000, "nested more than 32 deep"),
+    "very long": ("#" * 300_000, "at most 262,144"),
+    "no whole number": ("seed: !!int x\n", "not YAML"),
+    "no moment": ("seed: !!timestamp x\n", "not YAML"),
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_text_that_would_end_the_interpreter_or_never_end_is_refused(tmp_path: Path, name: str) -> None:
+    text, told = HOSTILE[name]
+    path = written(tmp_path, text)
+    for read in (load_params, lambda at: set_params(at, {"seed": 3})):
+        with pytest.raises(ParamsError) as caught:
+            read(path)
+        assert told in str(caught.value)
+        assert len(str(caught.value)) < 1000
+
+
+def test_a_tag_makes_no_object(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="not YAML"):
+        load_params(written(tmp_path, "seed: !!python/object/apply:os.getcwd []\n"))
+
+
+def test_anchors_and_merges_may_be_used(tmp_path: Path) -> None:
+    text = "train_reranker: &both {width: 32}\ntrain_adapter: {<<: *both, epochs: 3}\n"
+    params = load_params(written(tmp_path, text))
+    assert (params.train_adapter.width, params.train_adapter.epochs) == (32, 3)
+
+
+def test_a_key_below_what_is_no_section_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"ingest\.push cannot be set"):
+        set_params(written(tmp_path, "ingest: 3\n"), {"ingest.push": False})

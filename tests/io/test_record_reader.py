@@ -162,7 +162,7 @@ def test_rows_of_jsonl(tmp_path: Path) -> None:
     assert rows[3] == Row(6, '{"c": "\\xff"}', "not UTF-8 at byte 7 of the line")
     assert rows[4] == Row(7, {"d": "\ud800"})
     path.write_bytes(b"[" * 100_000)
-    assert next(read_rows(path)).fault == "not JSON"
+    assert next(read_rows(path)).fault == "not JSON (nested too deep)"
     path.write_bytes(b"")
     assert list(read_rows(path)) == []
 

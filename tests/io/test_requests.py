@@ -79,7 +79,7 @@ def test_bad_lines_are_told_by_number_and_id(tmp_path):
     assert [request.request_id for request in requests] == ["r"]
     assert [(letter.request_id, letter.line, letter.reason) for letter in dead] == [
         ("", 2, "not UTF-8 at byte 0 of the line"),
-        ("", 3, "not JSON"),
+        ("", 3, "not JSON (nested too deep)"),
         ("r", 4, "request_id repeated; it stands on line 1 already"),
         ("x", 5, "lacks task"),
     ]

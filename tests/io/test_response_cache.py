@@ -2,6 +2,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,40 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
         db.execute("UPDATE version SET number = 99")
     with pytest.raises(ArtifactError, match=r"version 99; this program reads version 1"):
         ResponseCache(path)
+
+
+@pytest.mark.parametrize("change", ["text = 'answer 2'", "text = x'00'", "tokens_in = 9", "tokens_out = 'many'"])
+def test_a_damaged_answer_counts_as_never_bought_and_makes_room(tmp_path: Path, caplog, change: str) -> None:
+    path, answers = tmp_path / "cache.sqlite", {key(i): Answer(f"answer {i}", i, i) for i in range(3)}
+    with ResponseCache(path) as cache:
+        cache.put_many(answers)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"UPDATE answers SET {change} WHERE key = ?", (bytes.fromhex(key(1)),))
+    with ResponseCache(path) as cache:
+        assert cache.get_many([*answers]) == {name: answers[name] for name in (key(0), key(2))}
+        assert "1 answers are damaged" in caplog.text
+        cache.put_many({key(1): Answer("bought again", 1, 1)})
+        assert cache.get_many([key(1)]) == {key(1): Answer("bought again", 1, 1)}
+
+
+def test_an_answer_of_another_key_is_none_of_this_one(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    with ResponseCache(path) as cache:
+        cache.put_many({key(1): Answer("one", 1, 1)})
+    with closing(sqlite3.connect(path)) as db, db:
+        for table in ("answers", "sums"):
+            db.execute(f"UPDATE {table} SET key = ?", (bytes.fromhex(key(2)),))
+    with ResponseCache(path) as cache:
+        assert cache.get_many([key(1), key(2)]) == {}
+
+
+def test_answers_bought_before_there_were_sums_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    with ResponseCache(path) as cache:
+        cache.put_many({key(1): Answer("one", 1, 1)})
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE sums")
+    with ResponseCache(path) as cache:
+        assert cache.get_many([key(1)]) == {key(1): Answer("one", 1, 1)}
+        cache.put_many({key(1): Answer("two", 2, 2), key(3): Answer("three", 3, 3)})
+        assert cache.get_many([key(1), key(3)]) == {key(1): Answer("one", 1, 1), key(3): Answer("three", 3, 3)}

@@ -1,8 +1,11 @@
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
-from hydra_ml.io.sqlite_file import open_shared
+import pytest
+
+from hydra_ml.io.sqlite_file import is_damage, open_shared
 
 
 def test_many_processes_open_one_new_file_at_once(tmp_path: Path) -> None:
@@ -29,3 +32,11 @@ def test_a_file_keeps_its_page_size(tmp_path: Path) -> None:
         assert db.execute("PRAGMA page_size").fetchone() == (8192,)
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         db.close()
+
+
+@pytest.mark.timeout(20)
+def test_a_file_cut_short_is_damaged_and_not_waited_for(tmp_path):
+    (tmp_path / "one").write_bytes(b"S")
+    with pytest.raises(sqlite3.DatabaseError) as caught:
+        open_shared(tmp_path / "one")
+    assert is_damage(caught.value)

@@ -384,3 +384,16 @@ def test_texts_of_a_batch_killed_before_it_was_cleared_go_with_the_next(own_proj
         path.write_bytes(content)
     plan(own_project, second)
     assert not any(path.exists() for path in kept)
+
+
+@pytest.mark.parametrize("stem", [os.fsdecode(b"caf\xe9"), "x" * 240], ids=["no UTF-8", "long"])
+def test_requests_of_any_name_are_scored(own_project, stem):
+    project = own_project
+    path = project.data / "requests/LaMP_2" / f"{stem}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entry = {"request_id": "r", "user_id": "nobody", "task": "LaMP-2", "input": f"{project.task.instruction} a film"}
+    path.write_text(json.dumps(entry) + "\n")
+    where = {"data": project.data, "registry": project.registry, "cache": project.cache}
+    report = score_requests(path, project.task, project.params, **where)
+    assert report.scored == 1
+    assert report.predictions.encode()

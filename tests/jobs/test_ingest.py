@@ -350,3 +350,35 @@ def test_two_at_once_take_turns(versioned: Path) -> None:
     assert sorted(report.tasks["LaMP_2"].accepted for report in reports) == [19, 20]  # one record stood in both
     with pytest.raises(DataError, match=r"a.jsonl: no such drop; another run may have taken it"):
         ingest(versioned, paths[0])
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"caf\xe9.jsonl"), "x" * 235 + ".jsonl"], ids=["no UTF-8", "long"])
+def test_any_name_that_a_file_can_have_is_taken_and_told(versioned: Path, name: str) -> None:
+    drop(versioned, name, movie(1))
+    (path,) = find_drops(versioned / "data/incoming", 0)
+    report = ingest(versioned, path)
+    assert report.tasks["LaMP_2"].accepted == 1
+    assert json.loads(Path(report.details).read_text())["drop"] == report.drop
+    assert report.markdown().encode()
+    assert waiting(versioned) == []
+    assert not list((versioned / "data/incoming").glob(".*.begun.json"))
+
+
+def test_a_folder_of_lamp_files_nested_deep_is_refused_and_ended(versioned: Path) -> None:
+    folder = versioned / "data/incoming/LaMP_2"
+    for split in ("train", "dev"):
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        (folder / split / f"{split}_questions.json").write_text("[" * 900 + "]" * 900)
+        (folder / split / f"{split}_outputs.json").write_text("[]")
+    report = ingest(versioned, folder)
+    assert "every fault is told" in report.refused
+    assert waiting(versioned) == []
+    assert not list((versioned / "data/incoming").glob(".*.begun.json"))
+
+
+def test_a_pipe_among_lamp_files_is_refused(versioned: Path) -> None:
+    folder = versioned / "data/incoming/LaMP_2"
+    for split in ("train", "dev"):
+        (folder / split).mkdir(parents=True)
+        os.mkfifo(folder / split / f"{split}_questions.json")
+    assert "every fault is told" in ingest(versioned, folder).refused

@@ -22,9 +22,10 @@ def page(project, *nights, registry=True, links=None) -> str:
 
 def test_figures_gate_cost_and_what_came_in(own_project):
     project = own_project
+    whole = {"digest": "d", "kind": "records"}
     for name, told in {
-        "done/1-a.jsonl.report.json": {"drop": "a.jsonl", "refused": "", "tasks": {"LaMP_2": {"accepted": 7}}},
-        "done/2-b.jsonl.report.json": {"drop": "b.jsonl", "refused": "too many bad rows", "tasks": {}},
+        "done/1-a.jsonl.report.json": {**whole, "drop": "a.jsonl", "refused": "", "tasks": {"LaMP_2": {"accepted": 7}}},
+        "done/2-b.jsonl.report.json": {**whole, "drop": "b.jsonl", "refused": "too many bad rows", "tasks": {}},
         "done/3-c.jsonl.report.json": {"drop": "c.jsonl"},
     }.items():
         for counts in told.get("tasks", {}).values():

@@ -123,3 +123,16 @@ def test_a_run_that_breaks_in_the_middle_leaves_the_pointers(own_project):
     with pytest.raises(ArtifactError, match="details"):
         register_chain(project.task, project.params, data=project.data, run_name="x", registry=project.registry)
     assert project.registry.aliases(project.task)["challenger"] == project.champion
+
+
+def test_a_run_killed_before_it_could_say_leaves_no_second_equal_release(own_project):
+    project = own_project
+    project.registry.point(project.task, {"champion": None})
+    asked = {"data": project.data, "registry": project.registry}
+    first = register_chain(project.task, project.params, run_name="a", **asked)
+    project.registry.point(project.task, {"challenger": None})  # killed between registering and pointing
+    assert register_chain(project.task, project.params, run_name="a", **asked) == first
+    assert project.registry.aliases(project.task)["challenger"] == first
+    project.registry.tag_release(project.task, first, {"gate.passed": "false"})
+    second = register_chain(project.task, project.params, run_name="b", **asked)
+    assert second != first, "what was judged is done with: a new night makes a new release"

@@ -206,3 +206,13 @@ def test_kept_answers_hold_ids_and_answers_alone(own_project):
     kept = sorted((project.cache / "gate" / project.task.folder).glob("*.parquet"))
     assert len(kept) == 2
     assert list(load_table(kept[0]).columns) == ["query_id", "user_id", "prediction", "failed"]
+
+
+def test_run_again_once_the_challenger_went_live_it_says_so(own_project):
+    project = own_project
+    version = add_release(project)
+    assert go(project).promoted_at
+    tags = project.registry.release_tags(project.task, version)
+    again = go(project)
+    assert (again.version, again.against, again.promoted_at) == (version, version, tags["promoted_at"])
+    assert pointers(project) == {"champion": version, "previous": project.champion}

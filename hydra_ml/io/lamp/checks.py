@@ -5,11 +5,11 @@ Every problem of a file is gathered and told at once, with the record it stands 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from hydra_ml.errors import DataError
+from hydra_ml.io.bounded_json import parse_json
 from hydra_ml.io.record_reader import Fault, read_date, read_text
 from hydra_ml.tasks.task import Task
 
@@ -40,6 +40,8 @@ class Problems:
 
 def load_document(path: Path) -> Any:
     """The JSON document at `path`. Raises DataError if it is missing, not JSON, or the HTML page of a wrong address."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no file.")  # a pipe would never end
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -55,8 +57,8 @@ def load_document(path: Path) -> Any:
             "file and download it again with `hydra-ml data fetch`."
         )
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
+        return parse_json(content)
+    except ValueError as error:
         raise DataError(
             f"{path}: is not JSON ({error}; {len(content):,} bytes). If the file was cut off, download it again."
         ) from error
