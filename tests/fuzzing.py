@@ -14,6 +14,7 @@ import signal
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -172,46 +173,50 @@ def of_kind(name: str) -> Sequence[Spoil]:
     return (spoiled_bytes, flipped, *([shape] * 2 if shape else []))
 
 
-def misbehaviours(
-    read: Callable[[], object],
-    targets: Sequence[Path],
-    n: int,
-    *,
-    seed: int = 0,
-    after: Callable[[random.Random], object] = lambda rng: None,
-    restore: Callable[[], object] = lambda: None,
-) -> Counter[str]:
-    """Reads n spoiled versions of the targets, one at a time; every end but a value and an error of ours, counted.
+@dataclass
+class Reading:
+    """What is spoiled, and what is then read."""
 
-    after: what else is done to the folder once a file is spoiled (a digest made to fit). restore: puts back what `read`
-    changes; the targets themselves are put back.
-    """
-    good = {path: path.read_bytes() for path in targets}
+    read: Callable[[], object]
+    targets: Sequence[Path]
+    after: Callable[[random.Random], object] = lambda rng: None  # once a file is spoiled: a digest made to fit
+    restore: Callable[[], object] = lambda: None  # puts back what `read` changes; the targets are put back anyway
+
+
+def misbehaviours(reading: Reading, n: int, *, seed: int = 0) -> Counter[str]:
+    """Reads n spoiled versions of the targets, one at a time; every end but a value and an error of ours, counted."""
+    good = {path: path.read_bytes() for path in reading.targets}
     found: Counter[str] = Counter()
     previous = signal.signal(signal.SIGALRM, _hang)
     try:
         for number in range(n):
             rng = random.Random(f"{seed}-{number}")
-            path = rng.choice(targets)
+            path = rng.choice(reading.targets)
             path.write_bytes(rng.choice(of_kind(path.name))(good[path], rng))
-            after(rng)
-            signal.setitimer(signal.ITIMER_REAL, HANGS_AFTER_S)
-            try:
-                read()
-            except HydraError:
-                pass
-            except Exception as error:
-                where = traceback.extract_tb(error.__traceback__)
-                ours = next((frame for frame in reversed(where) if "hydra_ml" in frame.filename), where[-1])
-                found[f"{type(error).__name__} at {Path(ours.filename).name}:{ours.lineno}: {str(error)[:80]!r}"] += 1
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                for each, content in good.items():
-                    each.write_bytes(content)
-                restore()
+            reading.after(rng)
+            if told := _misbehaviour(reading.read):
+                found[told] += 1
+            for each, content in good.items():
+                each.write_bytes(content)
+            reading.restore()
     finally:
         signal.signal(signal.SIGALRM, previous)
     return found
+
+
+def _misbehaviour(read: Callable[[], object]) -> str:
+    signal.setitimer(signal.ITIMER_REAL, HANGS_AFTER_S)
+    try:
+        read()
+    except HydraError:
+        return ""
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = next((frame for frame in reversed(frames) if "hydra_ml" in frame.filename), frames[-1])
+        return f"{type(error).__name__} at {Path(ours.filename).name}:{ours.lineno}: {str(error)[:80]!r}"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return ""
 
 
 class Hang(Exception):

@@ -20,7 +20,7 @@ from hydra_ml.errors import ArtifactError
 from hydra_ml.io.files import atomic_path
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.parquet_rows import damage_told
-from hydra_ml.io.user_tables import ROW_GROUP, read_users, rows_of_users
+from hydra_ml.io.user_tables import ROW_GROUP, bounds_of, read_users, rows_of_users
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.tasks.task import Task
 
@@ -130,7 +130,7 @@ def _check_intact(path: Path, drop: pq.ParquetFile) -> None:
     column = _SCHEMA.get_field_index("user_id")
     for group in range(drop.num_row_groups):
         users = drop.read_row_group(group, ["user_id"], use_threads=False)["user_id"]
-        bounds, ends = drop.metadata.row_group(group).column(column).statistics, pc.min_max(users).as_py()
+        bounds, ends = bounds_of(drop, group, column), pc.min_max(users).as_py()
         if bounds is not None and bounds.has_min_max and (bounds.min > ends["min"] or bounds.max < ends["max"]):
             raise ValueError(f"the bounds of row group {group} are not those of its users")
     if _digest(drop.read([name], use_threads=False)[name] for name in RECORD_COLUMNS) != path.stem:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hydra_ml.errors import ArtifactError
+from hydra_ml.io.bounded_json import checked_as, parse_json
 
 KEPT = Path(".prefect") / "stack.json"
 LLM_NAMES = ("OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_MODEL")  # what a worker is told of the LLM when it starts
@@ -73,14 +74,14 @@ def load_own_stack(root: Path = Path()) -> OwnStack | None:
     another account's."""
     path = root / KEPT
     try:
-        return OwnStack(**json.loads(path.read_text("utf-8")))
+        return checked_as(OwnStack, parse_json(path.read_text("utf-8")))
     except FileNotFoundError:
         return None
     except PermissionError:
         raise ArtifactError(
             f"{path}: belongs to another account, whose stack this is. Ask it, or name servers."
         ) from None
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise ArtifactError(f"{path}: not what `make up` wrote ({error}). Delete it, then `make restart`.") from error
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -66,9 +67,13 @@ class ResponseCache:
         self.path = path
         try:
             self._db = open_shared(path, isolation_level=None)
+        except TROUBLE as error:
+            raise self._unusable(error) from error
+        try:
             self._db.executescript(_TABLES)
             found = self._db.execute("SELECT number FROM version").fetchone()[0]
         except TROUBLE as error:
+            self._db.close()  # else what it began locks the file while this process lives
             raise self._unusable(error) from error
         if found != VERSION:
             self._db.close()
@@ -110,19 +115,29 @@ class ResponseCache:
         if not damaged:
             return
         log.warning("%s: %d answers are damaged: they are asked again", self.path, len(damaged))
+        with self._writing():
+            for table in ("answers", "sums"):
+                self._db.executemany(f"DELETE FROM {table} WHERE key = ?", [(key,) for key in damaged])
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction; undone, so that others may write, if the block fails."""
         self._db.execute("BEGIN IMMEDIATE")
-        for table in ("answers", "sums"):
-            self._db.executemany(f"DELETE FROM {table} WHERE key = ?", [(key,) for key in damaged])
-        self._db.execute("COMMIT")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            with suppress(*TROUBLE):
+                self._db.execute("ROLLBACK")
+            raise
 
     def put_many(self, answers: Mapping[str, Answer]) -> None:
         """Keep these answers; of two answers to one key the first with text stays."""
         rows = [(bytes.fromhex(key), a.text, a.tokens_in, a.tokens_out) for key, a in answers.items()]
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(_PUT, rows)
-            self._db.executemany(_ADD_SUM, [(*row, _sum(*row)) for row in rows])
-            self._db.execute("COMMIT")
+            with self._writing():
+                self._db.executemany(_PUT, rows)
+                self._db.executemany(_ADD_SUM, [(*row, _sum(*row)) for row in rows])
         except TROUBLE as error:
             raise self._unusable(error) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -35,7 +36,7 @@ def row_groups_of(drop: pq.ParquetFile, wanted: Sequence[str]) -> list[int]:
     column = drop.schema_arrow.get_field_index("user_id")
     groups = []
     for number in range(drop.num_row_groups):
-        bounds = drop.metadata.row_group(number).column(column).statistics
+        bounds = bounds_of(drop, number, column)
         if bounds is None or not bounds.has_min_max:  # not stated for very long ids
             groups.append(number)
             continue
@@ -43,6 +44,15 @@ def row_groups_of(drop: pq.ParquetFile, wanted: Sequence[str]) -> list[int]:
         if next_wanted < len(wanted) and wanted[next_wanted] <= bounds.max:
             groups.append(number)
     return groups
+
+
+def bounds_of(table: pq.ParquetFile, group: int, column: int) -> Any:
+    """What the file states of a column in a row group: has_min_max, min, max; None if nothing. Raises ValueError where
+    the two are of different kinds: to ask pyarrow for such bounds ends the interpreter."""
+    chunk = table.metadata.row_group(group).column(column)
+    if chunk.physical_type != table.schema.column(column).physical_type:
+        raise ValueError(f"row group {group} holds another kind of column than the file says")
+    return chunk.statistics
 
 
 def read_users(table: pq.ParquetFile, wanted: Sequence[str], columns: Sequence[str]) -> pa.Table:

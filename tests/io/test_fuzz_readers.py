@@ -7,7 +7,6 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +40,10 @@ from hydra_ml.model.heads import Heads
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.sample import generate
 from hydra_ml.tasks import get_task
-from tests.fuzzing import misbehaviours
+from tests.fuzzing import Reading, misbehaviours
 
 MOVIES = get_task("LaMP_2")
 SHORT, LONG = 60, 5000
-
-
-@dataclass
-class Reading:
-    """What is spoiled, and what is then read."""
-
-    read: Callable[[], object]
-    targets: Sequence[Path]
-    after: Callable[[random.Random], object] = lambda rng: None
-    restore: Callable[[], object] = field(default=lambda: None)
 
 
 def lamp_folder(root: Path, dated: bool = True) -> Path:
@@ -229,5 +218,5 @@ READERS = (
 @pytest.mark.parametrize("build", READERS, ids=lambda build: build.__name__)
 def test_any_bytes_end_in_a_value_or_an_error_of_ours(build: Callable[[Path], Reading], n: int, tmp_path: Path) -> None:
     reading = build(tmp_path)
-    found = misbehaviours(reading.read, reading.targets, n, after=reading.after, restore=reading.restore)
+    found = misbehaviours(reading, n)
     assert not found, found.most_common(5)

@@ -129,3 +129,14 @@ def test_answers_bought_before_there_were_sums_are_kept(tmp_path: Path) -> None:
         assert cache.get_many([key(1)]) == {key(1): Answer("one", 1, 1)}
         cache.put_many({key(1): Answer("two", 2, 2), key(3): Answer("three", 3, 3)})
         assert cache.get_many([key(1), key(3)]) == {key(1): Answer("one", 1, 1), key(3): Answer("three", 3, 3)}
+
+
+@pytest.mark.timeout(30)
+def test_a_write_that_fails_locks_nobody_out(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    with ResponseCache(path) as broken, ResponseCache(path) as other:
+        broken._db.execute("DROP TABLE sums")
+        with pytest.raises(ArtifactError, match="no such table: sums"):
+            broken.put_many({key(1): Answer("one", 1, 1)})
+        other._db.execute("BEGIN IMMEDIATE")
+        assert not broken.get_many([]), "nothing of it is kept"

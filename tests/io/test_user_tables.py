@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.tables import save_table
-from hydra_ml.io.user_tables import rows_of_users
+from hydra_ml.io.user_tables import bounds_of, rows_of_users
 
 
 def test_only_row_groups_with_the_users_are_read(tmp_path):
@@ -18,3 +21,24 @@ def test_only_row_groups_with_the_users_are_read(tmp_path):
     ]
     with pytest.raises(ArtifactError):
         rows_of_users(tmp_path / "t.parquet", ["u0000"], ["user_id", "n"])
+
+
+def test_a_column_of_another_kind_than_the_file_says_is_told(tmp_path):
+    """Asked for such a column's bounds, pyarrow ends the interpreter."""
+
+    class Told:
+        physical_type = "FLOAT"
+
+        @property
+        def statistics(self):
+            raise AssertionError("asked")
+
+    table = pd.DataFrame({"user_id": ["a"]})
+    save_table(table, tmp_path / "t.parquet")
+
+    class Damaged:
+        schema = pq.ParquetFile(tmp_path / "t.parquet").schema
+        metadata = SimpleNamespace(row_group=lambda group: SimpleNamespace(column=lambda column: Told()))
+
+    with pytest.raises(ValueError, match="another kind of column"):
+        bounds_of(Damaged(), 0, 0)

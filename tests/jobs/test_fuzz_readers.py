@@ -6,9 +6,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -33,20 +33,10 @@ from hydra_ml.records import RECORD_COLUMNS, Request
 from hydra_ml.release import PARTS, ComponentRef, Release
 from hydra_ml.serving.frozen_queries import ANSWERED, FrozenQueries
 from hydra_ml.tasks import get_task
-from tests.fuzzing import misbehaviours
+from tests.fuzzing import Reading, misbehaviours
 
 MOVIES = get_task("LaMP_2")
 SHORT, LONG = 60, 5000
-
-
-@dataclass
-class Reading:
-    """What is spoiled, and what is then read."""
-
-    read: Callable[[], object]
-    targets: Sequence[Path]
-    after: Callable[[Any], object] = lambda rng: None
-    restore: Callable[[], object] = field(default=lambda: None)
 
 
 def asked(n: int) -> list[dict[str, Any]]:
@@ -241,5 +231,5 @@ FEWER = {"judged_drops": 20}  # times fewer: a judgement takes a while
 def test_any_bytes_end_in_a_value_or_an_error_of_ours(build: Callable[[Path], Reading], n: int, tmp_path: Path) -> None:
     reading = build(tmp_path)
     n //= FEWER.get(build.__name__, 1)
-    found = misbehaviours(reading.read, reading.targets, n, after=reading.after, restore=reading.restore)
+    found = misbehaviours(reading, n)
     assert not found, found.most_common(5)
