@@ -12,11 +12,13 @@ from typing import Any
 
 import pandas as pd
 
-from hydra_ml.evaluation.arena import compare, facts_of
+from hydra_ml.evaluation.arena import compare
 from hydra_ml.evaluation.bill import bill_rows
+from hydra_ml.evaluation.grid import facts_of
 from hydra_ml.evaluation.methods import Bench, Method, chosen_methods
 from hydra_ml.evaluation.methods.method import CANDIDATES, strangers
 from hydra_ml.evaluation.report import results_table
+from hydra_ml.evaluation.style import own_answers
 from hydra_ml.io.figures import save_dvc_figures
 from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.plots import save_plots
@@ -54,7 +56,12 @@ def evaluate(
     predictions, scored = predict(bench, methods)
 
     results = compare(
-        predictions, task, resamples=params.evaluate.resamples, seed=params.seed, bands=params.evaluate.bands
+        predictions,
+        task,
+        resamples=params.evaluate.resamples,
+        seed=params.seed,
+        bands=params.evaluate.bands,
+        own_texts=own_answers(queries, bench.records),
     )
     about = {
         "task": task.name,

@@ -52,7 +52,7 @@ def test_known_and_new_users_and_history_bands_are_reported_apart(chain):
     assert set(details["cohorts"]) == {"known", "new"}
     assert sum(part["n_queries"] for part in details["cohorts"].values()) == 64
     assert sum(part["n_queries"] for part in details["bands"].values()) == 64
-    assert {"worse", "equal", "better"} <= set(details["users"]["hydra"])
+    assert {"worse", "equal", "better"} <= set(details["harm"]["hydra"]["rag_k4"]["users"])
 
 
 def test_plots_are_there(chain):
