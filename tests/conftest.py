@@ -37,7 +37,9 @@ CHAIN = {
     "train_adapter": {"prepared": "prepare", "generated": "generate"},
     "evaluate": {
         "prepared": "prepare",
+        "retrieved": "retrieve",
         "annotated": "annotate",
+        "reranked": "rerank",
         "generated": "generate",
         "adapter": "train_adapter",
     },

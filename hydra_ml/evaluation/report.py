@@ -38,6 +38,11 @@ from hydra_ml.evaluation.results import (
 from hydra_ml.measures import higher_is_better
 from hydra_ml.terminal import aligned
 
+_REPEATS = {
+    "near_duplicates": "a near duplicate in the history",
+    "repeated_answers": "the right answer word for word in the history",
+    "quoted_answers": "the right answer in their own text",
+}
 _STYLES = {"style_characters": "style c", "style_function_words": "style w"}
 WIDTH = 120  # columns of the table
 NAME_WIDTH = 14  # longer method names are cut in the table
@@ -64,6 +69,7 @@ def results_table(metrics: Document, details: Document) -> str:
                     *_response_lines(details),
                     *_unparsable_lines(details),
                     *_shortened_lines(details),
+                    *_leak_lines(details),
                     *_warnings(metrics, details),
                 ]
             )
@@ -255,6 +261,16 @@ def _unparsable_lines(details: Document) -> list[str]:
 def _shortened_lines(details: Document) -> list[str]:
     said = ", ".join(f"{arm} {count}" for arm, count in details.get("shortened", {}).items())
     return [f"Prompts shortened by whole records, the last in rank, for the LLM's context: {said}."] if said else []
+
+
+def _leak_lines(details: Document) -> list[str]:
+    """What the leak checks counted; breaches never come this far."""
+    leaks = details.get("leaks")
+    if not leaks:
+        return []
+    told = [f"{len(leaks[name])} {what}" for name, what in _REPEATS.items() if leaks[name]]
+    counted = f"; questions with {', '.join(told)}: counted, not removed" if told else ", and no repeats"
+    return [f"Leak checks: {leaks['prompts']:,} prompts show only what they may{counted}."]
 
 
 def _warnings(metrics: Document, details: Document) -> list[str]:

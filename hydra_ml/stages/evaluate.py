@@ -1,21 +1,25 @@
 """evaluate: lets the adapter choose, puts every method's predictions side by side, and writes results and plots.
 
-All methods read the same frozen answers; nothing is asked of the LLM here.
+All methods read the same frozen answers; nothing is asked of the LLM here. Prompts that leak stop it before anything is
+measured.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from hydra_ml.answering.arms import asked_prompts, rankings_by_name
 from hydra_ml.evaluation.arena import compare
 from hydra_ml.evaluation.bill import bill_rows
 from hydra_ml.evaluation.grid import facts_of
-from hydra_ml.evaluation.methods import Bench, Method, chosen_methods
+from hydra_ml.evaluation.leaks import check_prompts
+from hydra_ml.evaluation.methods import Bench, Method, arms_of, chosen_methods
 from hydra_ml.evaluation.methods.method import CANDIDATES, strangers
 from hydra_ml.evaluation.report import results_table
 from hydra_ml.evaluation.style import own_answers
@@ -23,6 +27,7 @@ from hydra_ml.io.figures import save_dvc_figures
 from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.plots import save_plots
 from hydra_ml.io.tables import load_table, save_table
+from hydra_ml.learning.leaks import repeats
 from hydra_ml.params import Params
 from hydra_ml.serving.component import Component
 from hydra_ml.serving.pair_reader import PairReader
@@ -35,7 +40,9 @@ NO_CANDIDATES = pd.DataFrame(columns=["method", *CANDIDATES])
 def evaluate(
     *,
     prepared: Path,
+    retrieved: Path,
     annotated: Path,
+    reranked: Path,
     generated: Path,
     adapter: Path,
     out: Path,
@@ -45,14 +52,19 @@ def evaluate(
 ) -> Mapping[str, Any]:
     """Write the figures (metrics.json, details.json, headline.json), predictions.parquet, candidates.parquet and what
     plots show (plots/*.png, *.csv) into `out`; print the table."""
-    queries = load_table(prepared / "queries.parquet")
-    queries = queries[queries["role"] == "evaluate"]
+    everyone, records = load_table(prepared / "queries.parquet"), load_table(prepared / "records.parquet")
+    manifest = load_json(prepared / "manifest.json")
+    methods = [method for method in chosen_methods(params.evaluate.methods) if method.fits(task)]
+    rankings = rankings_by_name(load_table(retrieved / "candidates.parquet"), load_table(reranked / "ranking.parquet"))
+    asked = asked_prompts(everyone, rankings, arms_of(methods), k=params.rerank.k)
+    check_prompts(asked, everyone, records, task, params.prompts, dated=bool(manifest["dated"]))
+
+    queries = everyone[everyone["role"] == "evaluate"]
     bought = load_table(generated / "answers.parquet")
     answers = bought[bought["query_id"].isin(queries["query_id"])]
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
     component = Component(adapter / "base", adapter / "heads", reader)
-    bench = open_bench(task, queries, load_table(prepared / "records.parquet"), answers, component, seed=params.seed)
-    methods = [method for method in chosen_methods(params.evaluate.methods) if method.fits(task)]
+    bench = open_bench(task, queries, records, answers, component, seed=params.seed)
     predictions, scored = predict(bench, methods)
 
     results = compare(
@@ -61,14 +73,14 @@ def evaluate(
         resamples=params.evaluate.resamples,
         seed=params.seed,
         bands=params.evaluate.bands,
-        own_texts=own_answers(queries, bench.records),
+        own_texts=own_answers(queries, records),
     )
     about = {
         "task": task.name,
         "llm": params.llm.model,
         "prompts": params.prompts,
         "answers_read": params.answers,
-        "data_version": load_json(prepared / "manifest.json")["data_version"],
+        "data_version": manifest["data_version"],
         "seed": params.seed,
     }
     shortened = answers[answers["n_dropped"] > 0].groupby("arm")["query_id"].nunique()
@@ -81,6 +93,7 @@ def evaluate(
         **about,
         "heads": heads,
         **results.details_document(),
+        "leaks": {"prompts": len(asked), **asdict(repeats(queries, records, task))},
         "shortened": {str(arm): int(n) for arm, n in shortened.items()},
     }
     save_table(scored, out / "candidates.parquet")
