@@ -268,9 +268,9 @@ def _leak_lines(details: Document) -> list[str]:
     leaks = details.get("leaks")
     if not leaks:
         return []
-    told = [f"{len(leaks[name])} {what}" for name, what in _REPEATS.items() if leaks[name]]
-    counted = f"; questions with {', '.join(told)}: counted, not removed" if told else ", and no repeats"
-    return [f"Leak checks: {leaks['prompts']:,} prompts show only what they may{counted}."]
+    told = [f"{what} ({len(leaks[name])})" for name, what in _REPEATS.items() if leaks[name]]
+    counted = f" Counted, not removed: questions with {', '.join(told)}." if told else ""
+    return [f"Leak checks: {leaks['prompts']:,} prompts show only what they may.{counted}"]
 
 
 def _warnings(metrics: Document, details: Document) -> list[str]:

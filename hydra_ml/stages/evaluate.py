@@ -22,6 +22,7 @@ from hydra_ml.evaluation.leaks import check_prompts
 from hydra_ml.evaluation.methods import Bench, Method, arms_of, chosen_methods
 from hydra_ml.evaluation.methods.method import CANDIDATES, strangers
 from hydra_ml.evaluation.report import results_table
+from hydra_ml.evaluation.results import Document
 from hydra_ml.evaluation.style import own_answers
 from hydra_ml.io.figures import save_dvc_figures
 from hydra_ml.io.files import load_json, save_json
@@ -66,15 +67,11 @@ def evaluate(
     component = Component(adapter / "base", adapter / "heads", reader)
     bench = open_bench(task, queries, records, answers, component, seed=params.seed)
     predictions, scored = predict(bench, methods)
-
+    settings, own = params.evaluate, own_answers(queries, records)
     results = compare(
-        predictions,
-        task,
-        resamples=params.evaluate.resamples,
-        seed=params.seed,
-        bands=params.evaluate.bands,
-        own_texts=own_answers(queries, records),
+        predictions, task, resamples=settings.resamples, seed=params.seed, bands=settings.bands, own_texts=own
     )
+
     about = {
         "task": task.name,
         "llm": params.llm.model,
@@ -83,27 +80,29 @@ def evaluate(
         "data_version": manifest["data_version"],
         "seed": params.seed,
     }
-    shortened = answers[answers["n_dropped"] > 0].groupby("arm")["query_id"].nunique()
     groups = queries.set_index("query_id")["cohort"]
     had = [method for method in methods if method.family != "control"]  # what cannot be had has no price
     bill = bill_rows(bought, groups, had, load_table(annotated / "annotations.parquet"), params.llm)
-    metrics = {**about, "bill": bill, **results.metrics_document()}
-    heads = component.bank.manifest["fit"]["heads"]
+    shortened = answers[answers["n_dropped"] > 0].groupby("arm")["query_id"].nunique()
     details = {
-        **about,
-        "heads": heads,
-        **results.details_document(),
+        "heads": component.bank.manifest["fit"]["heads"],
         "leaks": {"prompts": len(asked), **asdict(repeats(queries, records, task))},
         "shortened": {str(arm): int(n) for arm, n in shortened.items()},
     }
     save_table(scored, out / "candidates.parquet")
     save_table(predictions.drop(columns="is_parsed"), out / "predictions.parquet")
+    metrics = {**about, "bill": bill, **results.metrics_document()}
+    _save_figures(metrics, {**about, **details, **results.details_document()}, out)
+    return {"queries": len(queries), "methods": int(predictions["method"].nunique())}
+
+
+def _save_figures(metrics: Document, details: Document, out: Path) -> None:
+    """Keep both documents and what plots show of them, and print the table."""
     save_plots(metrics, details, out / "plots")
     save_dvc_figures(metrics, details, out)
     save_json(details, out / "details.json")
     save_json(metrics, out / "metrics.json")
     print(results_table(metrics, details), file=sys.stderr)
-    return {"queries": len(queries), "methods": int(predictions["method"].nunique())}
 
 
 def open_bench(
