@@ -43,8 +43,9 @@ CHAIN = {
         "generated": "generate",
         "adapter": "train_adapter",
     },
+    "arena": {"prepared": "prepare", "retrieved": "retrieve", "reranked": "rerank", "evaluated": "evaluate"},
 }
-WITHOUT_CACHE = {"prepare", "validate"}
+WITHOUT_CACHE = {"prepare", "validate", "arena"}
 
 
 @dataclass

@@ -71,8 +71,10 @@ def _run(data: Path | None, params: Path, dry_run: bool) -> None:
 
     from hydra_ml.io.dvc import repro_all, work_without_git
     from hydra_ml.io.lamp.raw_data import use_folder, use_sample
+    from hydra_ml.io.layout import REPORT, task_folder
     from hydra_ml.io.llm_environment import in_night, model_from_environment
     from hydra_ml.io.params_file import set_params
+    from hydra_ml.tasks import get_task
 
     if work_without_git():
         print(_NO_GIT, file=sys.stderr)
@@ -86,7 +88,8 @@ def _run(data: Path | None, params: Path, dry_run: bool) -> None:
     with in_night(f"run {datetime.now(UTC).isoformat()}"):
         repro_all()
     arena(params=params)
-    print(_WHERE_NEXT.format(task=tasks[0]), file=sys.stderr)
+    reports = ", ".join(str(task_folder(Path("data"), "arena", get_task(task)) / REPORT) for task in tasks)
+    print(_WHERE_NEXT.format(task=tasks[0], reports=reports), file=sys.stderr)
 
 
 def _print_costs(params: Path) -> None:
@@ -110,6 +113,7 @@ _WHERE_NEXT = """\
 Where to look next
   plots        data/evaluate/{task}/plots/methods.png, history.png (or `dvc plots show`)
   predictions  data/evaluate/{task}/predictions.parquet, every method and query
+  the results  {reports}, each a page to open in a browser
   figures      data/evaluate/{task}/metrics.json, details.json (headline: `dvc metrics show`)
   try a change dvc exp run -S generate.n_samples=16   then   dvc exp show
   your data    make run DATA=<folder with LaMP_n/train, dev, test>"""

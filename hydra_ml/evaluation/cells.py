@@ -46,6 +46,14 @@ def is_gain(pair: Document, measure: str) -> bool:
     return bool(low > 0 if higher_is_better(measure) else high < 0)
 
 
+def is_loss(pair: Document, measure: str) -> bool:
+    """Whether the interval of the difference lies on the worse side of 0."""
+    low, high = pair["ci_low"], pair["ci_high"]
+    if low is None or high is None:
+        return False
+    return bool(high < 0 if higher_is_better(measure) else low > 0)
+
+
 def number(value: float | None, sign: str = "") -> str:
     """Three decimals, "-" for None; sign "+" shows both signs."""
     return "-" if value is None else f"{value:{sign}.3f}"

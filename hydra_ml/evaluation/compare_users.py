@@ -48,6 +48,16 @@ def user_measures(predictions: pd.DataFrame, task: Task, *, bands: Sequence[int]
     return table[list(USER_COLUMNS)]
 
 
+def user_gains(predictions: pd.DataFrame, task: Task) -> list[float]:
+    """Of each user what `hydra` gains on rag_k4, positive is better, in the order of `user_measures`; [] where one of
+    them did not run."""
+    if not {OURS, REFERENCE} <= set(predictions["method"]):
+        return []
+    users = user_measures(predictions, task, bands=())
+    sign = 1.0 if higher_is_better(task.measures[0]) else -1.0
+    return [float(gain) for gain in sign * (users[OURS] - users[REFERENCE])]
+
+
 def cohort_measures(users: pd.DataFrame) -> dict[str, float]:
     """The figures two versions are compared by, from a table of `user_measures`: names as MLflow allows them.
 
