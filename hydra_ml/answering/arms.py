@@ -52,7 +52,7 @@ def prompt_rows(
 ) -> pd.DataFrame:
     """One row per prompt, each arm's queries in order: query_id, user_id, input, arm, is_sampled, demos (record ids,
     best first; none where a ranking has nothing of the query). k: records shown by arms that leave it open."""
-    parts = []
+    parts = [queries[["query_id", "user_id", "input"]].iloc[:0].assign(arm="", is_sampled=False, demos=None)]
     for arm in arms:
         ranking = rankings.get(arm.ranking or "")
         shown = {} if ranking is None else top_records(ranking, arm.k or k)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,21 @@ def set_params(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
         with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
             yaml.dump(document, file)
     return before
+
+
+@contextmanager
+def changed_params(path: Path, changes: Mapping[str, Any]) -> Iterator[None]:
+    """The file with these changes while the block runs, byte for byte as it was afterwards, whatever happens in it; one
+    that somebody else changed meanwhile is left to them. Raises as `set_params`."""
+    before = path.read_bytes()
+    set_params(path, changes)
+    ours = path.read_bytes()
+    try:
+        yield
+    finally:
+        if path.read_bytes() == ours:
+            with atomic_path(path) as partial:
+                partial.write_bytes(before)
 
 
 def _flow_list(values: list[Any]) -> CommentedSeq:
