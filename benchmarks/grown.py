@@ -226,11 +226,10 @@ def answer_for_annotate(root: Path) -> None:
 
 def answer_for_generate(root: Path) -> None:
     """answers.parquet as `generate` would write it, any label by chance."""
-    from hydra_ml.answering.arms import rankings_by_name
+    from hydra_ml.answering.arms import asked_prompts, rankings_by_name
     from hydra_ml.evaluation.methods import arms_of, chosen_methods
     from hydra_ml.io.params_file import load_params
     from hydra_ml.io.tables import save_table
-    from hydra_ml.stages.generate import asked_prompts
     from hydra_ml.tasks import get_task
 
     params, data, labels = load_params(root / "params.yaml"), root / "data", np.array(get_task(TASK).labels)

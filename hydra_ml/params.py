@@ -187,6 +187,12 @@ class Evaluate(Section):
     bands: list[Positive] = [10, 30]  # upper edges of history-length bands
 
 
+class Arena(Section):
+    """The page of the results."""
+
+    examples: Annotated[int, Field(ge=0, le=200)] = 10  # questions shown with all that was answered
+
+
 class Ingest(Section):
     """What comes in through data/incoming."""
 
@@ -241,6 +247,7 @@ class Params(Section):
     generate: Generate = Generate()
     train_adapter: TrainAdapter = TrainAdapter()
     evaluate: Evaluate = Evaluate()
+    arena: Arena = Arena()
     ingest: Ingest = Ingest()
     nightly: Nightly = Nightly()
     update_heads: UpdateHeads = UpdateHeads()

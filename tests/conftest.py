@@ -37,12 +37,15 @@ CHAIN = {
     "train_adapter": {"prepared": "prepare", "generated": "generate"},
     "evaluate": {
         "prepared": "prepare",
+        "retrieved": "retrieve",
         "annotated": "annotate",
+        "reranked": "rerank",
         "generated": "generate",
         "adapter": "train_adapter",
     },
+    "arena": {"prepared": "prepare", "retrieved": "retrieve", "reranked": "rerank", "evaluated": "evaluate"},
 }
-WITHOUT_CACHE = {"prepare", "validate"}
+WITHOUT_CACHE = {"prepare", "validate", "arena"}
 
 
 @dataclass

@@ -5,7 +5,7 @@ Written once: `retrieve` ranks for them, `generate` and serving ask them, method
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -52,11 +52,23 @@ def prompt_rows(
 ) -> pd.DataFrame:
     """One row per prompt, each arm's queries in order: query_id, user_id, input, arm, is_sampled, demos (record ids,
     best first; none where a ranking has nothing of the query). k: records shown by arms that leave it open."""
-    parts = []
+    parts = [queries[["query_id", "user_id", "input"]].iloc[:0].assign(arm="", is_sampled=False, demos=None)]
     for arm in arms:
         ranking = rankings.get(arm.ranking or "")
         shown = {} if ranking is None else top_records(ranking, arm.k or k)
         part = queries[["query_id", "user_id", "input"]].assign(arm=arm.name, is_sampled=arm.sampled)
         part["demos"] = [shown.get(query_id, []) for query_id in part["query_id"]]
         parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def asked_prompts(
+    queries: pd.DataFrame, rankings: Mapping[str, pd.DataFrame], arms: Sequence[Arm], *, k: int
+) -> pd.DataFrame:
+    """Rows of `prompt_rows`: evaluated queries under every arm, and the training queries that were reranked under
+    the served ones alone: the adapter learns from the very pool it will choose from."""
+    evaluated = queries[queries["role"] == "evaluate"]
+    reranked: Collection[str] = set(rankings[PERSONAL]["query_id"]) if PERSONAL in rankings else ()
+    train = queries[(queries["role"] == "train") & queries["query_id"].isin(reranked)]
+    parts = [prompt_rows(evaluated, arms, rankings, k=k), prompt_rows(train, SERVED, rankings, k=k)]
     return pd.concat(parts, ignore_index=True)

@@ -14,7 +14,7 @@ import typer
 
 from hydra_ml.cli.data import RAW, data_app, ingest_app
 from hydra_ml.cli.operate import operate_app
-from hydra_ml.cli.options import PARAMS, ParamsOption
+from hydra_ml.cli.options import DATA, PARAMS, ParamsOption, tasks_meant
 from hydra_ml.cli.releases import releases_app
 from hydra_ml.errors import HydraError, exit_of
 
@@ -71,8 +71,10 @@ def _run(data: Path | None, params: Path, dry_run: bool) -> None:
 
     from hydra_ml.io.dvc import repro_all, work_without_git
     from hydra_ml.io.lamp.raw_data import use_folder, use_sample
+    from hydra_ml.io.layout import REPORT, task_folder
     from hydra_ml.io.llm_environment import asked_model, check_server, in_night, named_model
     from hydra_ml.io.params_file import load_params, set_params
+    from hydra_ml.tasks import get_task
 
     if work_without_git():
         print(_NO_GIT, file=sys.stderr)
@@ -91,7 +93,8 @@ def _run(data: Path | None, params: Path, dry_run: bool) -> None:
     with in_night(f"run {datetime.now(UTC).isoformat()}"):
         repro_all()
     arena(params=params)
-    print(_WHERE_NEXT.format(task=tasks[0]), file=sys.stderr)
+    reports = ", ".join(str(task_folder(Path("data"), "arena", get_task(task)) / REPORT) for task in tasks)
+    print(_WHERE_NEXT.format(task=tasks[0], reports=reports), file=sys.stderr)
 
 
 def _print_costs(params: Path) -> None:
@@ -115,22 +118,46 @@ _WHERE_NEXT = """\
 Where to look next
   plots        data/evaluate/{task}/plots/methods.png, history.png (or `dvc plots show`)
   predictions  data/evaluate/{task}/predictions.parquet, every method and query
+  the results  {reports}, each a page to open in a browser
   figures      data/evaluate/{task}/metrics.json, details.json (headline: `dvc metrics show`)
   try a change dvc exp run -S generate.n_samples=32   then   dvc exp show
   your data    make run DATA=<folder with LaMP_n/train, dev, test>"""
 
 
 @app.command()
-def arena(params: ParamsOption = PARAMS) -> None:
-    """Print the side-by-side of methods for every task of the last run."""
-    from hydra_ml.evaluation.report import results_table
-    from hydra_ml.io.files import load_json
-    from hydra_ml.io.params_file import load_params
+def arena(
+    task: Annotated[
+        str | None, typer.Option("--task", help="run what is lacking for this one; without: all, as they lie")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="a,b,..: these alone, this once; all; default: params.yaml's")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="folder of LaMP_n/{train,dev,test}; default: what lies there")
+    ] = None,
+    params: ParamsOption = PARAMS,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print what the LLM would be asked, with prices in money; buy nothing")
+    ] = False,
+) -> None:
+    """Methods side by side: print the last results of every task, or bring those of one task up to date."""
+    from hydra_ml.errors import ParamsError
 
-    for task in load_params(params).tasks:
-        folder = Path("data/evaluate") / task
-        print(results_table(load_json(folder / "metrics.json"), load_json(folder / "details.json")))
-        print()
+    if task is None and (methods or data or dry_run):
+        raise ParamsError("--methods, --data and --dry-run are for one task. Say which with --task.")
+    from hydra_ml.jobs import arena as job
+    from hydra_ml.tasks import get_task
+
+    if task is None:
+        for known in tasks_meant(params, None):
+            print(f"{job.shown_results(known, DATA)}\n")
+        return
+    meant = get_task(task)
+    named = job.named_methods(methods, meant) if methods else None
+    if dry_run:
+        print(job.price_of_arena(meant, named, folder=data, params=params, data=DATA, cache=Path(".cache")))
+    else:
+        print(job.run_arena(meant, named, folder=data, params=params, data=DATA))
 
 
 @app.command()

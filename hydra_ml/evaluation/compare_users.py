@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 
 from hydra_ml.errors import ArtifactError, DataError
-from hydra_ml.evaluation.arena import COHORTS, TIE, band_label
-from hydra_ml.evaluation.statistics import Difference, paired_difference, resample
-from hydra_ml.measures import MEASURES, higher_is_better, per_query
+from hydra_ml.evaluation.grid import COHORTS, band_label
+from hydra_ml.evaluation.harm import TIE, n_worst
+from hydra_ml.evaluation.statistics import Difference, mean_of, paired_difference, resample
+from hydra_ml.measures import higher_is_better, per_query
 from hydra_ml.tasks.task import Task
 
 OURS, SHARED, REFERENCE = METHODS = ("hydra", "hydra_shared", "rag_k4")
 USER_COLUMNS = ("user_id", *METHODS, "n", "cohort", "n_history", "band", "measure")
-WORST_SHARE = 0.1  # the users whose mean is the "worst decile"
 
 
 def user_measures(predictions: pd.DataFrame, task: Task, *, bands: Sequence[int]) -> pd.DataFrame:
@@ -48,12 +48,22 @@ def user_measures(predictions: pd.DataFrame, task: Task, *, bands: Sequence[int]
     return table[list(USER_COLUMNS)]
 
 
+def user_gains(predictions: pd.DataFrame, task: Task) -> list[float]:
+    """Of each user what `hydra` gains on rag_k4, positive is better, in the order of `user_measures`; [] where one of
+    them did not run."""
+    if not {OURS, REFERENCE} <= set(predictions["method"]):
+        return []
+    users = user_measures(predictions, task, bands=())
+    sign = 1.0 if higher_is_better(task.measures[0]) else -1.0
+    return [float(gain) for gain in sign * (users[OURS] - users[REFERENCE])]
+
+
 def cohort_measures(users: pd.DataFrame) -> dict[str, float]:
     """The figures two versions are compared by, from a table of `user_measures`: names as MLflow allows them.
 
     cohort/<measure>.<slice> under hydra, and cohort/gain.<slice>, what that gains over rag_k4 (positive is better,
     whatever the measure). Slices: all, known, new, history_0, history_1-10, .. history_31_up: means over queries;
-    worst_decile: the mean over the tenth of users (one at least) that fare worst. Slices without users, and gains
+    worst_decile: the mean over the users of `harm.n_worst` that fare worst. Slices without users, and gains
     without rag_k4, are left out.
     """
     measure = str(users["measure"].iloc[0])
@@ -68,10 +78,10 @@ def cohort_measures(users: pd.DataFrame) -> dict[str, float]:
             weights = users.loc[rows, "n"]
             found[f"cohort/{measure}.{name}"] = float(np.average(users.loc[rows, OURS], weights=weights))
             found[f"cohort/gain.{name}"] = float(np.average(gain[rows], weights=weights))
-    n_worst = max(1, math.ceil(WORST_SHARE * len(users)))
-    worst = users.iloc[np.argsort(sign * users[OURS].to_numpy(), kind="stable")[:n_worst]]
+    least = n_worst(len(users))
+    worst = users.iloc[np.argsort(sign * users[OURS].to_numpy(), kind="stable")[:least]]
     found[f"cohort/{measure}.worst_decile"] = float(worst[OURS].mean())
-    found["cohort/gain.worst_decile"] = float(gain.sort_values().iloc[:n_worst].mean())
+    found["cohort/gain.worst_decile"] = float(gain.sort_values().iloc[:least].mean())
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
@@ -113,7 +123,7 @@ def compare_heads(before: pd.DataFrame, after: pd.DataFrame, *, resamples: int, 
     drawn = resample(
         pair[:, :, None],
         np.arange(len(pair)),
-        MEASURES["accuracy"].aggregate,  # the plain mean
+        mean_of,
         resamples=resamples,
         rng=np.random.default_rng(seed),
     )

@@ -17,8 +17,8 @@ import pandas as pd
 
 from hydra_ml import params
 from hydra_ml.errors import DataError
-from hydra_ml.evaluation.arena import TIE
 from hydra_ml.evaluation.decision import AnswersCompared, Reason
+from hydra_ml.evaluation.harm import TIE
 from hydra_ml.evaluation.statistics import ROUNDING, resample
 from hydra_ml.measures import MEASURES, per_query
 from hydra_ml.model.heads import Heads

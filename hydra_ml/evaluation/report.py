@@ -1,19 +1,38 @@
 """What a person reads of an evaluation in a terminal.
 
-Reads the documents of `evaluation.arena.ArenaResults` as they come back from JSON; computes no figure of its own.
+Reads the documents of `evaluation.results.ArenaResults` as they come back from JSON; computes no figure of its own.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 
-from hydra_ml.answering.adapter import NEVER
-from hydra_ml.evaluation.arena import CEILING, REFERENCE, SWAPPED, Document, is_control, is_floor, method_order
-from hydra_ml.measures import MEASURES, higher_is_better
+from hydra_ml.evaluation.cells import (
+    bands_of,
+    column_title,
+    difference,
+    interval,
+    leaders,
+    methods_of,
+    number,
+    p_value,
+    title_of,
+)
+from hydra_ml.evaluation.methods import is_floor, method_order
+from hydra_ml.evaluation.results import (
+    GOLD,
+    HARMED,
+    HELD_AGAINST,
+    OURS,
+    REFERENCE,
+    WORST_DECILE,
+    Document,
+)
+from hydra_ml.evaluation.sentences import sentences
+from hydra_ml.measures import higher_is_better
 from hydra_ml.terminal import aligned
 
-OURS = "hydra"  # the full method: the one that is warned about, compared in detail and drawn by history
+_STYLES = {"style_characters": "style c", "style_function_words": "style w"}
 WIDTH = 120  # columns of the table
 NAME_WIDTH = 14  # longer method names are cut in the table
 
@@ -29,18 +48,9 @@ def results_table(metrics: Document, details: Document) -> str:
         _methods_section(metrics, details),
         _comparison_section(details),
         _slices_section(metrics, details),
+        _users_section(metrics, details),
         _bill_section(metrics),
-        "\n".join(
-            _wrapped(
-                [
-                    *_heads_lines(metrics, details),
-                    *_user_lines(details),
-                    *_unparsable_lines(details),
-                    *_shortened_lines(details),
-                    *_warnings(metrics, details),
-                ]
-            )
-        ),
+        "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in sentences(metrics, details)),
     ]
     return "\n\n".join(section for section in sections if section)
 
@@ -61,13 +71,13 @@ def _heading(metrics: Document, details: Document) -> str:
 def _methods_section(metrics: Document, details: Document) -> str:
     measures, best = details["measures"], details["best_baseline"]
     methods = methods_of(metrics)
-    leaders = {measure: _leaders(metrics, methods, measure) for measure in measures}
+    best_of = {measure: leaders(metrics, methods, measure) for measure in measures}
     against = f"{title_of(measures[0])}, difference to {_short(best)}" if best and details["paired"] else ""
-    rows = [["method", *(f" {_column_title(measure)}" for measure in measures), "n", against]]
+    rows = [["method", *(f" {column_title(measure)}" for measure in measures), "n", against]]
     for method in methods:
-        cells = [("*" if method in leaders[m] else " ") + _interval(metrics[method][m]) for m in measures]
+        cells = [("*" if method in best_of[m] else " ") + interval(metrics[method][m]) for m in measures]
         pair = details["paired"].get(method, {}).get(best, {}).get(measures[0])
-        rows.append([_short(method), *cells, str(metrics[method][measures[0]]["n"]), _difference(pair) if pair else ""])
+        rows.append([_short(method), *cells, str(metrics[method][measures[0]]["n"]), difference(pair) if pair else ""])
     legend = "* best. [95 % interval, users resampled; differences paired on the same questions, two-sided p]"
     if best:
         legend += f"\nBest baseline: {_short(best)}, chosen on these same questions, which flatters it a little."
@@ -78,15 +88,20 @@ def _comparison_section(details: Document) -> str:
     """HYDRA against each method it is compared with, in every measure; "" where it did not take part."""
     opponents = details["paired"].get(OURS, {})
     measures = details["measures"]
-    rows = [[f"{OURS} less", *(title_of(measure) for measure in measures), "detectable", "McNemar"]]
+    rows = [[f"{OURS} less", *(title_of(measure) for measure in measures), "Holm p", "detectable", "McNemar"]]
     for other in sorted(opponents, key=method_order(list(opponents)).index):
         primary = opponents[other][measures[0]]
-        cells = [_difference(opponents[other][measure]) for measure in measures]
-        rows.append([_short(other), *cells, number(primary["detectable"]), _p_value(primary.get("mcnemar_p"))])
+        cells = [difference(opponents[other][measure]) for measure in measures]
+        adjusted, exact = p_value(primary["p_holm"]), p_value(primary.get("mcnemar_p"))
+        rows.append([_short(other), *cells, adjusted, number(primary["detectable"]), exact])
     if all(row[-1] == "-" for row in rows[1:]):  # ratings and texts have no McNemar test
         rows = [row[:-1] for row in rows]
-    legend = f"detectable: true difference in {title_of(measures[0])} that this many questions show 4 times in 5."
-    return f"{aligned(rows, right={len(measures) + 1})}\n{legend}" if opponents else ""
+    title = title_of(measures[0])
+    legend = (
+        f"Holm p: of {title}, adjusted for all comparisons of these two tables. "
+        f"detectable: true difference in {title} that\nthis many questions show 4 times in 5."
+    )
+    return f"{aligned(rows, right={len(measures) + 1, len(measures) + 2})}\n{legend}" if opponents else ""
 
 
 def _slices_section(metrics: Document, details: Document) -> str:
@@ -109,9 +124,39 @@ def _slices_section(metrics: Document, details: Document) -> str:
     for name, part in slices:
         values = [number(part["metrics"][method][measure]["value"]) for method in shown]
         pair = part["paired"].get(OURS, {}).get(best, {}).get(measure)
-        row = [name, str(part["n_queries"]), str(part["n_users"]), *values, _difference(pair) if pair else ""]
+        row = [name, str(part["n_queries"]), str(part["n_users"]), *values, difference(pair) if pair else ""]
         rows.append(row)
     return aligned(rows, right=set(range(1, len(shown) + 3))) if slices else ""
+
+
+def _users_section(metrics: Document, details: Document) -> str:
+    """Who is served worst and who is harmed, a line per method; style closeness where it was measured."""
+    title, harm, style = title_of(details["measures"][0]), details["harm"], details["style"].get(GOLD, {})
+    against = [other for other in HELD_AGAINST if any(other in others for others in harm.values())]
+    rows = [
+        [
+            "method",
+            f"{title}, worst tenth",
+            *(f"worse than {other}" for other in against),
+            *(_STYLES[name] for name in style),
+        ]
+    ]
+    n_users = details["n_users"]
+    for method in methods_of(metrics):
+        shares = [harm.get(method, {}).get(other) for other in against]
+        cells = [
+            ", ".join(f"{of[what]['worse']['value']:.0%} {what}" for what in HARMED) if of else "" for of in shares
+        ]
+        cells += [number(metrics[method][name]["value"]) for name in style]
+        rows.append([_short(method), interval(metrics[method][WORST_DECILE]), *cells])
+    legend = f"worst tenth: mean over the users that the method serves worst ({n_users} users in all)."
+    if style:
+        gold = " and ".join(number(style[name]["value"]) for name in style)
+        legend += (
+            "\nstyle: distance from the user's own texts in character 3-grams and function words, 0 to 1; no measure "
+            f"of what is said.\nThe users' true answers are at {gold}."
+        )
+    return f"{aligned(rows)}\n{legend}"
 
 
 def _bill_section(metrics: Document) -> str:
@@ -127,154 +172,5 @@ def _bill_section(metrics: Document) -> str:
     return f"{aligned(lines, right=set(range(1, 6)))}\n{legend}" if rows else ""
 
 
-def _heads_lines(metrics: Document, details: Document) -> list[str]:
-    """Whether there are personal heads, whether they are personal, and how much of what was to be gained was."""
-    measure, heads = details["measures"][0], details.get("heads")
-    lines = [_whether_heads(heads)] if heads else []
-    lines += [_how_cautious(details["caution"])] if details.get("caution") else []
-    pair = details["paired"].get(OURS, {}).get(SWAPPED, {}).get(measure)
-    if pair and not _is_gain(pair, measure) and (heads is None or heads["used"]):
-        lines.append(
-            f"{OURS} is not shown to beat {SWAPPED} ({title_of(measure)} {_difference(pair)}): on this task another "
-            "user's heads may do as well as one's own."
-        )
-    if {OURS, REFERENCE, CEILING} <= metrics.keys():
-        ours, least, most = (metrics[method][measure]["value"] for method in (OURS, REFERENCE, CEILING))
-        if most != least:
-            share = (ours - least) / (most - least)
-            lines.append(
-                f"Of what choosing better among the LLM's own answers could gain over {REFERENCE} "
-                f"({number(abs(most - least))}), {OURS} caught {share:.0%}."
-            )
-    return lines
-
-
-def _how_cautious(caution: Document) -> str:
-    """When plain RAG's answer is kept."""
-    found = (
-        f"on {caution['n_judged']:,} unseen training questions {caution['harm']:.1%} fare worse by it "
-        f"(allowed: {caution['bound']:.0%}), {caution['changed']:.0%} are answered otherwise."
-    )
-    if caution["margin"] >= NEVER:
-        return f"Plain RAG's answer is always kept: no lead over it was sure enough; {found} `train_adapter.max_harm`."
-    return f"Plain RAG's answer is kept where no other leads it by {caution['margin']:.2f} in log-odds: {found}"
-
-
-def _whether_heads(heads: Document) -> str:
-    """Whether the adapter has personal heads, and why."""
-    gain, error, n = heads["gain"], heads["error"], heads["n_judged"]
-    known = gain is not None and error is not None
-    told = f" (log loss {gain:+.3f}, standard error {error:.3f}, {n} held-back questions)" if known else ""
-    if heads["asked"] != "auto":
-        return f"{'P' if heads['used'] else 'No p'}ersonal heads, as train_adapter.personal asks{told}."
-    if heads["used"]:
-        return f"Personal heads, for they gained on held-back questions{told}."
-    why = "they showed no gain worth a head each" if known else "too few users tell whether they gain"
-    return f"No personal heads: everybody is served by the shared one, for {why}{told}."
-
-
-def _is_gain(pair: Document, measure: str) -> bool:
-    """Whether the interval of the difference lies on the better side of 0."""
-    low, high = pair["ci_low"], pair["ci_high"]
-    if low is None or high is None:
-        return False
-    return bool(low > 0 if higher_is_better(measure) else high < 0)
-
-
-def _user_lines(details: Document) -> list[str]:
-    if OURS not in details["users"]:
-        return []
-    shares = details["users"][OURS]
-    said = ", ".join(f"{verdict} {_percent(shares[verdict])}" for verdict in ("worse", "equal", "better"))
-    return [f"Users under {OURS}, against {REFERENCE} ({shares['worse']['n']} users): {said}."]
-
-
-def _unparsable_lines(details: Document) -> list[str]:
-    lines = []
-    for key, sentence in (("unparsable", "Not an answer"), ("missing", "No prediction at all")):
-        counts = [(method, details[key][method]) for method in method_order(list(details[key]))]
-        said = ", ".join(f"{method} {count}" for method, count in counts if count)
-        if said:
-            lines.append(f"{sentence} (kept, and scored as the official evaluator does): {said}.")
-    return lines
-
-
-def _shortened_lines(details: Document) -> list[str]:
-    said = ", ".join(f"{arm} {count}" for arm, count in details.get("shortened", {}).items())
-    return [f"Prompts shortened by whole records, the last in rank, for the LLM's context: {said}."] if said else []
-
-
-def _warnings(metrics: Document, details: Document) -> list[str]:
-    measure = details["measures"][0]
-    lines = []
-    for floor in filter(is_floor, metrics):
-        if OURS in metrics:
-            ours, least = metrics[OURS][measure]["value"], metrics[floor][measure]["value"]
-            if not (ours > least if higher_is_better(measure) else ours < least):
-                lines.append(
-                    f"WARNING: {OURS} ({title_of(measure)} {number(ours)}) does not beat {floor} ({number(least)}): "
-                    "it has not personalized anything."
-                )
-    return lines
-
-
-# Reading the documents.
-
-
-def methods_of(metrics: Document) -> list[str]:
-    """The methods among the document's keys; the others, such as llm and seed, hold no mapping."""
-    return method_order([key for key, value in metrics.items() if isinstance(value, dict)])
-
-
-def bands_of(details: Document) -> list[str]:
-    """Shortest history first: JSON's sorted keys would put "101+" before "11-30"."""
-    return sorted(details["bands"], key=lambda band: int(band.rstrip("+").split("-")[0]))
-
-
-def _leaders(metrics: Document, methods: list[str], measure: str) -> set[str]:
-    choose = max if higher_is_better(measure) else min
-    rivals = [method for method in methods if not is_control(method)]
-    best = choose((metrics[method][measure]["value"] for method in rivals), default=None)
-    return {method for method in rivals if metrics[method][measure]["value"] == best}
-
-
-def title_of(measure: str) -> str:
-    return MEASURES[measure].title
-
-
-def _column_title(measure: str) -> str:
-    return title_of(measure) if higher_is_better(measure) else f"{title_of(measure)} (lower is better)"
-
-
-# Cells.
-
-
 def _short(method: str) -> str:
     return method if len(method) <= NAME_WIDTH else f"{method[: NAME_WIDTH - 1]}…"
-
-
-def _wrapped(lines: Sequence[str]) -> list[str]:
-    return [textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines]
-
-
-def number(value: float | None, sign: str = "") -> str:
-    return "-" if value is None else f"{value:{sign}.3f}"
-
-
-def _interval(estimate: Document) -> str:
-    return f"{number(estimate['value'])} [{number(estimate['ci_low'])}, {number(estimate['ci_high'])}]"
-
-
-def _difference(pair: Document) -> str:
-    low, high = number(pair["ci_low"], "+"), number(pair["ci_high"], "+")
-    return f"{number(pair['difference'], '+')} [{low}, {high}] p {_p_value(pair['p'])}"
-
-
-def _p_value(p: float | None) -> str:
-    return "<.001" if p is not None and p < 0.001 else number(p)
-
-
-def _percent(estimate: Document) -> str:
-    if estimate["ci_low"] is None:
-        return f"{estimate['value']:.0%}"
-    return f"{estimate['value']:.0%} [{estimate['ci_low']:.0%}, {estimate['ci_high']:.0%}]"

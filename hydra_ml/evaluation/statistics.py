@@ -8,7 +8,7 @@ Letters: Q queries, U units (users), M methods, C components of a measure, R res
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +71,7 @@ def resample(
     drawn = np.empty((resamples, totals.shape[1]), dtype=np.float64)
     block = max(1, WEIGHTS_AT_ONCE // n_units)
     for start in range(0, resamples, block):
-        weights = _unit_weights(n_units, min(block, resamples - start), rng)  # [block, U]
+        weights = unit_weights(n_units, min(block, resamples - start), rng)  # [block, U]
         weighted = (weights @ flat).reshape(len(weights), *totals.shape[1:])  # [block, M, C]
         drawn[start : start + len(weights)] = aggregate(weighted, (weights @ counts)[:, None])
     if n_units < 2:
@@ -79,7 +79,7 @@ def resample(
     return Resampled(values=values, resamples=drawn)
 
 
-def _unit_weights(n_units: int, resamples: int, rng: np.random.Generator) -> FloatArray:
+def unit_weights(n_units: int, resamples: int, rng: np.random.Generator) -> FloatArray:
     """[R, U]: how often each unit was drawn in each resample; a multinomial, drawn the fast way."""
     draws = rng.integers(n_units, size=(resamples, n_units))
     draws += np.arange(resamples)[:, None] * n_units  # row r counts in cells r * U .. r * U + U - 1
@@ -116,6 +116,37 @@ def paired_difference(resampled: Resampled, first: int, second: int) -> Differen
 def _percentiles(drawn: FloatArray) -> tuple[float, float]:
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
+
+
+def mean_of(totals: FloatArray, counts: FloatArray) -> FloatArray:
+    """The Aggregate of a plain mean: the total of the first component by the count."""
+    mean: FloatArray = totals[..., 0] / counts
+    return mean
+
+
+def ratio_of(totals: FloatArray, counts: FloatArray) -> FloatArray:
+    """The Aggregate of a mean over some of the rows: the total of the first component by that of the second, which
+    counts those rows; NaN where there are none."""
+    ratio: FloatArray = np.divide(
+        totals[..., 0], totals[..., 1], out=np.full_like(totals[..., 0], math.nan), where=totals[..., 1] > 0
+    )
+    return ratio
+
+
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
+    """The p values of one family of comparisons, adjusted for their number; in the order given, NaN where p is NaN.
+
+    Below alpha: the comparison is found at a chance of alpha of even one false find in the family, however the
+    comparisons depend on each other. NaN is no comparison and does not count. Source: Holm, A simple sequentially
+    rejective multiple test procedure, 1979.
+    """
+    p = np.array(p_values, dtype=np.float64)
+    adjusted = np.full_like(p, math.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))
+    return [float(value) for value in adjusted]
 
 
 def mcnemar_exact(hits_a: NDArray[np.bool_], hits_b: NDArray[np.bool_]) -> float:

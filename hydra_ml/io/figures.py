@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from hydra_ml.evaluation.arena import REFERENCE, Document, is_floor
+from hydra_ml.evaluation.methods import is_floor
+from hydra_ml.evaluation.results import REFERENCE, Document
 from hydra_ml.io.files import atomic_path, save_json
 from hydra_ml.measures import higher_is_better
 

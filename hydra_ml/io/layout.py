@@ -8,7 +8,16 @@ from typing import Literal
 from hydra_ml.tasks.task import Task
 
 Stage = Literal[
-    "prepare", "validate", "retrieve", "annotate", "train_reranker", "rerank", "generate", "train_adapter", "evaluate"
+    "prepare",
+    "validate",
+    "retrieve",
+    "annotate",
+    "train_reranker",
+    "rerank",
+    "generate",
+    "train_adapter",
+    "evaluate",
+    "arena",
 ]
 Part = Stage | Literal["raw", "history", "withdrawn", "predictions"]
 Common = Literal["incoming", "quarantine", "requests", "reports", "docs"]
@@ -24,7 +33,9 @@ INPUTS: dict[str, Part] = {
     "reranked": "rerank",
     "generated": "generate",
     "adapter": "train_adapter",
+    "evaluated": "evaluate",
 }
+REPORT, FIGURES = "report.html", "figures.html"  # of `arena`: the page, and the page without a word of any user
 TRAINERS: dict[str, Stage] = {"reranker": "train_reranker", "adapter": "train_adapter"}  # component -> its stage
 
 

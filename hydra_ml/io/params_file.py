@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,21 @@ def _document(path: Path, yaml: YAML) -> Any:
         line = f" in line {where.line + 1}" if where is not None else ""
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0] or type(error).__name__
         raise ParamsError(f"{path}: not YAML{line} ({problem}). Mend the file and run again.") from error
+
+
+@contextmanager
+def changed_params(path: Path, changes: Mapping[str, Any]) -> Iterator[None]:
+    """The file with these changes while the block runs, byte for byte as it was afterwards, whatever happens in it; one
+    that somebody else changed meanwhile is left to them. Raises as `set_params`."""
+    before = path.read_bytes()
+    set_params(path, changes)
+    ours = path.read_bytes()
+    try:
+        yield
+    finally:
+        if path.read_bytes() == ours:
+            with atomic_path(path) as partial:
+                partial.write_bytes(before)
 
 
 def _flow_list(values: list[Any]) -> CommentedSeq:

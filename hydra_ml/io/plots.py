@@ -1,6 +1,6 @@
 """Two plots of an evaluation.
 
-Reads the documents of `evaluation.arena.ArenaResults` as they come back from JSON; computes no figure of its own.
+Reads the documents of `evaluation.results.ArenaResults` as they come back from JSON; computes no figure of its own.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra_ml.evaluation.arena import REFERENCE, Document, is_hydra
-from hydra_ml.evaluation.report import OURS, bands_of, methods_of, number, title_of
+from hydra_ml.evaluation.cells import bands_of, methods_of, number, title_of
+from hydra_ml.evaluation.methods import is_hydra
+from hydra_ml.evaluation.results import OURS, REFERENCE, Document
 from hydra_ml.io.files import atomic_path
 from hydra_ml.measures import higher_is_better
 

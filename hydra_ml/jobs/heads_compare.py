@@ -11,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.evaluation.arena import facts_of
 from hydra_ml.evaluation.compare_users import (
     OURS,
     REFERENCE,
@@ -20,6 +19,7 @@ from hydra_ml.evaluation.compare_users import (
     compare_heads,
     user_measures,
 )
+from hydra_ml.evaluation.grid import facts_of
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.model_versions import VersionFacts
 from hydra_ml.io.mlflow.registry import ALIASES, Registry

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_ml.errors import ArtifactError, HydraError
+from hydra_ml.evaluation.results import OURS, REFERENCE
 from hydra_ml.io.files import atomic_path, load_json, load_json_as
 from hydra_ml.io.incoming import DONE
 from hydra_ml.io.layout import common_folder, task_folder
@@ -94,10 +95,11 @@ def _task_lines(night: TaskNight, data: Path, registry: Registry | None) -> list
     lines = [f"| {' | '.join(rows[0])} |", f"|{'---|' * len(rows[0])}"]
     lines += [f"| {' | '.join(map(str, row.values()))} |" for row in rows]
     lines.append("")
-    shares = load_json(task_folder(data, "evaluate", task) / "details.json").get("users", {}).get("hydra")
+    details = load_json(task_folder(data, "evaluate", task) / "details.json")
+    shares = details["harm"].get(OURS, {}).get(REFERENCE, {}).get("users")
     if shares:
         told = ", ".join(f"{shares[kind]['value']:.0%} {kind}" for kind in ("better", "equal", "worse"))
-        lines.append(f"- users under hydra, against rag_k4: {told} (of {shares['worse']['n']})")
+        lines.append(f"- users under {OURS}, against {REFERENCE}: {told} (of {shares['worse']['n']})")
     if registry is not None and night.release:
         lines += _gate_lines(task, registry, night.release)
     lines.append(f"- {_cost(night.stages)}")

@@ -13,7 +13,7 @@ from hydra_ml.errors import ArtifactError
 from hydra_ml.evaluation.compare_users import cohort_measures, user_measures
 from hydra_ml.io.files import load_json
 from hydra_ml.io.git import git_commit
-from hydra_ml.io.layout import TRAINERS, task_folder
+from hydra_ml.io.layout import FIGURES, TRAINERS, task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.mlflow.tracking import Run, lock_digests
 from hydra_ml.io.tables import load_table
@@ -108,6 +108,7 @@ def _log_chain(
     run.log_measures(metrics)
     for name in ("metrics.json", "details.json", "plots"):
         run.log_file(results / name, folder="plots" if name == "plots" else "evaluate")
+    run.log_file(task_folder(data, "arena", task) / FIGURES, folder="arena")  # the page without a word of any user
     for name in ("report.md", "report.json"):
         run.log_file(task_folder(data, "validate", task) / name, folder="validate")
     predictions = load_table(results / "predictions.parquet")

@@ -1,26 +1,34 @@
 """evaluate: lets the adapter choose, puts every method's predictions side by side, and writes results and plots.
 
-All methods read the same frozen answers; nothing is asked of the LLM here.
+All methods read the same frozen answers; nothing is asked of the LLM here. Prompts that leak stop it before anything is
+measured.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from hydra_ml.evaluation.arena import compare, facts_of
+from hydra_ml.answering.arms import asked_prompts, rankings_by_name
+from hydra_ml.evaluation.arena import compare
 from hydra_ml.evaluation.bill import bill_rows
-from hydra_ml.evaluation.methods import Bench, Method, chosen_methods
+from hydra_ml.evaluation.grid import facts_of
+from hydra_ml.evaluation.leaks import check_prompts
+from hydra_ml.evaluation.methods import Bench, Method, arms_of, fitting_methods
 from hydra_ml.evaluation.methods.method import CANDIDATES, strangers
 from hydra_ml.evaluation.report import results_table
+from hydra_ml.evaluation.results import Document
+from hydra_ml.evaluation.style import own_answers
 from hydra_ml.io.figures import save_dvc_figures
 from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.plots import save_plots
 from hydra_ml.io.tables import load_table, save_table
+from hydra_ml.learning.leaks import repeats
 from hydra_ml.params import Params
 from hydra_ml.serving.component import Component
 from hydra_ml.serving.pair_reader import PairReader
@@ -33,7 +41,9 @@ NO_CANDIDATES = pd.DataFrame(columns=["method", *CANDIDATES])
 def evaluate(
     *,
     prepared: Path,
+    retrieved: Path,
     annotated: Path,
+    reranked: Path,
     generated: Path,
     adapter: Path,
     out: Path,
@@ -43,53 +53,57 @@ def evaluate(
 ) -> Mapping[str, Any]:
     """Write the figures (metrics.json, details.json, headline.json), predictions.parquet, candidates.parquet and what
     plots show (plots/*.png, *.csv) into `out`; print the table."""
-    queries = load_table(prepared / "queries.parquet")
-    queries = queries[queries["role"] == "evaluate"]
+    everyone, records = load_table(prepared / "queries.parquet"), load_table(prepared / "records.parquet")
+    manifest = load_json(prepared / "manifest.json")
+    annotations = load_table(annotated / "annotations.parquet")
+    methods = fitting_methods(params.evaluate.methods, task, has_reranker=not annotations.empty)
+    rankings = rankings_by_name(load_table(retrieved / "candidates.parquet"), load_table(reranked / "ranking.parquet"))
+    asked = asked_prompts(everyone, rankings, arms_of(methods), k=params.rerank.k)
+    check_prompts(asked, everyone, records, task, params.prompts, dated=bool(manifest["dated"]))
+
+    queries = everyone[everyone["role"] == "evaluate"]
     bought = load_table(generated / "answers.parquet")
     answers = bought[bought["query_id"].isin(queries["query_id"])]
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
     component = Component(adapter / "base", adapter / "heads", reader)
-    bench = open_bench(task, queries, load_table(prepared / "records.parquet"), answers, component, seed=params.seed)
-    annotations = load_table(annotated / "annotations.parquet")
-    methods = [
-        method
-        for method in chosen_methods(params.evaluate.methods)
-        if method.fits(task) and not (method.tells_of_reranker and annotations.empty)
-    ]
+    bench = open_bench(task, queries, records, answers, component, seed=params.seed)
     predictions, scored = predict(bench, methods)
-
+    settings, own = params.evaluate, own_answers(queries, records)
     results = compare(
-        predictions, task, resamples=params.evaluate.resamples, seed=params.seed, bands=params.evaluate.bands
+        predictions, task, resamples=settings.resamples, seed=params.seed, bands=settings.bands, own_texts=own
     )
+
     about = {
         "task": task.name,
         "llm": params.llm.model,
         "prompts": params.prompts,
         "answers_read": params.answers,
-        "data_version": load_json(prepared / "manifest.json")["data_version"],
+        "data_version": manifest["data_version"],
         "seed": params.seed,
     }
-    shortened = answers[answers["n_dropped"] > 0].groupby("arm")["query_id"].nunique()
     groups = queries.set_index("query_id")["cohort"]
     had = [method for method in methods if method.family != "control"]  # what cannot be had has no price
     bill = bill_rows(bought, groups, had, annotations, params.llm)
-    metrics = {**about, "bill": bill, **results.metrics_document()}
-    fit = component.bank.manifest["fit"]
+    shortened = answers[answers["n_dropped"] > 0].groupby("arm")["query_id"].nunique()
     details = {
-        **about,
-        "heads": fit["heads"],
-        "caution": fit.get("caution"),
-        **results.details_document(),
+        **{name: component.bank.manifest["fit"].get(name) for name in ("heads", "caution")},
+        "leaks": {"prompts": len(asked), **asdict(repeats(queries, records, task))},
         "shortened": {str(arm): int(n) for arm, n in shortened.items()},
     }
     save_table(scored, out / "candidates.parquet")
     save_table(predictions.drop(columns="is_parsed"), out / "predictions.parquet")
+    metrics = {**about, "bill": bill, **results.metrics_document()}
+    _save_figures(metrics, {**about, **details, **results.details_document()}, out)
+    return {"queries": len(queries), "methods": int(predictions["method"].nunique())}
+
+
+def _save_figures(metrics: Document, details: Document, out: Path) -> None:
+    """Keep both documents and what plots show of them, and print the table."""
     save_plots(metrics, details, out / "plots")
     save_dvc_figures(metrics, details, out)
     save_json(details, out / "details.json")
     save_json(metrics, out / "metrics.json")
     print(results_table(metrics, details), file=sys.stderr)
-    return {"queries": len(queries), "methods": int(predictions["method"].nunique())}
 
 
 def open_bench(

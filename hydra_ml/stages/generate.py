@@ -6,13 +6,13 @@ already bought are read from the response cache, so a killed run goes on where i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from hydra_ml.answering.arms import PERSONAL, SERVED, Arm, prompt_rows, rankings_by_name
+from hydra_ml.answering.arms import asked_prompts, rankings_by_name
 from hydra_ml.answering.prompts import answer_table, build_asks, build_prompts, check_readable, record_book
 from hydra_ml.evaluation.methods import arms_of, chosen_methods
 from hydra_ml.io.encoders import open_encoder
@@ -72,18 +72,6 @@ def generate_asks(prepared: Path, candidates: pd.DataFrame, ranking: pd.DataFram
     prompts = build_prompts(asked, asked["demos"].tolist(), book, task, params.prompts)
     asks, owners = build_asks(prompts, asked["is_sampled"].tolist(), task, params.generate, seed=params.seed)
     return Plan(asked, asks, owners)
-
-
-def asked_prompts(
-    queries: pd.DataFrame, rankings: Mapping[str, pd.DataFrame], arms: Sequence[Arm], *, k: int
-) -> pd.DataFrame:
-    """Rows of `prompt_rows`: evaluated queries under every arm, and the training queries that were reranked under
-    the served ones alone: the adapter learns from the very pool it will choose from."""
-    evaluated = queries[queries["role"] == "evaluate"]
-    reranked: Collection[str] = set(rankings[PERSONAL]["query_id"]) if PERSONAL in rankings else ()
-    train = queries[(queries["role"] == "train") & queries["query_id"].isin(reranked)]
-    parts = [prompt_rows(evaluated, arms, rankings, k=k), prompt_rows(train, SERVED, rankings, k=k)]
-    return pd.concat(parts, ignore_index=True)
 
 
 main = stage_command(generate, asks_llm=True)

@@ -16,7 +16,6 @@ import pandas as pd
 from hydra_ml.errors import DataError
 from hydra_ml.io.files import atomic_path, load_json, save_json
 from hydra_ml.io.gx.expectations import (
-    QUERY_CONTRACTS,
     Finding,
     column_checks,
     query_checks,
@@ -24,9 +23,9 @@ from hydra_ml.io.gx.expectations import (
     run_checks,
 )
 from hydra_ml.io.tables import load_table
-from hydra_ml.learning.history import question_asks, strictly_earlier
+from hydra_ml.learning.leaks import query_contracts
 from hydra_ml.params import Params
-from hydra_ml.records import QUERY_COLUMNS, RECORD_COLUMNS, normalized
+from hydra_ml.records import QUERY_COLUMNS, RECORD_COLUMNS
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
 
@@ -65,36 +64,6 @@ def check_tables(
     findings += run_checks("queries", queries, row_names(queries, "query_id"), query_checks(task, max_text_chars))
     findings += run_checks("records", records, keys, record_checks(task, max_text_chars))
     return findings
-
-
-def query_contracts(queries: pd.DataFrame, records: pd.DataFrame, task: Task, *, dated: bool) -> dict[str, list[bool]]:
-    """The columns QUERY_CONTRACTS, True where the contract holds."""
-    queries = queries.fillna({"text": "", "input": "", "date": "", "source_record_id": ""})
-    records = records.fillna({"input": "", "date": ""})
-    record_asks = [normalized(task.query_text(input)) for input in records["input"]]
-    own: dict[str, dict[str, tuple[str, str, bool]]] = {}  # user -> record -> what it asks, its date, held out
-    for user_id, record_id, *facts in zip(
-        records["user_id"], records["record_id"], record_asks, records["date"], records["held_out"], strict=True
-    ):
-        own.setdefault(user_id, {})[record_id] = (facts[0], facts[1], bool(facts[2]))
-    is_train = queries["role"] == "train"
-    evaluated = {normalized(text) for text in queries.loc[~is_train, "text"]}
-
-    columns: dict[str, list[bool]] = {name: [] for name in QUERY_CONTRACTS}
-    names = ("user_id", "source_record_id", "input", "text", "date", "profile")
-    for train, user_id, source, input, text, date, profile in zip(is_train, *(queries[n] for n in names), strict=True):
-        history = own.get(user_id, {})
-        seen = [history[record_id] for record_id in profile if record_id in history]
-        asks = question_asks(task, input)
-        columns["profile_is_own"].append(len(seen) == len(profile))
-        columns["profile_lacks_source"].append(source not in profile)
-        columns["profile_lacks_own_text"].append(not any(ask in asks for ask, _, _ in seen))
-        # Official time-based files date records only: a question's own profile is earlier by the file's word.
-        exempt = not dated or (not date and not source)
-        columns["profile_is_earlier"].append(exempt or all(strictly_earlier(day, date) for _, day, _ in seen))
-        columns["profile_may_be_learned"].append(not train or not any(held for _, _, held in seen))
-        columns["text_may_be_learned"].append(not train or normalized(text) not in evaluated)
-    return columns
 
 
 def row_names(table: pd.DataFrame, column: str) -> pd.Series:

@@ -191,6 +191,24 @@ def test_arena_before_any_run_says_what_to_do(workspace):
     assert "dvc repro" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--task", "LaMP-9"], "unknown task 'LaMP-9'; allowed are LaMP-1"),
+        (["--task", "LaMP-2", "--methods", "hydra,hydre"], "there is no method 'hydre'; there are user_majority"),
+        (["--task", "LaMP-2", "--methods", "copy_input"], "names no method that LaMP-2 has"),
+        (["--methods", "hydra"], "Say which with --task."),
+        (["--dry-run"], "Say which with --task."),
+    ],
+)
+def test_arena_refuses_what_it_cannot_run_in_one_message(workspace, options, told):
+    done = hydra_ml("arena", *options, cwd=workspace)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert (workspace / "params.yaml").read_text() == (ROOT / "params.yaml").read_text()
+
+
 def test_a_full_disk_is_one_message(workspace):
     code = "from hydra_ml.cli.main import main; main()"
     with open("/dev/full", "w") as full:

@@ -10,14 +10,11 @@ import pandas as pd
 import pytest
 
 from hydra_ml.errors import DataError
-from hydra_ml.evaluation.arena import (
-    ARENA_COLUMNS,
-    ArenaResults,
-    band_label,
-    compare,
-    method_order,
-)
-from hydra_ml.evaluation.methods import all_methods
+from hydra_ml.evaluation.arena import compare
+from hydra_ml.evaluation.grid import ARENA_COLUMNS, band_label
+from hydra_ml.evaluation.methods import all_methods, method_order
+from hydra_ml.evaluation.results import ArenaResults
+from hydra_ml.evaluation.statistics import holm_adjusted
 from hydra_ml.measures import measure_values
 from hydra_ml.tasks import get_task
 
@@ -79,7 +76,7 @@ def test_for_errors_the_best_baseline_is_the_lowest() -> None:
     assert results.best_baseline == "rag_k1"
     assert results.overall.metrics["zero_shot"]["mae"]["value"] == 4.0
     assert results.overall.paired["hydra"]["rag_k1"]["mae"]["difference"] == -0.5
-    assert results.users == {}  # without rag_k4 there is nothing to be worse than
+    assert results.harm["hydra"].keys() == {"zero_shot"}  # no rag_k4 to be worse than
 
 
 def test_paired_differences_by_hand() -> None:
@@ -111,7 +108,7 @@ def test_equal_methods_do_not_differ() -> None:
     results = compared(table(ANSWERS | {"hydra": ANSWERS["rag_k4"]}))
     for found in results.overall.paired["hydra"]["rag_k4"].values():
         assert (found["difference"], found["ci_low"], found["ci_high"], found["p"]) == (0, 0, 0, 1)
-    assert results.users["hydra"]["equal"]["value"] == 1.0
+    assert results.harm["hydra"]["rag_k4"]["users"]["equal"]["value"] == 1.0
 
 
 def test_cohorts_and_bands_are_measured_apart() -> None:
@@ -134,7 +131,7 @@ def test_a_slice_of_one_user_has_a_value_and_no_interval() -> None:
 
 def test_users_made_worse_by_hand() -> None:
     # ann 1 of 2 against 2 of 2: worse; bob 1 against 0, cid 2 against 1, dee 1 against 0: better.
-    shares = compared().users["hydra"]
+    shares = compared().harm["hydra"]["rag_k4"]["users"]
     assert {verdict: share["value"] for verdict, share in shares.items()} == {"worse": 0.25, "equal": 0, "better": 0.75}
     assert shares["worse"]["n"] == 4
     assert shares["worse"]["ci_low"] <= 0.25 <= shares["worse"]["ci_high"]
@@ -143,7 +140,67 @@ def test_users_made_worse_by_hand() -> None:
 def test_a_user_with_a_larger_error_is_worse_off() -> None:
     queries = [(f"q{i}", f"u{i}", "known", 1, "3") for i in range(4)]
     results = compared(table({"rag_k4": ["3", "4", "3", "1"], "hydra": ["4", "3", "3", "5"]}, queries), task=RATING)
-    assert {v: s["value"] for v, s in results.users["hydra"].items()} == {"worse": 0.25, "equal": 0.5, "better": 0.25}
+    assert {v: s["value"] for v, s in results.harm["hydra"]["rag_k4"]["users"].items()} == {
+        "worse": 0.25,
+        "equal": 0.5,
+        "better": 0.25,
+    }
+
+
+def test_harm_by_question_and_against_the_llm_alone() -> None:
+    answers = {"zero_shot": ANSWERS["user_majority"], **{m: ANSWERS[m] for m in ("rag_k4", "hydra")}}
+    harm = compared(table(answers)).harm
+    assert {method: set(others) for method, others in harm.items()} == {
+        "zero_shot": {"rag_k4"},
+        "rag_k4": {"zero_shot"},
+        "hydra": {"zero_shot", "rag_k4"},
+    }
+    questions = harm["hydra"]["rag_k4"]["questions"]  # q2 lost; q3, q5, q6 won
+    assert [questions[v]["value"] for v in ("worse", "equal", "better")] == pytest.approx([1 / 6, 2 / 6, 3 / 6])
+    assert questions["worse"]["n"] == 6
+
+
+def test_the_worst_decile_is_in_the_measures_own_direction() -> None:
+    worst = compared().metrics_document()["hydra"]["worst_decile"]  # of four users one: ann, 1 of 2
+    assert (worst["value"], worst["n"]) == (0.5, 4)
+    queries = [(f"q{i}", f"u{i}", "known", 1, "3") for i in range(4)]
+    errors = compared(table({"hydra": ["3", "3", "4", "5"]}, queries), task=RATING).worst_decile["hydra"]
+    assert errors["value"] == 2.0
+    assert errors["ci_low"] <= 2.0 <= errors["ci_high"]
+
+
+def test_p_is_adjusted_for_what_tables_show_of_a_measure_and_for_nothing_else() -> None:
+    results = compared(table(ANSWERS | {"hydra_swapped": ANSWERS["rag_k4"]}))
+    paired, best = results.overall.paired, results.best_baseline
+    assert best == "rag_k4"
+    shown = [paired["hydra_shared"]["rag_k4"], *paired["hydra"].values()]
+    for measure in ("accuracy", "f1"):
+        expected = holm_adjusted([pair[measure]["p"] for pair in shown])
+        assert [pair[measure]["p_holm"] for pair in shown] == pytest.approx(expected)
+    assert "p_holm" not in paired["hydra_shared"]["user_majority"]["accuracy"]
+    assert "p_holm" not in results.cohorts["new"].paired["hydra"]["rag_k4"]["accuracy"]
+
+
+def test_responsiveness_is_told_of_methods_with_a_control() -> None:
+    results = compared(table(ANSWERS | {"hydra_swapped": ANSWERS["hydra_shared"]}))
+    (told,) = results.responsiveness.values()
+    # q2, q3 and q6 are answered otherwise: one lost, two won.
+    assert (told["changed"]["value"], told["n_changed"], told["n"]) == (0.5, 3, 6)
+    assert told["gain"]["value"] == pytest.approx(1 / 3)
+    assert compared().responsiveness == {}
+
+
+def test_style_is_told_of_texts_whose_users_wrote_some_themselves() -> None:
+    queries = [(f"q{i}", f"u{i % 2}", "known", 2, "RAIN IN OSLO!") for i in range(4)]
+    answers = table({"rag_k4": ["on rain, and why"] * 4, "hydra": ["RAIN AT LAST!"] * 4}, queries)
+    own = {"u0": ["SNOW IN ROME!"], "elsewhere": ["x"]}
+    results = compared(answers, task=HEADLINE, own_texts=own)
+    nearer, farther = (results.metrics_document()[m]["style_characters"] for m in ("hydra", "rag_k4"))
+    assert nearer["value"] < farther["value"]
+    assert nearer["n"] == 1
+    assert set(results.details_document()["style"]) == {"gold"}
+    assert compared(answers, task=HEADLINE).style == compared(own_texts=own).style == {}
+    assert results.measures == HEADLINE.measures
 
 
 def test_row_order_does_not_matter() -> None:
@@ -211,7 +268,9 @@ def test_details_hold_what_metrics_do_not() -> None:
         "paired",
         "cohorts",
         "bands",
-        "users",
+        "harm",
+        "responsiveness",
+        "style",
         "unparsable",
         "missing",
     }

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hydra_ml.evaluation.arena import ARENA_COLUMNS, compare
+from hydra_ml.evaluation.arena import compare
+from hydra_ml.evaluation.grid import ARENA_COLUMNS
 from hydra_ml.evaluation.methods import all_methods
 from hydra_ml.evaluation.report import results_table
 from hydra_ml.io.plots import save_plots
@@ -71,6 +72,37 @@ def test_table_has_cohorts_bands_and_users() -> None:
     assert [line_of(text, start).split()[0] for start in starts] == ["known", "new", *["history"] * 4]
     assert text.index("history 1-10") < text.index("history 11-30") < text.index("history 31+")
     assert line_of(text, "Users under hydra, against rag_k4 (12 users): worse")
+
+
+def test_a_method_that_serves_some_worse_is_told_beside_its_worst_tenth() -> None:
+    metrics, details = documents(zero_shot=0.3, rag_k4=0.6, hydra=0.5)
+    text = results_table(metrics, details)
+    users = text[text.index("worst tenth") :]
+    line = next(line for line in users.splitlines() if line.startswith("hydra "))
+    worst, of = metrics["hydra"]["worst_decile"], details["harm"]["hydra"]["rag_k4"]
+    assert f"{worst['value']:.3f} [{worst['ci_low']:.3f}, {worst['ci_high']:.3f}]" in line
+    assert line.endswith(
+        f"{of['users']['worse']['value']:.0%} users, {of['questions']['worse']['value']:.0%} questions"
+    )
+    assert of["questions"]["worse"]["value"] > 0
+
+
+def test_each_gain_stands_with_its_adjusted_p_and_what_could_be_detected() -> None:
+    metrics, details = documents(**ALL)
+    text = results_table(metrics, details)
+    line = next(line for line in text[text.index("hydra less  ") :].splitlines() if line.startswith("rag_k4 "))
+    pair = details["paired"]["hydra"]["rag_k4"]["accuracy"]
+    assert line.split()[-3:-1] == [f"{pair['p_holm']:.3f}".replace("0.000", "<.001"), f"{pair['detectable']:.3f}"]
+    assert pair["p_holm"] >= pair["p"]
+
+
+def test_answers_that_change_with_the_user_are_counted_with_their_worth() -> None:
+    text = " ".join(results_table(*documents(rag_k4=0.4, hydra=0.7, hydra_swapped=0.4)).split())
+    assert "hydra answers 30% [" in text
+    assert "there it gains +1.000 [+1.000, +1.000] in accuracy" in text
+    same = " ".join(results_table(*documents(rag_k4=0.4, hydra=0.7, hydra_swapped=0.7)).split())
+    assert "hydra answers 0% [0%, 0%] of the questions otherwise" in same
+    assert "there it gains" not in same
 
 
 def test_the_star_of_an_error_stands_at_the_lowest() -> None:

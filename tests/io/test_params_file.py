@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hydra_ml.errors import ParamsError
-from hydra_ml.io.params_file import load_params, set_params
+from hydra_ml.io.params_file import changed_params, load_params, set_params
 from hydra_ml.params import Params
 
 
@@ -93,3 +93,29 @@ def test_anchors_and_merges_may_be_used(tmp_path: Path) -> None:
 def test_a_key_below_what_is_no_section_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"ingest\.push cannot be set"):
         set_params(written(tmp_path, "ingest: 3\n"), {"ingest.push": False})
+
+
+def test_changes_hold_while_the_block_runs_and_no_byte_of_them_stays(tmp_path: Path) -> None:
+    path = written(tmp_path, "seed: 7   # mine\n\n\ntasks: [LaMP_3]\n")
+    before = path.read_bytes()
+    with changed_params(path, {"seed": 8, "evaluate.methods": ["hydra"]}):
+        params = load_params(path)
+        assert (params.seed, params.evaluate.methods) == (8, ["hydra"])
+    assert path.read_bytes() == before
+    with pytest.raises(KeyboardInterrupt), changed_params(path, {"seed": 9}):
+        raise KeyboardInterrupt
+    assert path.read_bytes() == before
+
+
+def test_changes_that_are_refused_are_not_made(tmp_path: Path) -> None:
+    path = written(tmp_path, "seed: 7\n")
+    with pytest.raises(ParamsError), changed_params(path, {"rerank.k": 0}):
+        pass
+    assert path.read_text("utf-8") == "seed: 7\n"
+
+
+def test_a_file_that_somebody_else_changed_meanwhile_is_theirs(tmp_path: Path) -> None:
+    path = written(tmp_path, "seed: 7\n")
+    with changed_params(path, {"seed": 8}):
+        path.write_text("seed: 5\n", "utf-8")
+    assert path.read_text("utf-8") == "seed: 5\n"

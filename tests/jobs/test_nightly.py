@@ -54,6 +54,7 @@ def test_the_run_holds_parameters_data_curves_measures_and_files(project, tmp_pa
     assert found >= {
         "evaluate/metrics.json",
         "evaluate/details.json",
+        "arena/figures.html",
         "plots/methods.png",
         "validate/report.md",
         "users/per_user.parquet",

@@ -52,7 +52,7 @@ def test_known_and_new_users_and_history_bands_are_reported_apart(chain):
     assert set(details["cohorts"]) == {"known", "new"}
     assert sum(part["n_queries"] for part in details["cohorts"].values()) == 64
     assert sum(part["n_queries"] for part in details["bands"].values()) == 64
-    assert {"worse", "equal", "better"} <= set(details["users"]["hydra"])
+    assert {"worse", "equal", "better"} <= set(details["harm"]["hydra"]["rag_k4"]["users"])
 
 
 def test_plots_are_there(chain):
@@ -71,3 +71,26 @@ def test_what_dvc_shows_is_short_and_follows_from_the_metrics(chain):
     methods = pd.read_csv(chain.path("evaluate", "methods.csv"))
     assert dict(zip(methods["methods"], methods["value"], strict=True)) == values
     assert len(pd.read_csv(chain.path("evaluate", "history.csv"))) % 3 == 0
+
+
+def test_prompts_that_showed_what_they_must_not_stop_it_before_anything_is_measured(chain, tmp_path, capsys):
+    queries = pd.read_parquet(chain.path("prepare", "queries.parquet"))
+    records = pd.read_parquet(chain.path("prepare", "records.parquet"))
+    asked = queries[queries["role"] == "evaluate"].iloc[0]
+    candidates = pd.read_parquet(chain.path("retrieve", "candidates.parquet"))
+    theirs = records.loc[records["user_id"] != asked["user_id"], "record_id"].iloc[0]
+    candidates.loc[(candidates["query_id"] == asked["query_id"]) & (candidates["rank"] == 0), "record_id"] = theirs
+    candidates.to_parquet(tmp_path / "candidates.parquet")
+    out = tmp_path / "out"
+    assert chain.run("evaluate", "--retrieved", str(tmp_path), "--out", str(out)) == 1
+    told = capsys.readouterr().err
+    assert "the prompts leak" in told
+    assert f"/{asked['query_id']}" in told
+    assert not out.exists()
+
+
+def test_what_the_leak_checks_counted_stands_beside_the_results(chain):
+    leaks = json.loads(chain.path("evaluate", "details.json").read_text())["leaks"]
+    answers = pd.read_parquet(chain.path("generate", "answers.parquet"))
+    assert leaks["prompts"] == len(answers.drop_duplicates(["arm", "query_id"]))
+    assert {"near_duplicates", "repeated_answers", "quoted_answers"} <= set(leaks)

@@ -1,13 +1,17 @@
 """generate: the frozen answers of every arm, greedy always among them, bought once."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
 
-from hydra_ml.answering.arms import rankings_by_name
+from hydra_ml.answering.arms import asked_prompts, rankings_by_name
 from hydra_ml.evaluation.methods import arms_of, chosen_methods
-from hydra_ml.stages.generate import asked_prompts
+from hydra_ml.io.params_file import load_params
+from hydra_ml.llm.chat import answer_keys
+from hydra_ml.stages.generate import generate_asks
+from hydra_ml.tasks import get_task
 
 ARMS = arms_of(chosen_methods(None))
 
@@ -38,6 +42,21 @@ def test_running_again_asks_the_llm_nothing(chain, capsys):
     assert told["failed"] == 0
     assert told["cached"] == told["asks"] > 0
     assert chain.path("generate", "answers.parquet").read_bytes() == before
+
+
+def test_no_gold_answer_reaches_a_prompt_or_what_an_answer_is_kept_under(chain, tmp_path):
+    candidates = pd.read_parquet(chain.path("retrieve", "candidates.parquet"))
+    ranking = pd.read_parquet(chain.path("rerank", "ranking.parquet"))
+    task, params = get_task("LaMP_2"), load_params(chain.root / "params.yaml")
+    queries = pd.read_parquet(chain.path("prepare", "queries.parquet"))
+    shutil.copy(chain.path("prepare", "records.parquet"), tmp_path)
+    asks = []
+    for golds in (queries["gold"], "fantasy"):
+        queries.assign(gold=golds).to_parquet(tmp_path / "queries.parquet")
+        asks.append(generate_asks(tmp_path, candidates, ranking, task, params).asks)
+    keys = [[answer_keys(params.llm.identity, ask) for ask in some] for some in asks]
+    assert asks[0] == asks[1]
+    assert keys[0] == keys[1]
 
 
 @pytest.mark.parametrize("k", [1, 4])

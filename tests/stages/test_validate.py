@@ -11,10 +11,10 @@ import pytest
 
 from hydra_ml.errors import DataError
 from hydra_ml.io.files import save_json
-from hydra_ml.io.gx.expectations import QUERY_CONTRACTS
 from hydra_ml.io.tables import save_table
+from hydra_ml.learning.leaks import QUERY_CONTRACTS, query_contracts
 from hydra_ml.params import Params, Validate
-from hydra_ml.stages.validate import query_contracts, validate
+from hydra_ml.stages.validate import validate
 from hydra_ml.tasks import get_task
 
 MOVIES = get_task("LaMP_2")

@@ -13,8 +13,20 @@ from functools import lru_cache
 from hydra_ml.answering.arms import Arm
 from hydra_ml.errors import ParamsError
 from hydra_ml.evaluation.methods.method import Bench, Method, Predictions
+from hydra_ml.tasks.task import Task
 
-__all__ = ["Bench", "Method", "Predictions", "all_methods", "arms_of", "chosen_methods"]
+__all__ = [
+    "Bench",
+    "Method",
+    "Predictions",
+    "all_methods",
+    "arms_of",
+    "chosen_methods",
+    "is_control",
+    "is_floor",
+    "is_hydra",
+    "method_order",
+]
 
 
 def all_methods() -> dict[str, Method]:
@@ -41,6 +53,33 @@ def chosen_methods(names: Sequence[str] | None) -> list[Method]:
     return [method for method in known.values() if names is None or method.name in names]
 
 
+def fitting_methods(names: Sequence[str] | None, task: Task, *, has_reranker: bool) -> list[Method]:
+    """Those of `chosen_methods` that the task has, and that tell something of it without a reranker."""
+    chosen = [method for method in chosen_methods(names) if method.fits(task)]
+    return [method for method in chosen if has_reranker or not method.tells_of_reranker]
+
+
 def arms_of(methods: Iterable[Method]) -> list[Arm]:
     """The prompts the methods need, each once."""
     return list(dict.fromkeys(arm for method in methods for arm in method.arms))
+
+
+def method_order(methods: Sequence[str]) -> list[str]:
+    """The methods once each, in the order of `all_methods`, unknown ones after these by name."""
+    known = list(all_methods())
+    return sorted(set(methods), key=lambda m: (known.index(m) if m in known else len(known), m))
+
+
+def is_hydra(method: str) -> bool:
+    """Whether a method is one of HYDRA's own variants."""
+    return method in all_methods() and all_methods()[method].family == "hydra"
+
+
+def is_control(method: str) -> bool:
+    """Whether a method cannot be had: a stranger's heads, or a choice by who knows the answer."""
+    return method in all_methods() and all_methods()[method].family == "control"
+
+
+def is_floor(method: str) -> bool:
+    """Whether a method needs no LLM: what a person could do without one."""
+    return method in all_methods() and all_methods()[method].family == "floor"

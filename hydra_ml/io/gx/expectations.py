@@ -14,21 +14,13 @@ from typing import Any
 
 import pandas as pd
 
+from hydra_ml.learning.leaks import QUERY_CONTRACTS
 from hydra_ml.tasks.task import Task
 
 SAMPLE = 5  # row ids told per finding
 _DATE = r"^(?:[0-9]{4}(?:-[0-9]{2}(?:-[0-9]{2})?)?)?$"  # shorter forms sort too; blank in undated files
 
 
-# Contracts of a row of queries.parquet that `stages.validate` computes as boolean columns: column -> what must hold.
-QUERY_CONTRACTS = {
-    "profile_is_own": "profile holds records of the query's own user only",
-    "profile_lacks_source": "profile lacks the record that the query was made from",
-    "profile_lacks_own_text": "profile holds no record that asks what the query asks",
-    "profile_is_earlier": "profile holds only records strictly earlier than a dated query",
-    "profile_may_be_learned": "profile of a train row holds no held-out record",
-    "text_may_be_learned": "text of a train row equals no evaluated text",
-}
 _MEND = (
     "Mend or remove these records in data/raw and run `dvc repro`, or raise `validate.max_bad_share` in params.yaml."
 )

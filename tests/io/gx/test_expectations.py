@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from hydra_ml.io.gx.expectations import (
-    QUERY_CONTRACTS,
     Check,
     Finding,
     column_checks,
@@ -17,6 +16,7 @@ from hydra_ml.io.gx.expectations import (
     record_checks,
     run_checks,
 )
+from hydra_ml.learning.leaks import QUERY_CONTRACTS
 from hydra_ml.tasks import get_task
 
 MOVIES, HEADLINES, RATINGS, CITATIONS = (get_task(name) for name in ("LaMP_2", "LaMP_4", "LaMP_3", "LaMP_1"))

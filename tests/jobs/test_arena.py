@@ -1,0 +1,83 @@
+"""The arena on request: one task, the methods named, and params.yaml as it was; DVC itself is stood in for."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from hydra_ml.errors import VersionsError
+from hydra_ml.evaluation.methods import all_methods
+from hydra_ml.io.params_file import load_params
+from hydra_ml.jobs import arena as job
+from hydra_ml.jobs import dry_run
+from hydra_ml.tasks import get_task
+
+MOVIES, TWEETS = get_task("LaMP_2"), get_task("LaMP_7")
+
+
+@pytest.fixture
+def asked(own_project, monkeypatch) -> list[tuple[str, list[str] | None, list[str]]]:
+    """What DVC was asked to bring up to date: target, and evaluate.methods and tasks as params.yaml then had them."""
+    calls = []
+
+    def repro_all(*, upto: str) -> None:
+        params = load_params(own_project.root / "params.yaml")
+        calls.append((upto, params.evaluate.methods, params.tasks))
+
+    monkeypatch.setattr(job, "repro_all", repro_all)
+    return calls
+
+
+def places(own_project) -> dict:
+    return {"folder": None, "params": own_project.root / "params.yaml", "data": own_project.data}
+
+
+def test_methods_by_name_and_those_a_task_has() -> None:
+    assert job.named_methods("hydra, rag_k4", MOVIES) == ["rag_k4", "hydra"]
+    assert set(job.named_methods("all", MOVIES)) == set(all_methods()) - {"copy_input"}
+    assert "copy_input" in job.named_methods("all", TWEETS)
+
+
+def test_methods_hold_for_the_run_alone(own_project, asked) -> None:
+    before = (own_project.root / "params.yaml").read_bytes()
+    text = job.run_arena(MOVIES, ["rag_k4", "hydra"], **places(own_project))
+    ((target, methods, tasks),) = asked
+    assert (target, methods) == ("arena@LaMP_2", ["rag_k4", "hydra"])
+    assert "LaMP_2" in tasks
+    assert (own_project.root / "params.yaml").read_bytes() == before
+    assert "hydra less" in text
+    page = re.search(r"open in a browser: (\S+)$", text)
+    assert page
+    assert (own_project.root / page[1]).read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_without_methods_those_of_params_run(own_project, asked) -> None:
+    job.run_arena(MOVIES, None, **places(own_project))
+    assert asked[0][1] == own_project.params.evaluate.methods
+
+
+def test_a_failure_leaves_params_as_they_were(own_project, monkeypatch) -> None:
+    def fails(*, upto: str) -> None:
+        raise VersionsError("the LLM is down")
+
+    monkeypatch.setattr(job, "repro_all", fails)
+    before = (own_project.root / "params.yaml").read_bytes()
+    with pytest.raises(VersionsError, match="the LLM is down"):
+        job.run_arena(MOVIES, ["rag_k4"], **places(own_project))
+    assert (own_project.root / "params.yaml").read_bytes() == before
+
+
+def test_fewer_methods_cost_less_and_buying_nothing_says_so(own_project, asked, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(dry_run, "is_up_to_date", lambda stage, task, root: stage == "rerank")
+    every, some = (
+        job.price_of_arena(MOVIES, methods, **places(own_project), cache=tmp_path) for methods in (None, ["rag_k4"])
+    )
+    assert [target for target, *_ in asked] == ["retrieve@LaMP_2"] * 2
+    calls = [
+        int(line.split()[4].replace(",", ""))
+        for text in (every, some)
+        for line in text.splitlines()
+        if " generate " in line
+    ]
+    assert calls[0] > calls[1] > 0
