@@ -61,4 +61,5 @@ def as_typed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in schema:
         if not field.nullable and typed[field.name].null_count:
             raise ValueError(f"column {field.name} has an empty cell")
+    typed.validate(full=True)  # pandas would find text that is no UTF-8 only where it is used
     return typed

@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -42,3 +43,11 @@ def test_a_column_of_another_kind_than_the_file_says_is_told(tmp_path):
 
     with pytest.raises(ValueError, match="another kind of column"):
         bounds_of(Damaged(), 0, 0)
+
+
+def test_text_that_is_no_utf_8_is_refused_when_it_is_read(tmp_path):
+    broken = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
+    for table in (pa.table({"user_id": ["a"], "text": broken}), pa.table({"user_id": ["a"], "n": broken})):
+        pq.write_table(table, tmp_path / "t.parquet")
+        with pytest.raises(ArtifactError, match=r"t.parquet: cannot be read as Parquet"):
+            rows_of_users(tmp_path / "t.parquet", ["a"], table.column_names)
