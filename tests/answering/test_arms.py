@@ -29,3 +29,10 @@ def test_a_ranking_that_is_not_there_shows_nothing() -> None:
 def test_only_rankings_without_a_fit_are_asked_of_retrieval() -> None:
     assert first_rankers(SERVED) == ["bm25"]
     assert first_rankers([ZERO_SHOT, ICL_RANDOM, RAG_K1, RAG_K4]) == ["random", "bm25"]
+
+
+def test_no_arms_are_no_prompts() -> None:
+    queries = pd.DataFrame({"query_id": ["q"], "user_id": ["u"], "input": ["?"]})
+    none, one = (prompt_rows(queries, arms, {}, k=4) for arms in ([], [ZERO_SHOT]))
+    assert none.empty
+    assert list(none.columns) == list(one.columns)

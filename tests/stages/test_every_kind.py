@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hydra_ml.evaluation.results import WORST_DECILE
+from hydra_ml.evaluation.style import DISTANCES
 from hydra_ml.tasks import get_task
 
 
@@ -23,7 +25,9 @@ def test_every_kind_of_answer_goes_through_all_stages(make_chain, task):
     metrics, predictions = results(chain)
     measures, floor = get_task(task).measures, {"LaMP_3": "user_majority", "LaMP_7": "copy_input"}.get(task)
     n = chain.summaries["prepare"]["counts"]["evaluated_queries"]
-    assert set(metrics["hydra"]) == set(measures)
+    beside = {WORST_DECILE, *(DISTANCES if get_task(task).kind == "text" else ())}
+    assert set(metrics["hydra"]) == {*measures, *beside}
+    assert chain.path("arena", "report.html").exists()
     assert metrics["hydra"][measures[0]]["n"] == n > 0
     assert {"hydra", "hydra_shared", "rag_k4", "zero_shot"} <= set(metrics)
     assert {name for name in metrics if name in ("user_majority", "copy_input")} == ({floor} if floor else set())
