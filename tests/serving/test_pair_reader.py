@@ -39,7 +39,7 @@ def test_every_kind_trains_saves_loads_and_tells_the_users_apart(tmp_path, encod
     train = params.Train(encoder=encoder, head=head, learning_rate=2e-3 if encoder == "dual" else 1e-4, **SMALL)
     reader = PairReader(train, params.Encoder(max_tokens=16), tmp_path / "cache", seed=0)
     fitted = train_and_report(rows, facts, train, reader, 0, "test")
-    save_component(fitted, tmp_path / "out", reader, task="LaMP_2", component="adapter", rows=rows)
+    save_component(fitted, tmp_path / "out", reader, task="LaMP_2", component="adapter", n_rows=len(rows))
 
     again = PairReader(train, params.Encoder(max_tokens=16), tmp_path / "cache", seed=0)
     component = Component(tmp_path / "out/base", tmp_path / "out/heads", again)
