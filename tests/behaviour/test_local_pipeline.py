@@ -79,7 +79,7 @@ def test_a_label_and_a_text_task_with_a_real_model_on_this_machine(versioned: Pa
     set_params(versioned / "params.yaml", SMALL)
 
     said = run(versioned)
-    assert "The LLM is smollm2-135m-instruct at 127.0.0.1:" in said
+    assert "The LLM is smollm2-135m-instruct at http://127.0.0.1:" in said
     for name in TASKS:
         folder = versioned / "data/evaluate" / name
         metrics = json.loads((folder / "metrics.json").read_text())
