@@ -94,6 +94,8 @@ def _how_cautious(caution: Document) -> str:
     )
     if caution["margin"] >= NEVER:
         return f"Plain RAG's answer is always kept: no lead over it was sure enough; {found} `train_adapter.max_harm`."
+    if caution["margin"] == 0:
+        return f"The answer chosen is served however little it leads plain RAG's: {found}"
     return f"Plain RAG's answer is kept where no other leads it by {caution['margin']:.2f} in log-odds: {found}"
 
 

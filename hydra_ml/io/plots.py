@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BASELINE_COLOUR, OURS_COLOUR, SHARED_COLOUR = "#5b6770", "#d1495b", "#e8a33d"
+GRID_COLOUR = "#e3e6e8"
 DPI = 110
 
 
@@ -30,17 +31,17 @@ def save_plots(metrics: Document, details: Document, folder: Path) -> None:
     """
     _save_figure(_methods_figure(metrics, details), folder / "methods.png")
     if details["bands"]:
-        _save_figure(_history_figure(details), folder / "history.png")
+        _save_figure(history_figure(details), folder / "history.png")
 
 
 def _methods_figure(metrics: Document, details: Document) -> Figure:
     measure, best = details["measures"][0], details["best_baseline"]
     methods = methods_of(metrics)
-    figure, axes = _new_figure(width=7.5, height=1.4 + 0.34 * len(methods))
+    figure, axes = new_figure(width=7.5, height=1.4 + 0.34 * len(methods))
     for row, method in enumerate(methods):
-        colour = _colour(method)
+        colour = colour_of(method)
         estimate = metrics[method][measure]
-        _dot(axes, row, estimate, colour=colour, horizontal=True, marker="D" if is_hydra(method) else "o")
+        dot(axes, row, estimate, colour=colour, horizontal=True, marker="D" if is_hydra(method) else "o")
         axes.annotate(
             number(estimate["value"]),
             (1.02, row),
@@ -51,7 +52,7 @@ def _methods_figure(metrics: Document, details: Document) -> Figure:
         )
     axes.set_yticks(range(len(methods)), methods)
     for label, method in zip(axes.get_yticklabels(), methods, strict=True):
-        label.set_color(_colour(method))
+        label.set_color(colour_of(method))
     axes.set_ylim(len(methods) - 0.4, -0.6)  # first method on top
     if best:
         value = metrics[best][measure]["value"]
@@ -66,13 +67,15 @@ def _methods_figure(metrics: Document, details: Document) -> Figure:
             fontsize=8,
             color=BASELINE_COLOUR,
         )
-    axes.grid(axis="x", color="#e3e6e8", linewidth=0.8)
+    axes.grid(axis="x", color=GRID_COLOUR, linewidth=0.8)
     axes.set_xlabel(f"{title_of(measure)}, {_direction(measure)}, with 95 % intervals over users")
     axes.set_title(_plot_title(metrics, details), loc="left", fontsize=10, pad=18)
     return figure
 
 
-def _history_figure(details: Document) -> Figure:
+def history_figure(details: Document, *, width: float = 7.5, height: float = 4.2, is_narrow: bool = False) -> Figure:
+    """The primary measure by number of history records, for REFERENCE, shared heads only, and HYDRA; inches. is_narrow:
+    the legend below and no title, for a page that has one."""
     measure, bands = details["measures"][0], bands_of(details)
     first = details["bands"][bands[0]]["metrics"]
     shown = [
@@ -84,29 +87,36 @@ def _history_figure(details: Document) -> Figure:
         )
         if method in first
     ]
-    figure, axes = _new_figure(width=7.5, height=4.2)
+    figure, axes = new_figure(width, height)
     for index, (method, colour, marker) in enumerate(shown):
         shift = 0.14 * (index - (len(shown) - 1) / 2)  # side by side, so that intervals stay apart
         estimates = [details["bands"][band]["metrics"][method][measure] for band in bands]
         places = [place + shift for place in range(len(bands))]
         axes.plot(places, [e["value"] for e in estimates], color=colour, linewidth=1, alpha=0.5)
         for place, estimate in zip(places, estimates, strict=True):
-            _dot(axes, place, estimate, colour=colour, horizontal=False, marker=marker)
+            dot(axes, place, estimate, colour=colour, horizontal=False, marker=marker)
         axes.plot([], [], color=colour, marker=marker, label=method)
     parts = [details["bands"][band] for band in bands]
     axes.set_xticks(
         range(len(bands)),
-        [f"{b}\n{p['n_queries']} questions, {p['n_users']} users" for b, p in zip(bands, parts, strict=True)],
+        [f"{b}\n{_size(p, is_narrow)}" for b, p in zip(bands, parts, strict=True)],
     )
     axes.set_xlim(-0.5, len(bands) - 0.5)
-    axes.grid(axis="y", color="#e3e6e8", linewidth=0.8)
+    axes.grid(axis="y", color=GRID_COLOUR, linewidth=0.8)
     axes.set_xlabel("history records of the user")
     axes.set_ylabel(f"{title_of(measure)}, {_direction(measure)}")
+    if is_narrow:
+        figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=len(shown))
+        return figure
     axes.set_title(
         f"{details['task']}: {title_of(measure)} by length of history, 95 % intervals", loc="left", fontsize=10
     )
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
+
+
+def _size(part: Document, is_narrow: bool) -> str:
+    return f"n {part['n_queries']}" if is_narrow else f"{part['n_queries']} questions, {part['n_users']} users"
 
 
 def _plot_title(metrics: Document, details: Document) -> str:
@@ -118,11 +128,13 @@ def _direction(measure: str) -> str:
     return "higher is better" if higher_is_better(measure) else "lower is better"
 
 
-def _colour(method: str) -> str:
+def colour_of(method: str) -> str:
+    """Of what is drawn of a method."""
     return OURS_COLOUR if is_hydra(method) else BASELINE_COLOUR
 
 
-def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure of so many inches, its axes open above and to the right."""
     from matplotlib.figure import Figure  # here because the table is often wanted without plots
 
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
@@ -132,7 +144,8 @@ def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _dot(axes: Axes, place: float, estimate: Document, *, colour: str, horizontal: bool, marker: str) -> None:
+def dot(axes: Axes, place: float, estimate: Document, *, colour: str, horizontal: bool, marker: str) -> None:
+    """Draw an estimate with its interval at a place on the other axis."""
     value, low, high = estimate["value"], estimate["ci_low"], estimate["ci_high"]
     # A percentile interval can miss its own value by a hair; matplotlib refuses negative arms.
     arms = None if low is None else [[max(0.0, value - low)], [max(0.0, high - value)]]

@@ -53,8 +53,8 @@ def annotate(
     if right is not None and right < WORTH_ITS_CALLS:
         log.warning(
             "annotate %s: shown one record, the LLM answers %.0f %% right. Which record helped is mostly luck then, "
-            "and the reranker learns noise: annotation is not worth its calls with this LLM. Ask for less "
-            "(annotate.queries_per_user), or name a stronger one; hydra_adapter in the table does without.",
+            "and the reranker learns noise: annotation is not worth its calls with this LLM. Name a stronger one, or "
+            "ask for none (annotate.queries_per_user: 0, the default: records are shown as first ranked).",
             task.name,
             100 * right,
         )

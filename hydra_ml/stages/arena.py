@@ -15,7 +15,7 @@ from hydra_ml.evaluation.compare_users import user_gains
 from hydra_ml.evaluation.examples import draw_examples
 from hydra_ml.io.files import load_json
 from hydra_ml.io.layout import FIGURES, REPORT
-from hydra_ml.io.page.page import save_page
+from hydra_ml.io.page.page import draw_charts, save_page
 from hydra_ml.io.tables import load_table
 from hydra_ml.params import Params
 from hydra_ml.stages.command import stage_command
@@ -39,9 +39,9 @@ def arena(
         seed=params.seed,
     )
     metrics, details = load_json(evaluated / "metrics.json"), load_json(evaluated / "details.json")
-    gains = user_gains(predictions, task)
-    save_page(metrics, details, gains, examples, out / REPORT)
-    save_page(metrics, details, gains, None, out / FIGURES)
+    charts = draw_charts(metrics, details, user_gains(predictions, task))
+    save_page(metrics, details, charts, examples, out / REPORT)
+    save_page(metrics, details, charts, None, out / FIGURES)
     return {"examples": len(examples.drawn), "report": str(out / REPORT)}
 
 

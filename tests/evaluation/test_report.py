@@ -174,6 +174,23 @@ def test_why_there_are_heads_or_none_is_told_as_it_is(heads: dict[str, Any], tol
     assert ("not shown to beat hydra_swapped" in text) is (HEADS | heads)["used"]  # without heads there is none to swap
 
 
+@pytest.mark.parametrize(
+    ("margin", "told"),
+    [
+        (
+            0.0,
+            "The answer chosen is served however little it leads plain RAG's: on 1,200 unseen training questions 8.2%",
+        ),
+        (0.35, "Plain RAG's answer is kept where no other leads it by 0.35 in log-odds: on 1,200 unseen"),
+        (20.0, "Plain RAG's answer is always kept: no lead over it was sure enough; on 1,200 unseen"),
+    ],
+)
+def test_when_plain_rags_answer_is_kept_is_told(margin: float, told: str) -> None:
+    metrics, details = documents(**ALL)
+    caution = {"margin": margin, "bound": 0.1, "harm": 0.082, "changed": 0.4, "gain": 0.02, "n_judged": 1200}
+    assert told in " ".join(results_table(metrics, details | {"caution": caution}).split())
+
+
 def test_heads_that_beat_strangers_heads_are_not_doubted() -> None:
     text = results_table(*documents(rag_k4=0.4, hydra=0.9, hydra_swapped=0.4, best_candidate=0.9))
     assert "is not shown to beat hydra_swapped" not in text

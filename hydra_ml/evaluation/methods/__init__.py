@@ -22,6 +22,7 @@ __all__ = [
     "all_methods",
     "arms_of",
     "chosen_methods",
+    "fitting_methods",
     "is_control",
     "is_floor",
     "is_hydra",

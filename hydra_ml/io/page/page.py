@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from hydra_ml.evaluation.cells import (
     column_title,
@@ -28,18 +29,25 @@ from hydra_ml.evaluation.results import GOLD, HARMED, HELD_AGAINST, OURS, REFERE
 from hydra_ml.evaluation.sentences import sentences
 from hydra_ml.evaluation.style import DISTANCES
 from hydra_ml.io.files import atomic_path
-from hydra_ml.io.page.charts import cost_chart, gain_chart, history_chart, users_chart
+from hydra_ml.io.page.charts import cost_figure, gain_figure, history_chart, svg_of, users_figure
 
 STYLE_TITLES = dict(zip(DISTANCES, ("characters", "function words"), strict=True))
 
 
+class Chart(NamedTuple):
+    """One picture of the page."""
+
+    title: str
+    told: str  # what to see
+    picture: Markup
+
+
 def save_page(
-    metrics: Document, details: Document, user_gains: Sequence[float], examples: Examples | None, path: Path
+    metrics: Document, details: Document, charts: Sequence[Chart], examples: Examples | None, path: Path
 ) -> None:
     """Write the page to `path`; the same documents give the same bytes.
 
-    user_gains: of each user what OURS gains on REFERENCE, above 0 is better. examples: None leaves them out, and with
-    them every word of a user.
+    charts: of `draw_charts`. examples: None leaves them out, and with them every word of a user.
     """
     environment = Environment(
         loader=PackageLoader("hydra_ml.io.page", "."),
@@ -55,7 +63,7 @@ def save_page(
         facts=_facts(metrics, details),
         headline=said[0] if said else "",
         sentences=said[1:],
-        charts=_charts(metrics, details, user_gains),
+        charts=charts,
         results=_results(metrics, details),
         comparisons=_comparisons(details),
         harm=_harm(details),
@@ -73,28 +81,29 @@ def _facts(metrics: Document, details: Document) -> dict[str, Any]:
     return facts | {"questions": details["n_queries"], "users": details["n_users"]}
 
 
-def _charts(metrics: Document, details: Document, user_gains: Sequence[float]) -> list[tuple[str, str, str]]:
-    """Title, what to see, and picture of each chart that has something to show."""
+def draw_charts(metrics: Document, details: Document, user_gains: Sequence[float]) -> list[Chart]:
+    """The charts that have something to show. user_gains: of each user what OURS gains on REFERENCE, above 0 is
+    better."""
     found = [
         (
             f"What {OURS} gains",
             "Bars: 95 % intervals, users resampled. Grey: gains too small for this many questions to show surely.",
-            gain_chart(details),
+            gain_figure(details),
         ),
         (
             "Quality against cost",
             "Each prompt as if asked by itself; methods at 0 ask no LLM. What training asked is not in it.",
-            cost_chart(metrics, details),
+            cost_figure(metrics, details),
         ),
         ("Length of history", "Bars: 95 % intervals, users resampled.", history_chart(details)),
         (
             "Who gains, who loses",
             f"Mean of each user's questions under {OURS}, less {REFERENCE}; above 0 is better. A user has few "
             "questions: much of it is luck.",
-            users_chart(user_gains),
+            users_figure(user_gains),
         ),
     ]
-    return [chart for chart in found if chart[2]]
+    return [Chart(title, told, svg_of(figure, title)) for title, told, figure in found if figure is not None]
 
 
 def _results(metrics: Document, details: Document) -> Document:
