@@ -51,6 +51,7 @@ def run(
     if llm is None:
         _run(data, params, dry_run)
         return
+    from hydra_ml.evaluation.methods import all_methods
     from hydra_ml.io.local_llm import SMOLLM2, local_llm
     from hydra_ml.io.params_file import set_params
 
@@ -59,7 +60,7 @@ def run(
         os.environ |= server.variables()
         if server.weights.terms:
             print(server.weights.terms, file=sys.stderr)
-        if before := set_params(params, server.weights.settings()):
+        if before := set_params(params, server.weights.settings(all_methods())):
             told = ", ".join(f"{key} (was {value})" for key, value in before.items())
             print(f"{params} is now sized for a model on this machine: {told}", file=sys.stderr)
         _run(data, params, dry_run)

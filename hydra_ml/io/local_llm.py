@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,7 @@ PROFILE = {
     "generate.n_samples": 4,
     "generate.max_tokens": 24,
     "llm.stop": [],
+    "evaluate.methods": None,
 }
 _INSTALL = "Run `make local-llm` first (about 130 MB), or name an OpenAI-compatible server with OPENAI_BASE_URL."
 
@@ -76,9 +77,12 @@ class Weights:
     terms: str = ""  # under which it may be used, where they must be shown
     is_base: bool = False  # it runs on after its answer unless it is stopped
 
-    def settings(self) -> dict[str, Any]:
-        """PROFILE, with what this model needs."""
-        return {**PROFILE, "llm.stop": ["\n"] if self.is_base else []}
+    def settings(self, methods: Iterable[str]) -> dict[str, Any]:
+        """PROFILE, with what this model needs. methods: all there are."""
+        if not self.is_base:
+            return PROFILE
+        shown_examples = [method for method in methods if method != "zero_shot"]  # without any, it ends its turn at once
+        return {**PROFILE, "llm.stop": ["\n"], "evaluate.methods": shown_examples}
 
 
 def find_weights(model: str) -> Weights:

@@ -173,7 +173,7 @@ def _no_answer(choice: _Choice) -> NoAnswerError:
         )
     if choice.ended in _TOOL:
         return NoAnswerError("refused", "a call of a tool, of which it was offered none")
-    return NoAnswerError("refused", "an answer without text")
+    return NoAnswerError("refused", "an answer without text (base models end at once where they are shown no example)")
 
 
 def rough_tokens(text: str) -> int:

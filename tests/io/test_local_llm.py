@@ -56,7 +56,8 @@ def test_the_second_choice_is_joined_from_its_parts_and_shows_its_terms(
     weights = find_weights(GEMMA)
     assert weights.path.read_bytes() == b"whole"
     assert "Gemma Terms of Use" in weights.terms
-    assert weights.settings()["llm.stop"] == ["\n"]
+    settings = weights.settings(["zero_shot", "rag_k4", "hydra"])  # a base model says nothing without examples
+    assert (settings["llm.stop"], settings["evaluate.methods"]) == (["\n"], ["rag_k4", "hydra"])
 
 
 def test_another_file_of_the_same_name_is_another_model(tmp_path: Path) -> None:
