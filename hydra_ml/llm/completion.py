@@ -116,7 +116,7 @@ def read_answers(body: object, prompt_tokens: int, stops: Sequence[str] = ()) ->
         raise MalformedAnswerError(f"text instead of JSON: {body[:80]!r}")
     instead = isinstance(body, dict) and not body.get("choices") and ("choices" not in body or body.get("error"))
     if instead and (words := words_of(body)):
-        raise NoAnswerError("busy", words, body=body)
+        raise NoAnswerError("busy", "", said=words, body=body)
     try:
         completion = _Completion.model_validate(body)
     except ValidationError as error:
@@ -158,11 +158,11 @@ def _text(choice: _Choice, stops: list[str]) -> str:
 def _no_answer(choice: _Choice) -> NoAnswerError:
     """Why a choice has no text."""
     if choice.error:
-        return NoAnswerError("busy", words_of({"error": choice.error}), body={"error": choice.error})
+        return NoAnswerError("busy", "", said=words_of({"error": choice.error}), body={"error": choice.error})
     if choice.ended == "error":
         return NoAnswerError("busy", "an error instead of an answer")
     if choice.message.refusal:
-        return NoAnswerError("refused", f"a refusal: {' '.join(choice.message.refusal.split())[:200]}")
+        return NoAnswerError("refused", "a refusal: ", said=" ".join(choice.message.refusal.split())[:200])
     if choice.ended in _FILTERED:
         return NoAnswerError("refused", f"nothing whole, for its content filter stopped it ({choice.ended})")
     if choice.ended in _CUT or choice.message.is_thought:

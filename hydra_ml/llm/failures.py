@@ -101,7 +101,8 @@ def read_failure(error: Exception, *, secret: str, prompt: str = "") -> Failure:
     if isinstance(error, UnicodeError):  # half a surrogate pair in the prompt
         return Failure("refused", f"cannot be sent this text ({told(error)})")
     if isinstance(error, NoAnswerError):
-        return Failure(error.kind, f"gave {told(error)}")
+        # Only the server's words are searched for quotes: ours say what to do, and a prompt may hold some of them.
+        return Failure(error.kind, f"gave {error.told}{told(error.said)}")
     return Failure("busy", f"answered with a body that is no chat completion ({told(error)})")
 
 

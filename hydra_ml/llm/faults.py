@@ -14,10 +14,14 @@ class MalformedAnswerError(ValueError):
 class NoAnswerError(ValueError):
     """The server said 200 and sent a chat completion, but no answer in it."""
 
-    def __init__(self, kind: Literal["busy", "refused", "cut off"], told: str, *, body: object = None) -> None:
-        """body: the error that stood in its place, if one did."""
-        super().__init__(told)
+    def __init__(
+        self, kind: Literal["busy", "refused", "cut off"], told: str, *, said: str = "", body: object = None
+    ) -> None:
+        """told: in our words, what came instead; said: the server's words, which may quote the prompt. body: the error
+        that stood in its place, if one did."""
+        super().__init__(f"{told}{said}")
         self.kind = kind
+        self.told, self.said = told, said
         self.body = body
         self.tokens = (0, 0)  # prompt and answer: paid for all the same
 

@@ -2,7 +2,9 @@ import httpx2
 import openai
 import pytest
 
+from hydra_ml.llm.completion import read_answers
 from hydra_ml.llm.failures import Failure, pause_s, read_failure
+from hydra_ml.llm.faults import NoAnswerError
 
 REQUEST = httpx2.Request("POST", "http://llm.test/v1/chat/completions")
 
@@ -109,3 +111,19 @@ def test_a_one_letter_key_is_not_starred_out_of_every_word() -> None:
 def test_a_proxys_page_is_told_in_its_own_words() -> None:
     page = "<html><head><title>502 Bad\n Gateway</title></head><body>nginx</body></html>"
     assert read_failure(status_error(502, body=page), secret="").what == "answered HTTP 502: 502 Bad Gateway"
+
+
+def test_only_the_servers_words_are_searched_for_quotes_of_the_prompt() -> None:
+    prompt = "A film for whoever is thinking of the stage: nothing was left on it, and the null room wrote no tag."
+    cut_off = read_answers_failure({"content": None}, "length", prompt)
+    assert "thinking, or nothing. Raise max_tokens of the stage in params.yaml" in cut_off.what
+    assert "null leaves no room to think" in cut_off.what
+    refusal = read_answers_failure({"content": None, "refusal": "whoever is thinking of that is ill"}, "stop", prompt)
+    assert refusal.what == "gave a refusal: [...] that is ill"
+
+
+def read_answers_failure(message: dict, ended: str, prompt: str) -> Failure:
+    body = {"choices": [{"index": 0, "finish_reason": ended, "message": message}]}
+    with pytest.raises(NoAnswerError) as caught:
+        read_answers(body, 10, ())
+    return read_failure(caught.value, secret="", prompt=prompt)
