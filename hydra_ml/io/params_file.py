@@ -1,7 +1,9 @@
-"""Reads `params.yaml`, and changes single keys of it. What may stand in it is `hydra_ml.params`'s affair."""
+"""Reads `params.yaml`, and changes single keys of it, for good or for one run. What may stand in it is
+`hydra_ml.params`'s affair."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 from hydra_ml.errors import ParamsError
 from hydra_ml.io.bounded_yaml import check_bounds
 from hydra_ml.io.files import atomic_path
+from hydra_ml.io.lent_file import lent, take_back
 from hydra_ml.params import Params, parse_params
 
 # What ruamel.yaml raises at a text: its own errors, and Python's where a tag promises what the value is not (!!int x).
@@ -28,6 +31,16 @@ def load_params(path: Path) -> Params:
 def set_params(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The values before of the dotted keys that changed ({}: the file is as it was); comments and order are kept, the
     result is checked first."""
+    before, content = _changed(path, changes)
+    if before:
+        with atomic_path(path) as partial:
+            partial.write_bytes(content)
+    return before
+
+
+def _changed(path: Path, changes: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """The values before of the dotted keys that these changes change, and what the file would then hold. Raises
+    ParamsError if that is unfit."""
     yaml = YAML()  # round trip
     yaml.width = 120
     document = _document(path, yaml)
@@ -45,13 +58,15 @@ def set_params(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
             section[name] = _flow_list(value) if isinstance(value, list) else value
     if before:
         parse_params(document, str(path))
-        with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
-            yaml.dump(document, file)
-    return before
+    content = io.BytesIO()
+    yaml.dump(document, content)
+    return before, content.getvalue()
 
 
 def _document(path: Path, yaml: YAML) -> Any:
-    """What the file holds, built by `yaml`. Raises ParamsError: no file, no YAML, or beyond what settings can be."""
+    """What the file holds, built by `yaml`, once what a killed run left in it is put back. Raises ParamsError: no file,
+    no YAML, or beyond what settings can be."""
+    take_back(path)
     try:
         text = path.read_text("utf-8")
         check_bounds(text)
@@ -67,17 +82,15 @@ def _document(path: Path, yaml: YAML) -> Any:
 
 @contextmanager
 def changed_params(path: Path, changes: Mapping[str, Any]) -> Iterator[None]:
-    """The file with these changes while the block runs, byte for byte as it was afterwards, whatever happens in it; one
-    that somebody else changed meanwhile is left to them. Raises as `set_params`."""
-    before = path.read_bytes()
-    set_params(path, changes)
-    ours = path.read_bytes()
-    try:
+    """The file with these changes while the block runs, byte for byte as it was afterwards, whatever happens in it; if
+    the process is killed, from when the file is next read. One that somebody else changed meanwhile is left to them.
+    Raises as `set_params`."""
+    before, content = _changed(path, changes)
+    if not before:
         yield
-    finally:
-        if path.read_bytes() == ours:
-            with atomic_path(path) as partial:
-                partial.write_bytes(before)
+        return
+    with lent(path, content, ", ".join(before)):
+        yield
 
 
 def _flow_list(values: list[Any]) -> CommentedSeq:

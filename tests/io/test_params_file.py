@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -119,3 +124,76 @@ def test_a_file_that_somebody_else_changed_meanwhile_is_theirs(tmp_path: Path) -
     with changed_params(path, {"seed": 8}):
         path.write_text("seed: 5\n", "utf-8")
     assert path.read_text("utf-8") == "seed: 5\n"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from hydra_ml.io.params_file import changed_params
+with changed_params(Path(sys.argv[1]), {"evaluate.methods": ["rag_k4"], "tasks": ["LaMP_2"]}):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed_in_a_change(path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert b"rag_k4" in path.read_bytes()
+
+
+@pytest.mark.parametrize("read", [load_params, lambda at: set_params(at, {"seed": 7})])
+def test_what_a_killed_run_changed_is_put_back_when_the_file_is_next_read(tmp_path: Path, read, caplog) -> None:
+    path = written(tmp_path, "seed: 7   # mine\n\n\ntasks: [LaMP_3]\n")
+    before = path.read_bytes()
+    killed_in_a_change(path)
+    read(path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["params.yaml"]
+    assert "evaluate.methods, tasks" in caplog.text
+
+
+def test_what_was_edited_after_a_kill_is_left_and_told(tmp_path: Path, caplog) -> None:
+    path = written(tmp_path, "seed: 7\n")
+    killed_in_a_change(path)
+    path.write_text(path.read_text("utf-8").replace("seed: 7", "seed: 8"), "utf-8")
+    assert load_params(path).evaluate.methods == ["rag_k4"]
+    assert "evaluate.methods, tasks" in caplog.text
+    assert "left as it is" in caplog.text
+    caplog.clear()
+    load_params(path)
+    assert caplog.text == ""
+
+
+def test_a_change_after_a_kill_goes_back_to_what_was_before_both(tmp_path: Path) -> None:
+    path = written(tmp_path, "seed: 7\n")
+    killed_in_a_change(path)
+    with changed_params(path, {"evaluate.methods": ["rag_k4"]}):
+        pass
+    assert path.read_text("utf-8") == "seed: 7\n"
+
+
+def test_a_note_that_breaks_off_changes_nothing(tmp_path: Path) -> None:
+    path = written(tmp_path, "seed: 7\n")
+    (tmp_path / ".params.yaml.before").write_bytes(b'{"before": "se')
+    assert load_params(path).seed == 7
+    assert os.listdir(tmp_path) == ["params.yaml"]
+
+
+def test_two_changes_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    path = written(tmp_path, "seed: 7\n")
+    before = path.read_bytes()
+    seen = []
+
+    def other() -> None:
+        with changed_params(path, {"seed": 9}):
+            seen.append(load_params(path).seed)
+
+    thread = threading.Thread(target=other)
+    with changed_params(path, {"seed": 8}):
+        thread.start()
+        thread.join(0.3)
+        assert load_params(path).seed == 8
+        assert not seen
+    thread.join(10)
+    assert seen == [9]
+    assert path.read_bytes() == before
