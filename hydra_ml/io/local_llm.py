@@ -81,7 +81,9 @@ class Weights:
         """PROFILE, with what this model needs. methods: all there are."""
         if not self.is_base:
             return PROFILE
-        shown_examples = [method for method in methods if method != "zero_shot"]  # without any, it ends its turn at once
+        shown_examples = [
+            method for method in methods if method != "zero_shot"
+        ]  # without any, it ends its turn at once
         return {**PROFILE, "llm.stop": ["\n"], "evaluate.methods": shown_examples}
 
 
