@@ -28,8 +28,8 @@ EVERY = "all"
 
 
 def named_methods(text: str, task: Task) -> list[str]:
-    """The methods of a comma-separated list, or all, rivals and all, that the task has. Raises ParamsError for a name that is none, and
-    if the task has none of them."""
+    """The methods of a comma-separated list, or all, rivals too, that the task has. Raises ParamsError for a name that
+    is none, and if the task has none of them."""
     names = list(all_methods()) if text.strip() == EVERY else [name.strip() for name in text.split(",") if name.strip()]
     found = [method.name for method in chosen_methods(names) if method.fits(task)]
     if not found:
