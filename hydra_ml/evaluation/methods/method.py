@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from hydra_ml.answering.adapter import candidate_rows, choose_best, distinct_candidates, scored_candidates
-from hydra_ml.answering.arms import SERVED, Arm
-from hydra_ml.answering.fit_component import ComponentRows, telling
-from hydra_ml.answering.preferred_answers import preferred_answers
-from hydra_ml.evaluation.rival_pool import Lesson, Pool, read_pool
+from hydra_ml.answering.arms import Arm
 from hydra_ml.model.interfaces import Encode, ReadPairs, ScorePairs
 from hydra_ml.records import GREEDY, content_digest
 from hydra_ml.tasks.task import Task
@@ -22,8 +18,6 @@ from hydra_ml.tasks.task import Task
 Heads = Literal["personal", "swapped", "shared"]
 # No LLM; a greedy answer; another paper's; HYDRA's own; not to be had.
 Family = Literal["floor", "prompt", "rival", "hydra", "control"]
-Choose = Callable[[Pool], np.ndarray]  # scores float32 [N] of a pool's rows, higher is better
-Fit = Callable[[Lesson, int], Choose]  # a rival: what to learn from, and the seed
 CANDIDATES = ["query_id", "answer", "votes", "n_samples", "greedy_share", "support", "personal", "shared"]
 
 
@@ -58,7 +52,7 @@ class Bench:
     lessons: Lessons | None = None  # what rivals learn from
     seed: int = 0
     _rows: dict[tuple[Arm, ...], tuple[pd.DataFrame, np.ndarray]] = field(default_factory=dict)
-    _fitted: dict[str, Choose] = field(default_factory=dict)
+    views: dict[Any, Any] = field(default_factory=dict)  # what was made for rivals: `evaluation.rival`
 
     def greedy(self, arm: Arm) -> Predictions:
         """The temperature-0 answers of an arm's prompts."""
@@ -82,51 +76,10 @@ class Bench:
             rows = rows.assign(user_id=[self.stranger_of.get(user_id, user_id) for user_id in rows["user_id"]])
             rows = scored_candidates(rows, evidence, self.score)
         scores = rows["shared" if by == "shared" else "personal"].to_numpy()
-        return self._chosen(rows, scores, margin=self.margin)
+        return self.chosen_by(rows, scores, margin=self.margin)
 
-    def by_rival(self, name: str, fit: Fit, *, swapped: bool = False) -> Predictions:
-        """The answers a rival chooses among those HYDRA serves; swapped: each user under a stranger's part."""
-        assert self.lessons is not None, "a bench without lessons has nothing for rivals to learn from"
-        if name not in self._fitted:
-            self._fitted[name] = fit(self.lesson, self.seed)
-        rows, _ = self.rows(SERVED)
-        scores = self._fitted[name](self._strange_pool if swapped else self._pool)
-        return self._chosen(rows.assign(personal=scores), scores)
-
-    @cached_property
-    def lesson(self) -> Lesson:
-        """What rivals learn from: HYDRA's own training rows, those of queries that tell something."""
-        assert self.lessons is not None
-        queries, answers = self.lessons.queries, self.lessons.answers
-        served = answers[answers["arm"].isin([arm.name for arm in SERVED])]
-        pool = distinct_candidates(served)
-        rows, evidence = candidate_rows(pool, queries, self.records, self.task, self.encode)
-        said = preferred_answers(self.task, *(rows[name].tolist() for name in ("answer", "gold", "query_id")))
-        told = ComponentRows(scored_candidates(rows, evidence, self.score), evidence, *said)
-        told = told.take(telling(told))
-        known = told.table.drop_duplicates("query_id")["cohort"].eq("known").to_numpy()
-        return Lesson(
-            **vars(self._read(told.table, told.evidence, answers)),
-            targets=told.targets,
-            rewards=told.rewards,
-            is_known=known,
-        )
-
-    @cached_property
-    def _pool(self) -> Pool:
-        return self._read(*self.rows(SERVED), self.answers)
-
-    @cached_property
-    def _strange_pool(self) -> Pool:
-        """The pool with each user in the place of another who has training queries too, as `strangers` pairs them."""
-        return self._pool.as_strangers(strangers(self.queries, set(self.lesson.user_ids.tolist()), self.seed))
-
-    def _read(self, rows: pd.DataFrame, evidence: np.ndarray, answers: pd.DataFrame) -> Pool:
-        assert self.lessons is not None
-        features = self.lessons.features(rows["a"].tolist(), rows["b"].tolist(), evidence)
-        return read_pool(rows, evidence, features, answers, self.records, self.task, self.encode)
-
-    def _chosen(self, rows: pd.DataFrame, scores: np.ndarray, *, margin: float | None = None) -> Predictions:
+    def chosen_by(self, rows: pd.DataFrame, scores: np.ndarray, *, margin: float | None = None) -> Predictions:
+        """The answers that lead by these scores of `rows`, float32 [N]."""
         best = choose_best(rows, scores, self.task, margin=margin)
         parsed = self.answers.groupby(["query_id", "answer"], as_index=False)["is_parsed"].max()
         best = best.merge(parsed, on=["query_id", "answer"], how="left", validate="one_to_one")
@@ -173,32 +126,6 @@ def greedy_method(name: str, arm: Arm, told: str, *, place: int, family: Family 
 def choice_method(name: str, arms: tuple[Arm, ...], told: str, *, place: int, by: Heads = "personal") -> Method:
     """A method of HYDRA's: the adapter chooses among the answers to several prompts."""
     return Method(name, told, place, "hydra", lambda bench: bench.chosen(arms, by=by), arms, is_choice=True)
-
-
-def rival(
-    name: str,
-    fit: Fit,
-    told: str,
-    *,
-    paper: str,
-    taught: tuple[Arm, ...] = (),
-    fits: Callable[[Task], bool] | None = None,
-) -> Method:
-    """Another paper's way to choose among the answers that HYDRA serves. fit learns it; its `name_swapped`, which
-    answers each user by a stranger's part, is `swapped_control` of it."""
-    return Method(
-        name,
-        told,
-        75,
-        "rival",
-        lambda bench: bench.by_rival(name, fit),
-        tuple(dict.fromkeys((*SERVED, *taught))),
-        is_choice=True,
-        taught=taught,
-        paper=paper,
-        fits=fits or (lambda task: True),
-        swapped=lambda bench: bench.by_rival(name, fit, swapped=True),
-    )
 
 
 def swapped_control(method: Method) -> Method:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hydra_ml.evaluation.methods.method import Choose
+from hydra_ml.evaluation.rival import Choose
 from hydra_ml.evaluation.rival_pool import Lesson, Pool, RecordBook
 
 DIM, CANDIDATES, RECORDS = 16, 6, 8
