@@ -31,10 +31,11 @@ def rival(
     arms: tuple[Arm, ...] = SERVED,
     is_choice: bool = True,
     taught: tuple[Arm, ...] = (),
+    has_control: bool = True,
     fits: Callable[[Task], bool] | None = None,
 ) -> Method:
     """Another paper's way to choose among answers, by default those that HYDRA serves; its control answers each user by
-    a stranger's part. fit: learns it.
+    a stranger's part. fit: learns it. has_control: false where a user's part lies in the prompts alone.
 
     arms: whose answers it chooses among; is_choice: among their samples too, else among the greedy ones. taught: whose
     answers to training queries it needs beside the served ones, to learn from them.
@@ -58,7 +59,7 @@ def rival(
         taught=taught,
         paper=paper,
         fits=fits or (lambda task: True),
-        swapped=lambda bench: answer(bench, swapped=True),
+        swapped=(lambda bench: answer(bench, swapped=True)) if has_control else None,
     )
 
 

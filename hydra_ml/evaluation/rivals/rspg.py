@@ -86,4 +86,5 @@ METHOD = rival(
     arms=ARMS,
     is_choice=False,
     taught=ARMS,
+    has_control=False,
 )
