@@ -63,12 +63,17 @@ def prompt_rows(
 
 
 def asked_prompts(
-    queries: pd.DataFrame, rankings: Mapping[str, pd.DataFrame], arms: Sequence[Arm], *, k: int
+    queries: pd.DataFrame,
+    rankings: Mapping[str, pd.DataFrame],
+    arms: Sequence[Arm],
+    *,
+    k: int,
+    taught: Sequence[Arm] = SERVED,
 ) -> pd.DataFrame:
     """Rows of `prompt_rows`: evaluated queries under every arm, and the training queries that were reranked under
-    the served ones alone: the adapter learns from the very pool it will choose from."""
+    `taught` alone: the adapter learns from the very pool it will choose from."""
     evaluated = queries[queries["role"] == "evaluate"]
     reranked: Collection[str] = set(rankings[PERSONAL]["query_id"]) if PERSONAL in rankings else ()
     train = queries[(queries["role"] == "train") & queries["query_id"].isin(reranked)]
-    parts = [prompt_rows(evaluated, arms, rankings, k=k), prompt_rows(train, SERVED, rankings, k=k)]
+    parts = [prompt_rows(evaluated, arms, rankings, k=k), prompt_rows(train, taught, rankings, k=k)]
     return pd.concat(parts, ignore_index=True)

@@ -51,7 +51,7 @@ def run(
     if llm is None:
         _run(data, params, dry_run)
         return
-    from hydra_ml.evaluation.methods import all_methods
+    from hydra_ml.evaluation.methods import chosen_methods
     from hydra_ml.io.local_llm import SMOLLM2, local_llm
     from hydra_ml.io.params_file import set_params
 
@@ -60,7 +60,7 @@ def run(
         os.environ |= server.variables()
         if server.weights.terms:
             print(server.weights.terms, file=sys.stderr)
-        if before := set_params(params, server.weights.settings(all_methods())):
+        if before := set_params(params, server.weights.settings(method.name for method in chosen_methods(None))):
             told = ", ".join(f"{key} (was {value})" for key, value in before.items())
             print(f"{params} is now sized for a model on this machine: {told}", file=sys.stderr)
         _run(data, params, dry_run)
@@ -167,9 +167,13 @@ def methods() -> None:
     from hydra_ml.evaluation.methods import all_methods
     from hydra_ml.terminal import aligned
 
-    rows = [["method", "what answers", "prompts"]]
-    rows += [[m.name, m.told, ", ".join(arm.name for arm in m.arms) or "-"] for m in all_methods().values()]
+    rows = [["method", "what answers", "prompts", "paper"]]
+    for method in all_methods().values():
+        if not (method.paper and method.family == "control"):  # a rival brings its control along
+            prompts = ", ".join(arm.name for arm in method.arms) or "-"
+            rows.append([method.name, method.told, prompts, method.paper])
     print(aligned(rows))
+    print("\nMethods of other papers run where they are named: hydra-ml arena --task T --methods all")
 
 
 @app.command()

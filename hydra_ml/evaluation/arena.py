@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from hydra_ml.evaluation.grid import COHORTS, Grid, band_label, read_grid
 from hydra_ml.evaluation.harm import verdict_shares, worst_decile
-from hydra_ml.evaluation.methods import is_control, is_floor, is_hydra
+from hydra_ml.evaluation.methods import is_control, is_floor, is_hydra, is_rival
 from hydra_ml.evaluation.responsiveness import responsiveness
 from hydra_ml.evaluation.results import (
+    CONTROL,
     GOLD,
     HARMED,
     HELD_AGAINST,
@@ -139,7 +140,7 @@ class _Arena:
                     for other in self._opponents(method)
                 }
                 for method in methods
-                if is_hydra(method)
+                if is_hydra(method) or (is_rival(method) and not is_control(method))
             },
         )
 
@@ -180,7 +181,7 @@ class _Arena:
         """Of each method that ran beside its control, which is named for it: hydra, hydra_swapped."""
         found = {}
         for method in self.grid.methods:
-            if (control := f"{method}_swapped") in self.grid.methods:
+            if (control := CONTROL.format(method)) in self.grid.methods:
                 gaps = self._scores([method, control]) @ [1.0, -1.0]  # [Q]
                 own, other = (self.grid.answers[self.grid.methods.index(name)] for name in (method, control))
                 told = responsiveness(own, other, gaps, self._user_codes(), resamples=self.resamples, seed=self.seed)
@@ -223,6 +224,10 @@ class _Arena:
 
     def _opponents(self, method: str) -> list[str]:
         wanted = [self.best_baseline, REFERENCE, *filter(is_floor, self.grid.methods), "hydra_shared", SWAPPED]
+        if is_rival(method):
+            wanted = [CONTROL.format(method)]
+        elif method == OURS:
+            wanted += [m for m in self.grid.methods if is_rival(m) and not is_control(m)]
         return [m for m in dict.fromkeys(wanted) if m is not None and m in self.grid.methods and m != method]
 
     def _difference(self, measure: str, drawn: Resampled, rows: NDArray[np.bool_], method: str, other: str) -> Document:
@@ -250,7 +255,7 @@ def _with_holm(overall: Slice, measures: Sequence[str], best_baseline: str | Non
         (method, other)
         for method, others in overall.paired.items()
         for other in others
-        if method == OURS or other == best_baseline
+        if method == OURS or (other == best_baseline and is_hydra(method))
     ]
     for measure in measures:
         family = [overall.paired[method][other][measure] for method, other in shown]

@@ -18,8 +18,9 @@ from hydra_ml.evaluation.cells import (
     p_value,
     title_of,
 )
-from hydra_ml.evaluation.methods import is_floor, method_order
+from hydra_ml.evaluation.methods import is_floor, is_rival, method_order
 from hydra_ml.evaluation.results import (
+    CONTROL,
     GOLD,
     HARMED,
     HELD_AGAINST,
@@ -47,6 +48,7 @@ def results_table(metrics: Document, details: Document) -> str:
         _heading(metrics, details),
         _methods_section(metrics, details),
         _comparison_section(details),
+        _rivals_section(metrics, details),
         _slices_section(metrics, details),
         _users_section(metrics, details),
         _bill_section(metrics),
@@ -102,6 +104,18 @@ def _comparison_section(details: Document) -> str:
         f"detectable: true difference in {title} that\nthis many questions show 4 times in 5."
     )
     return f"{aligned(rows, right={len(measures) + 1, len(measures) + 2})}\n{legend}" if opponents else ""
+
+
+def _rivals_section(metrics: Document, details: Document) -> str:
+    """What each rival's own part for a user gives beyond a stranger's; "" without rivals."""
+    measure = details["measures"][0]
+    rows = [["rival", title_of(measure), "with a stranger's part", "own less stranger's"]]
+    for rival in filter(is_rival, methods_of(metrics)):
+        control = CONTROL.format(rival)
+        if control in metrics:
+            pair = details["paired"][rival][control][measure]
+            rows.append([rival, *(number(metrics[m][measure]["value"]) for m in (rival, control)), difference(pair)])
+    return aligned(rows, right={1, 2}) if rows[1:] else ""
 
 
 def _slices_section(metrics: Document, details: Document) -> str:

@@ -14,6 +14,7 @@ from hydra_ml.evaluation.statistics import Estimate
 OURS = "hydra"  # the full method: the one that is warned about, compared in detail and drawn by history
 SWAPPED, CEILING = "hydra_swapped", "best_candidate"  # controls: no personal gain, and all there is to gain
 REFERENCE = "rag_k4"  # what users would get without HYDRA: nobody should be worse off than with it
+CONTROL = "{}_swapped"  # the control of a method: the same, each user under a stranger's part
 HELD_AGAINST = ("zero_shot", REFERENCE)  # whom a method is said to harm beside
 HARMED = ("users", "questions")
 WORST_DECILE = "worst_decile"  # beside a method's measures: the primary one's mean over the users it serves worst

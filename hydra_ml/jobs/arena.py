@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hydra_ml.errors import ParamsError
-from hydra_ml.evaluation.methods import chosen_methods
+from hydra_ml.evaluation.methods import all_methods, chosen_methods
 from hydra_ml.evaluation.report import results_table
 from hydra_ml.io.dvc import repro_all, work_without_git
 from hydra_ml.io.files import load_json
@@ -28,9 +28,9 @@ EVERY = "all"
 
 
 def named_methods(text: str, task: Task) -> list[str]:
-    """The methods of a comma-separated list, or all, that the task has. Raises ParamsError for a name that is none, and
-    if the task has none of them."""
-    names = None if text.strip() == EVERY else [name.strip() for name in text.split(",") if name.strip()]
+    """The methods of a comma-separated list, or all, rivals too, that the task has. Raises ParamsError for a name that
+    is none, and if the task has none of them."""
+    names = list(all_methods()) if text.strip() == EVERY else [name.strip() for name in text.split(",") if name.strip()]
     found = [method.name for method in chosen_methods(names) if method.fits(task)]
     if not found:
         raise ParamsError(f"{text!r} names no method that {task.name} has. `hydra-ml methods` lists them all.")

@@ -11,6 +11,9 @@ Encode = Callable[[Sequence[str]], np.ndarray]  # texts -> float32 [N, D], rows 
 # (a texts, b texts, evidence [N, E], user_ids [N]) -> personal and shared scores, float32 [N] each
 ScorePairs = Callable[[list[str], list[str], np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
+# (a texts, b texts, evidence [N, E]) -> what heads read, float32 [N, F]
+ReadPairs = Callable[[list[str], list[str], np.ndarray], np.ndarray]
+
 
 def wrong_base(heads: Mapping[str, Any], base_digest: object) -> str:
     """What is wrong where heads (their manifest) were not fitted on this base; "" if they were. Heads only mean

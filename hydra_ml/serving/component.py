@@ -50,11 +50,15 @@ class Component:
         caution = self.manifest["fit"].get("caution")
         return caution and float(caution["margin"])
 
+    def features(self, a: Sequence[str], b: Sequence[str], evidence: np.ndarray) -> np.ndarray:
+        """What heads read of the pairs, float32 [N, F]: the base's z, then the evidence."""
+        return with_evidence(base_features(self.shared.base, self.reader.pairs(a, b)), evidence)
+
     def score(
         self, a: Sequence[str], b: Sequence[str], evidence: np.ndarray, user_ids: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Personal and shared-head scores of the pairs, float32 [N] each; features are computed once for both."""
-        x = with_evidence(base_features(self.shared.base, self.reader.pairs(a, b)), evidence)
+        x = self.features(a, b, evidence)
         heads = self.bank.heads_of(user_ids.tolist())
         nobody = no_heads(self.shared.head, self.shared.width)
         return (

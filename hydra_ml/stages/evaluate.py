@@ -19,8 +19,8 @@ from hydra_ml.evaluation.arena import compare
 from hydra_ml.evaluation.bill import bill_rows
 from hydra_ml.evaluation.grid import facts_of
 from hydra_ml.evaluation.leaks import check_prompts
-from hydra_ml.evaluation.methods import Bench, Method, arms_of, fitting_methods
-from hydra_ml.evaluation.methods.method import CANDIDATES, strangers
+from hydra_ml.evaluation.methods import Bench, Method, arms_of, fitting_methods, taught_arms
+from hydra_ml.evaluation.methods.method import CANDIDATES, Lessons, strangers
 from hydra_ml.evaluation.report import results_table
 from hydra_ml.evaluation.results import Document
 from hydra_ml.evaluation.style import own_answers
@@ -58,7 +58,7 @@ def evaluate(
     annotations = load_table(annotated / "annotations.parquet")
     methods = fitting_methods(params.evaluate.methods, task, has_reranker=not annotations.empty)
     rankings = rankings_by_name(load_table(retrieved / "candidates.parquet"), load_table(reranked / "ranking.parquet"))
-    asked = asked_prompts(everyone, rankings, arms_of(methods), k=params.rerank.k)
+    asked = asked_prompts(everyone, rankings, arms_of(methods), k=params.rerank.k, taught=taught_arms(methods))
     check_prompts(asked, everyone, records, task, params.prompts, dated=bool(manifest["dated"]))
 
     queries = everyone[everyone["role"] == "evaluate"]
@@ -66,7 +66,9 @@ def evaluate(
     answers = bought[bought["query_id"].isin(queries["query_id"])]
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
     component = Component(adapter / "base", adapter / "heads", reader)
-    bench = open_bench(task, queries, records, answers, component, seed=params.seed)
+    trained = everyone[everyone["role"] == "train"]
+    lessons = Lessons(trained, bought[bought["query_id"].isin(trained["query_id"])], component.features)
+    bench = open_bench(task, queries, records, answers, component, lessons, seed=params.seed)
     predictions, scored = predict(bench, methods)
     settings, own = params.evaluate, own_answers(queries, records)
     results = compare(
@@ -107,14 +109,20 @@ def _save_figures(metrics: Document, details: Document, out: Path) -> None:
 
 
 def open_bench(
-    task: Task, queries: pd.DataFrame, records: pd.DataFrame, answers: pd.DataFrame, component: Component, *, seed: int
+    task: Task,
+    queries: pd.DataFrame,
+    records: pd.DataFrame,
+    answers: pd.DataFrame,
+    component: Component,
+    lessons: Lessons | None = None,
+    *,
+    seed: int,
 ) -> Bench:
     """What methods may answer from, with the adapter to choose."""
     with_head = component.bank.heads_of(queries["user_id"].unique().tolist()).user_ids
     stranger_of = strangers(queries, with_head, seed)
-    return Bench(
-        task, queries, records, answers, component.score, component.reader.encode, stranger_of, component.margin
-    )
+    score, encode, margin = component.score, component.reader.encode, component.margin
+    return Bench(task, queries, records, answers, score, encode, stranger_of, margin, lessons, seed)
 
 
 def predict(bench: Bench, methods: Sequence[Method]) -> tuple[pd.DataFrame, pd.DataFrame]:

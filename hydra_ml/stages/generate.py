@@ -14,7 +14,7 @@ import pandas as pd
 
 from hydra_ml.answering.arms import asked_prompts, rankings_by_name
 from hydra_ml.answering.prompts import answer_table, build_asks, build_prompts, check_readable, record_book
-from hydra_ml.evaluation.methods import arms_of, chosen_methods
+from hydra_ml.evaluation.methods import arms_of, chosen_methods, taught_arms
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.llm import open_llm
 from hydra_ml.io.tables import load_table, save_table
@@ -65,8 +65,8 @@ def generate_asks(prepared: Path, candidates: pd.DataFrame, ranking: pd.DataFram
     """Every prompt the chosen methods need, with records as `retrieve` and `rerank` ranked them."""
     queries = load_table(prepared / "queries.parquet", ["query_id", "user_id", "role", "input"])
     rankings = rankings_by_name(candidates, ranking)
-    arms = arms_of(chosen_methods(params.evaluate.methods))
-    asked = asked_prompts(queries, rankings, arms, k=params.rerank.k)
+    methods = chosen_methods(params.evaluate.methods)
+    asked = asked_prompts(queries, rankings, arms_of(methods), k=params.rerank.k, taught=taught_arms(methods))
 
     book = record_book(load_table(prepared / "records.parquet"))
     prompts = build_prompts(asked, asked["demos"].tolist(), book, task, params.prompts)

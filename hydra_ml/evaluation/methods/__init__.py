@@ -1,6 +1,7 @@
 """The methods of the arena, one file each: its prompts, and how it answers. A new file with a METHOD is a new method.
 
-`evaluate.methods` in params.yaml names those that run; nothing that no chosen method needs is asked of the LLM.
+`evaluate.methods` in params.yaml names those that run; nothing that no chosen method needs is asked of the LLM. Other
+papers' methods stand in `evaluation.rivals`, and run only where they are named.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import pkgutil
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from hydra_ml.answering.arms import Arm
+from hydra_ml.answering.arms import SERVED, Arm
 from hydra_ml.errors import ParamsError
-from hydra_ml.evaluation.methods.method import Bench, Method, Predictions
+from hydra_ml.evaluation import rivals
+from hydra_ml.evaluation.methods.method import Bench, Method, Predictions, swapped_control
 from hydra_ml.tasks.task import Task
 
 __all__ = [
@@ -26,32 +28,39 @@ __all__ = [
     "is_control",
     "is_floor",
     "is_hydra",
+    "is_rival",
     "method_order",
+    "taught_arms",
 ]
 
 
 def all_methods() -> dict[str, Method]:
-    """Every method there is by name, floors first, then in the order of their place."""
-    names = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "method"]
-    return _loaded(tuple(names))
+    """Every method there is by name, floors first, then in the order of their place; each rival with its control."""
+    own = [f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__) if module.name != "method"]
+    return _loaded((*own, *(f"{rivals.__name__}.{module.name}" for module in pkgutil.iter_modules(rivals.__path__))))
 
 
 @lru_cache(maxsize=4)
-def _loaded(names: tuple[str, ...]) -> dict[str, Method]:
-    found: list[Method] = [importlib.import_module(f"{__name__}.{name}").METHOD for name in names]
+def _loaded(modules: tuple[str, ...]) -> dict[str, Method]:
+    found: list[Method] = [importlib.import_module(module).METHOD for module in modules]
+    found += [swapped_control(method) for method in found if method.swapped]
     return {method.name: method for method in sorted(found, key=lambda method: (method.place, method.name))}
 
 
 def chosen_methods(names: Sequence[str] | None) -> list[Method]:
-    """The methods of these names (None: all), in order. Raises ParamsError for a name that is none."""
+    """The methods of these names (None: all but rivals), in order; rivals bring their controls. Raises ParamsError for
+    a name that is none."""
     known = all_methods()
+    if names is None:
+        return [method for method in known.values() if not method.paper]
     strange = [name for name in names or () if name not in known]
     if strange:
         raise ParamsError(
             f"evaluate.methods: there is no method {strange[0]!r}; there are {', '.join(known)}. Name some of these, "
-            "or null for all; a new one is a file in hydra_ml/evaluation/methods/."
+            "or null for all but the rivals; a new one is a file in hydra_ml/evaluation/methods/."
         )
-    return [method for method in known.values() if names is None or method.name in names]
+    wanted = {*names, *(f"{name}_swapped" for name in names if known[name].swapped)}
+    return [method for method in known.values() if method.name in wanted]
 
 
 def fitting_methods(names: Sequence[str] | None, task: Task, *, has_reranker: bool) -> list[Method]:
@@ -65,10 +74,20 @@ def arms_of(methods: Iterable[Method]) -> list[Arm]:
     return list(dict.fromkeys(arm for method in methods for arm in method.arms))
 
 
+def taught_arms(methods: Iterable[Method]) -> list[Arm]:
+    """The prompts under which training queries are asked, each once: the served ones, and what methods learn from."""
+    return list(dict.fromkeys((*SERVED, *(arm for method in methods for arm in method.taught))))
+
+
 def method_order(methods: Sequence[str]) -> list[str]:
     """The methods once each, in the order of `all_methods`, unknown ones after these by name."""
     known = list(all_methods())
     return sorted(set(methods), key=lambda m: (known.index(m) if m in known else len(known), m))
+
+
+def is_rival(method: str) -> bool:
+    """Whether a method is another paper's, or the control of such."""
+    return method in all_methods() and all_methods()[method].paper != ""
 
 
 def is_hydra(method: str) -> bool:

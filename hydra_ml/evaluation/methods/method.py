@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from hydra_ml.answering.adapter import candidate_rows, choose_best, distinct_candidates, scored_candidates
 from hydra_ml.answering.arms import Arm
-from hydra_ml.model.interfaces import Encode, ScorePairs
+from hydra_ml.model.interfaces import Encode, ReadPairs, ScorePairs
 from hydra_ml.records import GREEDY, content_digest
 from hydra_ml.tasks.task import Task
 
 Heads = Literal["personal", "swapped", "shared"]
-Family = Literal["floor", "prompt", "hydra", "control"]  # no LLM; a greedy answer; HYDRA's own; not to be had
+# No LLM; a greedy answer; another paper's; HYDRA's own; not to be had.
+Family = Literal["floor", "prompt", "rival", "hydra", "control"]
 CANDIDATES = ["query_id", "answer", "votes", "n_samples", "greedy_share", "support", "personal", "shared"]
 
 
@@ -25,6 +26,15 @@ class Predictions(NamedTuple):
 
     rows: pd.DataFrame  # query_id, answer, is_parsed; of methods that choose also score. A query may lack
     candidates: pd.DataFrame | None = None  # CANDIDATES, what it chose among; None: it did not choose
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """The training queries, as HYDRA's adapter has them."""
+
+    queries: pd.DataFrame  # QUERY_COLUMNS
+    answers: pd.DataFrame  # rows of `generate`
+    features: ReadPairs  # the adapter's frozen base
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,10 @@ class Bench:
     encode: Encode
     stranger_of: Mapping[str, str]  # of each user with a head: another one with a head
     margin: float | None = None  # by which a choice must lead plain RAG's answer
+    lessons: Lessons | None = None  # what rivals learn from
+    seed: int = 0
     _rows: dict[tuple[Arm, ...], tuple[pd.DataFrame, np.ndarray]] = field(default_factory=dict)
+    views: dict[Any, Any] = field(default_factory=dict)  # what was made for rivals: `evaluation.rival`
 
     def greedy(self, arm: Arm) -> Predictions:
         """The temperature-0 answers of an arm's prompts."""
@@ -63,7 +76,11 @@ class Bench:
             rows = rows.assign(user_id=[self.stranger_of.get(user_id, user_id) for user_id in rows["user_id"]])
             rows = scored_candidates(rows, evidence, self.score)
         scores = rows["shared" if by == "shared" else "personal"].to_numpy()
-        best = choose_best(rows, scores, self.task, margin=self.margin)
+        return self.chosen_by(rows, scores, margin=self.margin)
+
+    def chosen_by(self, rows: pd.DataFrame, scores: np.ndarray, *, margin: float | None = None) -> Predictions:
+        """The answers that lead by these scores of `rows`, float32 [N]."""
+        best = choose_best(rows, scores, self.task, margin=margin)
         parsed = self.answers.groupby(["query_id", "answer"], as_index=False)["is_parsed"].max()
         best = best.merge(parsed, on=["query_id", "answer"], how="left", validate="one_to_one")
         best["is_parsed"] = best["is_parsed"].eq(True) | bool(self.task.labels)  # a label can be read, said or not
@@ -94,8 +111,11 @@ class Method:
     answer: Callable[[Bench], Predictions]
     arms: tuple[Arm, ...] = ()  # whose answers it needs
     is_choice: bool = False  # it needs their samples too
+    taught: tuple[Arm, ...] = ()  # whose answers to training queries it needs beside the served ones
+    paper: str = ""  # of a rival: where it was published
     tells_of_reranker: bool = False  # it is another method than plain RAG or HYDRA only if the reranker has learned
     fits: Callable[[Task], bool] = lambda task: True
+    swapped: Callable[[Bench], Predictions] | None = None  # of a rival: the same with strangers' parts
 
 
 def greedy_method(name: str, arm: Arm, told: str, *, place: int, family: Family = "prompt") -> Method:
@@ -106,3 +126,10 @@ def greedy_method(name: str, arm: Arm, told: str, *, place: int, family: Family 
 def choice_method(name: str, arms: tuple[Arm, ...], told: str, *, place: int, by: Heads = "personal") -> Method:
     """A method of HYDRA's: the adapter chooses among the answers to several prompts."""
     return Method(name, told, place, "hydra", lambda bench: bench.chosen(arms, by=by), arms, is_choice=True)
+
+
+def swapped_control(method: Method) -> Method:
+    """The control of a rival: the same, each user under the part of another, the nearest in length of history."""
+    assert method.swapped is not None
+    told = f"{method.name}, each user under a stranger's part"
+    return replace(method, name=f"{method.name}_swapped", told=told, family="control", answer=method.swapped)
