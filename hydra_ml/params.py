@@ -182,7 +182,8 @@ class Generate(Section):
 class Evaluate(Section):
     """The side-by-side of methods."""
 
-    methods: list[str] | None = None  # those that run, by name; null: all. `hydra-ml methods` lists them
+    # Those that run, by name; null: all. `hydra-ml methods` lists them.
+    methods: Annotated[list[str], Field(min_length=1)] | None = None
     resamples: Annotated[int, Field(ge=100)] = 2000
     bands: list[Positive] = [10, 30]  # upper edges of history-length bands
 
