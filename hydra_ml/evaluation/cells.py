@@ -58,7 +58,7 @@ def is_loss(pair: Document, measure: str) -> bool:
 
 def number(value: float | None, sign: str = "") -> str:
     """Three decimals, "-" for None; sign "+" shows both signs."""
-    return "-" if value is None else f"{value:{sign}.3f}"
+    return "-" if value is None else f"{round(value, 3) + 0.0:{sign}.3f}"  # never -0.000
 
 
 def interval(estimate: Document) -> str:
