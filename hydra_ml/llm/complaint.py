@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from itertools import islice
 
 import openai
 
@@ -17,6 +18,8 @@ from hydra_ml.llm.body import decode_body, decode_text
 from hydra_ml.llm.faults import MalformedAnswerError, NoAnswerError
 
 DEEPEST = 8  # levels of an error body that are read
+LONGEST = 8000  # characters of its words: a body may hold 4 MiB, and some questions take the square of that
+LONGEST_SPAN = 100  # characters of a span of time
 _WORDS = ("error", "message", "detail", "msg", "raw", "Message", "error_description", "status_msg", "errors", "title")
 _CODES = ("code", "type", "status", "status_code", "error_type", "reason")
 _PAGE = re.compile(r"\s*<(?:!doctype|html|head|body)\b", re.IGNORECASE)
@@ -69,7 +72,7 @@ def words_of(body: object, depth: int = 0) -> str:
     if isinstance(body, list):
         return words_of(body[0], depth + 1) if body else ""
     if not isinstance(body, dict):
-        text = " ".join(str(body or "").split())
+        text = " ".join(str(body or "")[:LONGEST].split())
         return _page_title(text) if _PAGE.match(text) else text
     for name in _WORDS:
         if (found := body.get(name)) and (words := words_of(found, depth + 1)):
@@ -78,7 +81,8 @@ def words_of(body: object, depth: int = 0) -> str:
             where = body.get("loc")
             told = f"{'.'.join(map(str, where[:DEEPEST]))}: {words}" if isinstance(where, list) else words
             return f"{told} ({more})" if more else told
-    return " ".join(f"{name}: {value}" for name, value in body.items() if isinstance(value, (str, int, float)))
+    told = islice((f"{name}: {value}" for name, value in body.items() if isinstance(value, (str, int, float))), LONGEST)
+    return " ".join(told)[:LONGEST]
 
 
 def _decoded(raw: bytes) -> object:
@@ -139,7 +143,7 @@ def _asked_by_body(body: object) -> Iterator[float]:
 
 def _seconds(span: str) -> float:
     """6m0s, 1.5s, 250ms in seconds; -1 if it is no span of time."""
-    parts = _SPAN.findall(span)
+    parts = _SPAN.findall(span[:LONGEST_SPAN])
     return sum(float(number) * _in_seconds(unit.lower()) for number, unit in parts) if parts else -1.0
 
 
@@ -150,4 +154,4 @@ def _in_seconds(unit: str) -> float:
 def _page_title(page: str) -> str:
     """What a proxy's HTML page says, without its markup."""
     title = re.search(r"<title>(.*?)</title>", page, re.IGNORECASE)
-    return " ".join((title[1] if title else re.sub(r"<[^>]*>", " ", page)).split())
+    return " ".join((title[1] if title else re.sub(r"<[^<>]*>", " ", page)).split())

@@ -16,10 +16,11 @@ from hydra_ml.records import Message
 Form = Literal["options", "scale", "references", "rephrase", "text"]
 
 INSTRUCTION_START = 20  # characters that tell two instructions apart
-_OPTIONS = re.compile(r"\w+:\s*\[([^\[\]]*,[^\[\]]*)\]")  # "tags: [comedy, action]"
+# Each is read once from left to right, whatever the text: one of 400,000 letters used to take the time of its square.
+_OPTIONS = re.compile(r"\b\w+:\s*\[([^\[\],]*,[^\[\]]*)\]")  # "tags: [comedy, action]"
 _SCALE = re.compile(r"\b([0-9])\s*(?:to|-)\s*([0-9])\b")  # "on a scale of 1 to 5"
-_REFERENCE = re.compile(r"\s*\[([0-9]+)\]:\s*")  # '[1]: "..."'
-_QUOTED = re.compile(r'"(.+?)"(?=[,.;]|\s|$)')
+_REFERENCE = re.compile(r"\[([0-9]+)\]:\s*")  # '[1]: "..."'
+_QUOTED = re.compile(r'"(.{1,500}?)"(?=[,.;]|\s|$)')  # a title; without a bound, as above
 _REPHRASE = re.compile(r"\b(?:paraphrase|rephrase|rewrite|reword)\b", re.IGNORECASE)
 
 
@@ -52,10 +53,11 @@ def read_prompt(messages: Sequence[Message]) -> Prompt:
 
     pieces = _REFERENCE.split(question)
     if len(pieces) >= 5:  # lead-in, "1", first reference, "2", second reference, ...
-        titles = tuple(_QUOTED.findall(pieces[0]))
-        references = tuple(piece.strip(' "') for piece in pieces[2::2])
+        lead_in = pieces[0].rstrip()
+        titles = tuple(_QUOTED.findall(lead_in))
+        references = tuple(piece.rstrip().strip(' "') for piece in pieces[2::2])
         options = tuple(f"[{number}]" for number in pieces[1::2])
-        return Prompt("references", pieces[0], noun, examples, options, references, titles, background)
+        return Prompt("references", lead_in, noun, examples, options, references, titles, background)
     if listed := _OPTIONS.search(instruction):
         options = tuple(option.strip(" '\"") for option in listed[1].split(",") if option.strip(" '\""))
         return Prompt("options", query, noun, examples, options, background=background)

@@ -110,7 +110,8 @@ def check_methods(task: Task, params: Params) -> None:
     has_reranker = params.annotate.queries_per_user > 0
     if fitting_methods(params.evaluate.methods, task, has_reranker=has_reranker):
         return
-    without = "" if has_reranker else " without a reranker (annotate.queries_per_user is 0)"
+    lacks_reranker = fitting_methods(params.evaluate.methods, task, has_reranker=True)
+    without = " without a reranker (annotate.queries_per_user is 0)" if lacks_reranker else ""
     raise ParamsError(
         f"evaluate.methods: {', '.join(params.evaluate.methods or ())} is no method that {task.name} has{without}. "
         "Name another one too, or null for all; `hydra-ml methods` lists them."

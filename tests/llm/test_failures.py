@@ -1,8 +1,11 @@
+import json
+
 import httpx2
 import openai
 import pytest
 
 from hydra_ml.llm.completion import read_answers
+from hydra_ml.llm.dialect import Dialect
 from hydra_ml.llm.failures import Failure, pause_s, read_failure
 from hydra_ml.llm.faults import NoAnswerError
 
@@ -127,3 +130,33 @@ def read_answers_failure(message: dict, ended: str, prompt: str) -> Failure:
     with pytest.raises(NoAnswerError) as caught:
         read_answers(body, 10, ())
     return read_failure(caught.value, secret="", prompt=prompt)
+
+
+def answered(status: int, text: str, headers: dict[str, str]) -> openai.APIStatusError:
+    response = httpx2.Response(status, headers=headers, content=text.encode(), request=REQUEST)
+    return openai.APIStatusError("it said no", response=response, body=None)
+
+
+MANY = 1_000_000
+JSON, HTML = {"content-type": "application/json"}, {"content-type": "text/html"}
+LONG_ERRORS = {
+    "a pause of many digits": (json.dumps({"error": {"message": "wait", "retryDelay": "1" * MANY}}), JSON),
+    "words of many digits": (json.dumps({"error": {"message": "try again in " + "1" * MANY}}), JSON),
+    "many words": (json.dumps({"error": {"message": "no such film " * (MANY // 12)}}), JSON),
+    "many fields": (json.dumps({f"field {i}": "a film " for i in range(MANY // 20)}), JSON),
+    "a place of many words": (json.dumps({"detail": [{"loc": ["a film " * (MANY // 8)], "msg": "no"}]}), JSON),
+    "a page of open brackets": ("<html>" + "<" * MANY, HTML),
+    "a page of open titles": ("<html>" + "<title>" * (MANY // 7), HTML),
+    "blanks": ("<" + " " * MANY, HTML),
+    "a number of many digits": ('{"error": {"code": ' + "1" * 9000 + "}}", JSON),
+}
+
+
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("name", LONG_ERRORS)
+@pytest.mark.parametrize("status", [400, 429])
+def test_a_long_error_is_read_in_little_time(name: str, status: int) -> None:
+    error = answered(status, *LONG_ERRORS[name])
+    failure = read_failure(error, secret="sk-123456", prompt="A film of no such kind. " * 400)
+    assert len(failure.what) < 400
+    Dialect().learn(error, {"messages": [{"role": "user", "content": "a film"}], "n": 1, "seed": 3})

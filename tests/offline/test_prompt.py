@@ -96,3 +96,11 @@ def test_an_instruction_said_once_is_read_as_if_said_on_every_turn(name: str) ->
     for some in (demos, demos[:1], []):
         asked = task.templated("now: this, and that")
         assert read_prompt(task.messages(asked, some, "once")) == read_prompt(task.messages(asked, some, "lamp"))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", ["x", " ", "w:[a,", "w:[" + "a," * 1000, '"a', '"a [1]: ', "1 to "])
+def test_a_long_text_takes_no_more_than_its_length(piece: str) -> None:
+    text = (piece * 200_000)[:200_000]
+    for turn in (text, f"Which one? tags: [a, b] description: {text}", f"{text} [1]: one [2]: two"):
+        read_prompt([user(turn)])

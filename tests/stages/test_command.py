@@ -71,7 +71,7 @@ def test_errors_are_one_message_and_a_code(params_file: str, capsys: pytest.Capt
     [
         ("evaluate: {methods: []}", "evaluate.methods: List should have at least 1 item"),
         ("evaluate: {methods: [nope]}", "there is no method 'nope'"),
-        ("evaluate: {methods: [copy_input]}", "copy_input is no method that LaMP-2N has"),
+        ("evaluate: {methods: [copy_input]}", "copy_input is no method that LaMP-2N has. Name"),
         ("evaluate: {methods: [hydra_reranker]}", "LaMP-2N has without a reranker (annotate.queries_per_user is 0)"),
     ],
 )

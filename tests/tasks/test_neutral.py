@@ -32,3 +32,14 @@ def test_plain_words_stay_as_they_are(plain: str) -> None:
 @pytest.mark.parametrize("tweet", [":)", "haha lol!!!!", "!!!"])
 def test_a_tweet_of_decoration_alone_is_kept_so_that_no_input_is_empty(tweet: str) -> None:
     assert neutral_form(f" {tweet} ") == tweet
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", [",", ".,", " ,", "a", "!", "1.", "@", "#a"])
+def test_a_long_tweet_takes_no_more_than_its_length(piece: str) -> None:
+    assert neutral_form("x" + piece * 200_000 + "x")
+
+
+@pytest.mark.parametrize(("tweet", "plain"), [("so,,.. yes", "So. Yes"), ("a,.,?b", "A?b"), ("a,,b", "A,,b")])
+def test_a_run_of_stops_is_its_last(tweet: str, plain: str) -> None:
+    assert neutral_form(tweet) == plain

@@ -5,6 +5,7 @@ Reads the documents of `evaluation.results.ArenaResults` as they come back from 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,8 @@ from hydra_ml.evaluation.style import DISTANCES
 from hydra_ml.io.files import atomic_path
 from hydra_ml.io.page.charts import cost_figure, gain_figure, history_chart, svg_of, users_figure
 
+# Characters that are not seen and change how others are: controls, and marks that turn the direction of writing.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 STYLE_TITLES = dict(zip(DISTANCES, ("characters", "function words"), strict=True))
 
 
@@ -56,6 +59,7 @@ def save_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["seen"] = seen
     measure = details["measures"][0]
     said = sentences(metrics, details)
     page = environment.get_template("page.html").render(
@@ -73,6 +77,11 @@ def save_page(
     )
     with atomic_path(path) as partial:
         partial.write_text(page, "utf-8")
+
+
+def seen(text: str) -> str:
+    """A user's text with what is not seen in it written out, so that none of it can turn what stands beside it."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _facts(metrics: Document, details: Document) -> dict[str, Any]:

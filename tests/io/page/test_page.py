@@ -175,3 +175,15 @@ def test_long_texts_are_cut(tmp_path: Path) -> None:
     long = replace(EXAMPLE, question="word " * 5000)
     more = len(page(tmp_path, examples=Examples([long], EXAMPLES.counts))) - len(page(tmp_path))
     assert 500 < more < 5_000  # of 25,000
+
+
+def test_what_is_not_seen_is_written_out(tmp_path: Path) -> None:
+    """A mark that turns the direction of writing would turn the date and the answer beside it too."""
+    hidden = "a\u202eb\x00c\x1bd\u2066e"
+    record = replace(EXAMPLE.records[0], asked=hidden, answer=hidden)
+    example = replace(EXAMPLE, question=hidden, gold=hidden, answers={"hydra": hidden}, records=[record])
+    example = replace(example, query_id="q\u202e1", scores={"hydra": 1.0})
+    text = page(tmp_path, examples=Examples([example], EXAMPLES.counts))
+    assert not set(text) & set("\u202e\x00\x1b\u2066")
+    assert text.count(r"a\u202eb\u0000c\u001bd\u2066e") == 5
+    assert r"question q\u202e1" in text
