@@ -37,6 +37,10 @@ class LLMError(HydraError, RuntimeError):
     """The black-box LLM cannot be reached, or refuses for good."""
 
 
+class LLMDown(LLMError):
+    """Nothing that is asked of the black-box LLM is answered any more: an outage, as far as can be seen."""
+
+
 class BudgetExceeded(LLMError):
     """The run would pass its allowance of LLM calls or tokens; answers already bought stay in the cache."""
 

@@ -228,6 +228,7 @@ class BatchScore(Section):
     """The batch-scoring job."""
 
     requests_per_shard: Positive = 256  # requests scored, and saved, by one task
+    set_aside_after: Positive = 3  # runs in which the LLM failed on a request, though it was well: a dead letter then
 
 
 class Params(Section):

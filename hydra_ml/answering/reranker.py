@@ -37,10 +37,15 @@ def reranker_scores(rows: pd.DataFrame, encode: Encode, score: ScorePairs | None
     """The reranker's personal and shared scores, float32 [N] each, of rows of `record_rows`; None has learned nothing
     and ranks as the first ranker does."""
     if score is None:
-        first = (1.0 / (1.0 + rows["rank"].to_numpy())).astype(np.float32)
-        return first, first
+        return first_scores(rows), first_scores(rows)
     user_ids = rows["user_id"].to_numpy(dtype=str)
     return score(rows["a"].tolist(), rows["b"].tolist(), retrieval_evidence(rows, encode), user_ids)
+
+
+def first_scores(rows: pd.DataFrame) -> np.ndarray:
+    """Scores that rank as the first ranker does, float32 [N]; rows with rank (0-based)."""
+    scores: np.ndarray = (1.0 / (1.0 + rows["rank"].to_numpy())).astype(np.float32)
+    return scores
 
 
 def rank_by_score(candidates: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:

@@ -28,6 +28,7 @@ from hydra_ml.records import RECORD_COLUMNS, Record, Request
 from hydra_ml.tasks.task import Task
 
 REQUEST_COLUMNS = ("request_id", "user_id", "input", "profile")
+BLAME_COLUMNS = ("request_id", "unanswered", "is_odd")
 UNREADABLE = "the LLM gave no answer that the task can read"
 
 AskAll = Callable[[Sequence[Ask]], list[Reply]]
@@ -47,7 +48,15 @@ class Models:
 def score_requests(
     requests: pd.DataFrame, records: pd.DataFrame, models: Models, ask: AskAll, *, task: Task, params: Params
 ) -> pd.DataFrame:
-    """One row per request, in order, columns PREDICTION_COLUMNS less `release`.
+    """One row per request, in order, columns PREDICTION_COLUMNS less `release`; see `score_and_blame`."""
+    return score_and_blame(requests, records, models, ask, task=task, params=params)[0]
+
+
+def score_and_blame(
+    requests: pd.DataFrame, records: pd.DataFrame, models: Models, ask: AskAll, *, task: Task, params: Params
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What `score_requests` returns, and for what is missing the LLM is to blame: BLAME_COLUMNS, a row per request that
+    it left without some answer.
 
     requests: REQUEST_COLUMNS, profile the ids of the records each may see, oldest first; records: RECORD_COLUMNS of
     these users, each user's oldest first. A request without history, or of an unknown user, is answered all the same.
@@ -55,7 +64,8 @@ def score_requests(
     """
     check_requests(requests, records)
     if requests.empty:
-        return pd.DataFrame({name: [] for name in PREDICTION_COLUMNS if name != "release"}, dtype=object)
+        nothing = pd.DataFrame({name: [] for name in PREDICTION_COLUMNS if name != "release"}, dtype=object)
+        return nothing, pd.DataFrame({name: [] for name in BLAME_COLUMNS})
     queries = requests[list(REQUEST_COLUMNS)].rename(columns={"request_id": "query_id"})
     queries = queries.assign(text=[task.query_text(input) for input in queries["input"]], role="evaluate")
     # All that the steps below read of these, encoded in one go.
@@ -82,7 +92,7 @@ def score_requests(
     table["chosen_record_ids"] = _shown(prompts, answers)
     costs = _costs(asked["query_id"].tolist(), asks, replies, params.llm.model)
     table = table.join([_choices(rows, answers, task, models.margin), costs, _errors(answers.assign(failed=failed))])
-    return _finished(table)
+    return _finished(table), _blame(asked["query_id"].tolist(), asks, replies, params.llm.model)
 
 
 def remembering(encode: Encode) -> Encode:
@@ -204,6 +214,19 @@ def _errors(answers: pd.DataFrame) -> pd.DataFrame:
     told = [f"{n} of {total} answers failed: " for n, total in counts.loc[first.index].itertuples(index=False)]
     errors = [how_many + error for how_many, error in zip(told, first, strict=True)]
     return pd.DataFrame({"error": pd.array(errors, dtype="str")}, first.index)
+
+
+def _blame(owners: Sequence[str], asks: Sequence[Ask], replies: Sequence[Reply], model: str) -> pd.DataFrame:
+    """unanswered: how many distinct asks of the request may be answered when the LLM is well again; is_odd: whether
+    it failed on one of them though it answered others."""
+    rows = [
+        (owner, answer_keys(model, ask)[0], reply.odd)
+        for owner, ask, reply in zip(owners, asks, replies, strict=True)
+        if reply.error and not reply.refused
+    ]
+    distinct = pd.DataFrame(rows, columns=["request_id", "key", "is_odd"]).drop_duplicates(["request_id", "key"])
+    found = distinct.groupby("request_id").agg(unanswered=("key", "size"), is_odd=("is_odd", "any"))
+    return found.reset_index()[list(BLAME_COLUMNS)]
 
 
 def _costs(owners: Sequence[str], asks: Sequence[Ask], replies: Sequence[Reply], model: str) -> pd.DataFrame:

@@ -118,14 +118,23 @@ def compare_answers(
     )
 
 
-def judge_llms(champion: Release, challenger: Release, *, cannot_ask: str = "") -> list[Reason]:
-    """In words what a comparison means when the two answer with different LLMs; [] when they do not.
+def judge_llms(
+    champion: Release, challenger: Release, *, cannot_ask: str = "", is_other_model: bool = False, as_kept: bool = False
+) -> list[Reason]:
+    """In words what a comparison means when the two answer with different LLMs, or another model came behind the name
+    that they share; [] when nothing changed.
 
-    cannot_ask: why the champion's LLM could not be asked; then there is nothing to compare with.
+    cannot_ask: why the champion's LLM could not be asked; then there is nothing to compare with. is_other_model: its
+    server tells of another model than when it last answered, and so it was asked anew. as_kept: it could not be asked,
+    but its answers were kept.
     """
     before, after = champion.llm, challenger.llm
     if before == after:
-        return []
+        told = (
+            f"behind {after} its server tells of another model than when these questions were last answered: they were "
+            "asked anew, and both releases are judged on the answers of the one there now"
+        )
+        return [Reason("llm", True, told)] if is_other_model else []
     if cannot_ask:
         told = (
             f"the LLM changed from {before} to {after}, and {before}, which the champion answers with, cannot be asked "
@@ -137,6 +146,8 @@ def judge_llms(champion: Release, challenger: Release, *, cannot_ask: str = "") 
         f"the LLM changed from {before} to {after}: each release answered the same questions with its own, so a "
         "difference may be the LLM's as well as the heads'"
     )
+    if as_kept:
+        told += f"; {before} cannot be asked any more, and its answers are those it gave when it was last judged"
     return [Reason("llm", True, told)]
 
 

@@ -19,7 +19,8 @@ from hydra_ml.io.llm_environment import check_server, night, shown, variable
 from hydra_ml.io.llm_http import BoundedHttp
 from hydra_ml.io.night_ledger import NightLedger
 from hydra_ml.io.response_cache import ResponseCache
-from hydra_ml.llm.client import LONGER, LLMClient
+from hydra_ml.llm.client import LLMClient
+from hydra_ml.llm.exchange import LONGER
 from hydra_ml.llm.failures import read_failure
 from hydra_ml.model.interfaces import Encode
 from hydra_ml.offline.model import MODEL_NAME

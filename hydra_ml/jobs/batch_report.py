@@ -24,7 +24,8 @@ class BatchPlan:
     llm: Mapping[str, Any]  # how the LLM is called now; its budget is for the whole run of the batch
     shard_sizes: tuple[int, ...]  # requests in each shard
     unfinished: tuple[int, ...]  # shards without a result when this was planned
-    planned_at: float  # seconds since the epoch
+    planned_at: float  # seconds since the epoch; names the run
+    set_aside_after: int  # runs in which the LLM may fail on a request though it answers others
 
     @property
     def n_shards(self) -> int:

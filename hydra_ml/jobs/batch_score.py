@@ -23,12 +23,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from hydra_ml.answering.score_requests import UNREADABLE, give_profiles
-from hydra_ml.errors import ArtifactError, BudgetExceeded, LLMError
+from hydra_ml.answering.score_requests import give_profiles
+from hydra_ml.errors import ArtifactError, BudgetExceeded
 from hydra_ml.io.batch_folder import BatchFacts, BatchFolder, begun_batch, clear_finished, content_of
 from hydra_ml.io.bounded_json import checked_as
 from hydra_ml.io.files import short_name
@@ -37,7 +36,7 @@ from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.requests import read_requests
 from hydra_ml.jobs.batch_report import BatchPlan, BatchReport, ScoredShard
-from hydra_ml.llm.budget import Usage
+from hydra_ml.jobs.failed_requests import failed_requests, settled
 from hydra_ml.params import LLM, Params
 from hydra_ml.predictions import PERSONALIZATIONS
 from hydra_ml.serving.open_release import OpenRelease, open_release
@@ -95,6 +94,7 @@ def plan_batch(
         shard_sizes=sizes,
         unfinished=tuple(i for i in range(len(sizes)) if not folder.has(i)),
         planned_at=time.time(),
+        set_aside_after=params.batch_score.set_aside_after,
     )
 
 
@@ -158,6 +158,7 @@ def finish_batch(plan: BatchPlan) -> BatchReport:
         if not folder.is_finished:
             _finish(plan, folder)
         folder.clear()
+        failed_requests(folder).clear()
         return _report_as(BatchReport, folder, folder.report().batch)
 
 
@@ -228,9 +229,10 @@ def _score(plan: BatchPlan, shard: int, llm: LLM) -> None:
     opened = _opened(plan)
     requests, records = give_profiles(asked, stored, task, limit=opened.params.prepare.history)
     with opened.llm(llm) as client:
-        table = opened.score(requests, records, client)
+        table, blame = opened.score_and_blame(requests, records, client)
         usage = client.usage
-    _check_answered(table, usage, shard, llm.max_failed_share)
+    model, share = opened.params.llm.model, llm.max_failed_share
+    table = settled(plan, shard, table, blame, reason=usage.reason, model=model, max_failed_share=share)
     report = ScoredShard(
         shard=shard,
         requests=len(table),
@@ -242,20 +244,6 @@ def _score(plan: BatchPlan, shard: int, llm: LLM) -> None:
         cost=llm.money(usage.tokens_in, usage.tokens_out),
     )
     folder.keep(shard, table, asdict(report))
-
-
-def _check_answered(table: pd.DataFrame, usage: Usage, shard: int, max_failed_share: float) -> None:
-    """Raises LLMError if requests lack answers for the LLM's sake: any without a prediction, or more asks than a share
-    of the requests, though a label can be predicted without a single answer. Only what a request is itself to blame
-    for becomes a dead letter. The shard then counts as not scored; what was answered is kept and not asked again."""
-    without = int((table["prediction"].isna() & (table["error"] != UNREADABLE)).sum())
-    if usage.unanswered and (without or usage.unanswered > max_failed_share * len(table)):
-        short = int((~table["error"].isin(["", UNREADABLE])).sum())
-        raise LLMError(
-            f"shard {shard}: the LLM left {usage.unanswered} asks unanswered, and so {short} of {len(table)} requests "
-            f"without all their answers. {usage.reason} The batch waits: run the same again, and only what is missing "
-            "will be asked."
-        )
 
 
 def _finish(plan: BatchPlan, folder: BatchFolder) -> None:

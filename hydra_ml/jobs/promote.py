@@ -92,7 +92,8 @@ def judge(
     figures = compare_answers(
         answers, task, n_affected=n_affected, resamples=params.promote.resamples, seed=params.seed
     )
-    reasons += judge_llms(champion, challenger) + judge_comparison(figures, params.promote) + past
+    told = judge_llms(champion, challenger, is_other_model=bool(frozen.asked_anew), as_kept=against in frozen.as_kept)
+    reasons += told + judge_comparison(figures, params.promote) + past
     return Decision(task.name, version, against, tuple(reasons), figures, now)
 
 

@@ -67,6 +67,7 @@ class Reply:
     cached: bool  # every answer came from the cache
     error: str = ""
     refused: bool = False  # the request itself is to blame for the error: asking again would not help
+    odd: bool = False  # the server failed on it, also when asked for nothing else, and answered others right after
     calls: int = 0  # requests sent for it now, repeats included; every reply to an equal ask says the same
     dropped: int = 0  # demos left out of its prompt, for the model's context was too short
 

@@ -6,6 +6,7 @@ Wraps a given `openai.AsyncOpenAI`; address, key, cache and model come from its 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -13,23 +14,24 @@ from types import TracebackType
 import openai
 from tqdm import tqdm
 
-from hydra_ml.errors import HydraError, LLMError
+from hydra_ml.errors import LLMDown, LLMError
+from hydra_ml.llm.alone import ask_apart
 from hydra_ml.llm.budget import Budget, Night, OwnNight, Usage
 from hydra_ml.llm.chat import Answer, AnswerStore, Ask, MemoryStore, Reply, check_nearly_all
 from hydra_ml.llm.completion import read_answers, rough_tokens, shared_tokens
 from hydra_ml.llm.cost import expected_cost
 from hydra_ml.llm.dialect import Dialect
-from hydra_ml.llm.exchange import Exchange, request_of
+from hydra_ml.llm.exchange import LONGER, Exchange, request_of
 from hydra_ml.llm.failures import Failure, pause_s, read_failure
 from hydra_ml.llm.faults import ATTEMPT_ERRORS, NoAnswerError
 from hydra_ml.llm.lanes import Lanes
 from hydra_ml.llm.order import Order, make_orders
 from hydra_ml.llm.pace import Pace
 from hydra_ml.llm.served import Fingerprints, ask_served, identity_of
+from hydra_ml.llm.workers import fill_all
 from hydra_ml.params import LLM
 
 OUTAGE = 10  # requests given up in a row, none answered between: the server is down, not one request odd
-LONGER = 4  # times `timeout_s`: as much as an ask that timed out is given at most
 MOST_AT_ONCE = 128  # what OpenAI's own servers give
 
 log = logging.getLogger(__name__)
@@ -88,8 +90,13 @@ class LLMClient:
         """
         return self._ask_all(asks, label, in_full=False)
 
-    def _ask_all(self, asks: Sequence[Ask], label: str, *, in_full: bool) -> list[Reply]:
-        """in_full: nothing is asked if the budget is sure to end before the last ask."""
+    def ask_each(self, asks: Sequence[Ask], *, label: str) -> list[Reply]:
+        """As `ask_all`, for those to whom each answer stands alone: asks that the server fails on though it answers
+        others do not count as an outage, and their replies are `odd`."""
+        return self._ask_all(asks, label, in_full=False, apart=True)
+
+    def _ask_all(self, asks: Sequence[Ask], label: str, *, in_full: bool, apart: bool = False) -> list[Reply]:
+        """in_full: nothing is asked if the budget is sure to end before the last ask. apart: as in `ask_each`."""
         if not asks:
             return []
         of_asks, orders = make_orders(asks, self.identity(), self._cache)
@@ -104,8 +111,11 @@ class LLMClient:
         pace = Pace(self.usage, orders, self._runner.get_loop().time)
         try:
             with tqdm(total=len(orders), initial=len(orders) - len(waiting), desc=label, unit=" asks") as bar:
-                if waiting:
-                    self._runner.run(self._ask_orders(waiting, lambda: pace.step(bar)))
+                ask_orders = functools.partial(self._ask_orders, done=lambda: pace.step(bar))
+                if waiting and apart:
+                    self._runner.run(ask_apart(waiting, orders, ask_orders, self._ask_once, self._params))
+                elif waiting:
+                    self._runner.run(ask_orders(waiting))
         finally:
             if told := pace.end():
                 log.info("%s: %s", label, told)
@@ -131,26 +141,7 @@ class LLMClient:
         """Fill the orders with `concurrency` workers, `done` after each; raises what made them stop."""
         self._stop = stop = asyncio.get_running_loop().create_future()
         self._locks.clear()
-        queue = iter(orders)
-
-        async def work() -> None:
-            """Fill orders until none are left or one has failed for good."""
-            for order in queue:
-                if stop.done():
-                    return
-                try:
-                    await self._complete(order)
-                except HydraError as error:
-                    if not stop.done():
-                        stop.set_exception(error)
-                    return
-                done()
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._params.concurrency, len(orders))):
-                group.create_task(work())
-        if stop.done():
-            stop.result()
+        await fill_all(orders, self._complete, done, stop, n_workers=self._params.concurrency)
 
     async def _complete(self, order: Order) -> None:
         """Fill the order, its prompt shortened by whole demos as far as the model's context asks for it."""
@@ -197,18 +188,35 @@ class LLMClient:
                 attempt += 1
                 n_late += failure.is_late
                 if failure.kind in ("refused", "cut off", "too long", "fatal") or attempt == self._params.max_attempts:
-                    order.error = self._give_up(failure, attempt, self._n_answered > n_answered_before)
-                    order.refused = failure.kind in ("refused", "cut off", "too long")
+                    self._give_up(order, failure, attempt, self._n_answered > n_answered_before)
                     return
                 await self._pause(pause_s(attempt, failure, self._params.max_wait_s))
             else:
                 attempt = 0
                 self._take_at_once(most)
-                self._n_answered += 1
-                self._n_given_up = 0
-                fresh = dict(zip([order.keys[sample_idx] for sample_idx in missing], bought, strict=False))
-                self._cache.put_many(fresh)
-                order.fill_bought(fresh)
+                self._take(order, missing, bought)
+
+    def _take(self, order: Order, missing: Sequence[int], bought: Sequence[Answer], *, keep: bool = True) -> None:
+        """The answers to the first of the missing samples have arrived."""
+        self._n_answered += 1
+        self._n_given_up = 0
+        fresh = dict(zip([order.keys[sample_idx] for sample_idx in missing], bought, strict=False))
+        if keep:
+            self._cache.put_many(fresh)
+        order.fill_bought(fresh)
+
+    async def _ask_once(self, order: Order, timeout_s: float, keep: bool) -> Failure | None:
+        """What the order lacks, with one attempt at each request; why it failed, or None. keep: in the cache."""
+        while missing := order.missing():
+            n = min(self._most_at_once, len(missing))
+            order.calls += 1
+            try:
+                async with self._lanes.lane():
+                    bought = await self._call(order.ask, missing[0], n, timeout_s)
+            except ATTEMPT_ERRORS as error:
+                return self._read_failure(error, order.ask)
+            self._take(order, missing, bought, keep=keep)
+        return None
 
     def _take_at_once(self, most: int) -> None:
         """Ask for no more answers in one request than the server turned out to give."""
@@ -246,13 +254,16 @@ class LLMClient:
         prompt = "" if self._params.log_texts else "\n".join(texts)
         return read_failure(error, secret=self._openai.api_key, prompt=prompt)
 
-    def _give_up(self, failure: Failure, attempt: int, others_answered: bool) -> str:
-        """Why one order stays without answer. Raises LLMError if it shows that asking on is useless."""
+    def _give_up(self, order: Order, failure: Failure, attempt: int, others_answered: bool) -> None:
+        """The order stays without answer. Raises LLMError if that shows that asking on is useless."""
+        order.refused = failure.kind in ("refused", "cut off", "too long")
+        order.is_servers = failure.is_servers
         self._n_given_up += failure.kind == "busy"
-        self._n_refused += failure.kind in ("refused", "cut off", "too long")
+        self._n_refused += order.refused
         reason = f"The LLM at {self._openai.base_url.netloc.decode()} {failure.what}"
         if attempt > 1:
             reason += f"; {attempt} attempts"
+        order.error = f"{reason.rstrip('.')}."
         unreachable = failure.kind == "unreachable" and not others_answered
         # More refusals than were ever in flight, and not one answer: what it refuses is not this one request.
         refuses_all = not self._n_answered and self._n_refused >= self._params.concurrency + OUTAGE
@@ -260,8 +271,8 @@ class LLMClient:
             what_next = "Answers already given are kept: mend this, then run the same command to go on."
             if unreachable:
                 what_next = f"Is the server up, and OPENAI_BASE_URL its address? {what_next}"
-            raise LLMError(f"{reason}. {what_next}")
-        return f"{reason.rstrip('.')}."
+            is_down = failure.kind != "fatal" and not refuses_all
+            raise (LLMDown if is_down else LLMError)(f"{reason}. {what_next}")
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, or less if asking stops meanwhile."""

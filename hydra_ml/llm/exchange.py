@@ -18,6 +18,7 @@ from hydra_ml.llm.lanes import Lanes
 from hydra_ml.params import LLM
 
 CONNECT_S = 10.0
+LONGER = 4  # times `timeout_s`: as much as an ask that timed out is given at most
 MOST_REDIRECTS = 3
 _REPEATED = (307, 308)  # say that the same request is wanted elsewhere
 

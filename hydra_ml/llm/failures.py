@@ -81,6 +81,12 @@ class Failure:
     wait_s: float | None = None  # the pause the server asked for
     is_late: bool = False  # it may have been at work on it
     is_filtered: bool = False  # refused for what it says, whatever else is asked for
+    asks_patience: bool = False  # whatever is asked
+
+    @property
+    def is_servers(self) -> bool:
+        """Whether the server itself failed: broke, was late, or answered something that is no answer."""
+        return self.kind in ("busy", "unreachable") and not self.asks_patience
 
 
 def read_failure(error: Exception, *, secret: str, prompt: str = "") -> Failure:
@@ -149,7 +155,7 @@ def _read_complaint(complaint: Complaint, told: str) -> Failure:
         wait_s = complaint.wait_s()
         if wait_s is not None and wait_s > LONGEST_WAIT_S:
             return Failure("fatal", f"is not to be asked {_until(wait_s, complaint.headers)} ({said})", wait_s)
-        return Failure("busy", f"answered {said}", wait_s)
+        return Failure("busy", f"answered {said}", wait_s, asks_patience=status == 429 or wait_s is not None)
     return Failure("refused", f"refused the request ({said})")
 
 

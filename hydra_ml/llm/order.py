@@ -15,6 +15,8 @@ class Order:
         self.keys = keys
         self.error = ""
         self.refused = False
+        self.is_servers = False  # the error is of the server's making, which asked for no patience
+        self.odd = False  # and the server answers others: see `alone`
         self.calls = 0
         self.dropped = 0
         self.is_too_long = False  # as it stands, for the model's context
@@ -57,6 +59,7 @@ class Order:
             cached=all(key in self._stored for key in self.keys[:n]),
             error=self.error if len(there) < n else "",
             refused=self.refused and len(there) < n,
+            odd=self.odd and len(there) < n,
             calls=self.calls,
             dropped=self.dropped,
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from hydra_ml.answering.score_requests import Models, score_requests
+from hydra_ml.answering.score_requests import Models, score_and_blame
 from hydra_ml.errors import ArtifactError, OtherVersionError, ParamsError
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.feature_cache import CachedEncoder
@@ -48,11 +48,18 @@ class OpenRelease:
 
         llm: a client of the release's model; None opens one with the response cache. Torch works on one thread: a
         call's numbers depend on its own rows, bit for bit (as far as `model.encoder` promises), not on calls made
-        before or beside it, or on the machine's threads. Raises as LLMClient.ask_all does.
+        before or beside it, or on the machine's threads. Raises as LLMClient.ask_each does.
         """
+        return self.score_and_blame(requests, records, llm)[0]
+
+    def score_and_blame(
+        self, requests: pd.DataFrame, records: pd.DataFrame, llm: LLMClient | None = None
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """What `score` returns, and which requests the LLM left without some answer, as `answering.score_requests`
+        has it."""
         if llm is None:
             with self.llm() as opened:
-                return self.score(requests, records, opened)
+                return self.score_and_blame(requests, records, opened)
         user_ids = set(requests["user_id"])
         with_head = {
             user_id
@@ -61,10 +68,10 @@ class OpenRelease:
         }
         reranker = self.reranker.score if self.reranker.has_learned else None
         models = Models(reranker, self.adapter.score, self.texts.encode, with_head, self.adapter.margin)
-        ask = functools.partial(llm.ask_all, label=f"score {self.task.name}")
+        ask = functools.partial(llm.ask_each, label=f"score {self.task.name}")
         with torch_threads(1):
-            table = score_requests(requests, records, models, ask, task=self.task, params=self.params)
-        return table.assign(release=self.version)[list(PREDICTION_COLUMNS)]
+            table, blame = score_and_blame(requests, records, models, ask, task=self.task, params=self.params)
+        return table.assign(release=self.version)[list(PREDICTION_COLUMNS)], blame
 
     @contextmanager
     def llm(self, settings: LLM | None = None) -> Iterator[LLMClient]:
