@@ -14,7 +14,7 @@ import typer
 
 from hydra_ml.cli.data import RAW, data_app, ingest_app
 from hydra_ml.cli.operate import operate_app
-from hydra_ml.cli.options import DATA, PARAMS, ParamsOption, tasks_meant
+from hydra_ml.cli.options import CACHE, DATA, PARAMS, ParamsOption, tasks_meant
 from hydra_ml.cli.releases import releases_app
 from hydra_ml.errors import HydraError, exit_of
 
@@ -107,7 +107,7 @@ def _print_costs(params: Path) -> None:
     print(f"Running the stages up to {dry_run.BEFORE}, which ask nothing of the LLM.", file=sys.stderr)
     repro_all(upto=f"{dry_run.BEFORE}@*")
     settings = load_params(params)
-    costs = dry_run.dry_run(settings, data=Path("data"), cache=Path(".cache"))
+    costs = dry_run.dry_run(settings, data=Path("data"), cache=CACHE)
     print(dry_run.costs_table(costs, settings.llm))
 
 
@@ -159,11 +159,11 @@ def arena(
     meant = get_task(task)
     named = job.named_methods(methods, meant) if methods else None
     if dry_run:
-        print(job.price_of_arena(meant, named, folder=data, params=params, data=DATA, cache=Path(".cache")))
+        print(job.price_of_arena(meant, named, folder=data, params=params, data=DATA, cache=CACHE))
     elif samples is not None:
         print(job.run_samples(meant, named, samples, folder=data, params=params, data=DATA))
     else:
-        print(job.run_arena(meant, named, folder=data, params=params, data=DATA))
+        print(job.run_arena(meant, named, folder=data, params=params, data=DATA, cache=CACHE))
 
 
 @app.command()
@@ -213,7 +213,7 @@ def llm_serve(host: str = "127.0.0.1", port: int = 8321, params: ParamsOption = 
     from hydra_ml.io.params_file import load_params
 
     print(f"http://{host}:{port}/v1", file=sys.stderr)
-    serve(host, port, open_encoder(load_params(params).encoder, Path(".cache"), progress="").encode)
+    serve(host, port, open_encoder(load_params(params).encoder, CACHE, progress="").encode)
 
 
 def main(argv: list[str] | None = None) -> Any:

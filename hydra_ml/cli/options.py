@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hydra_ml.tasks.task import Task
 
 DATA = Path("data")
+CACHE = Path(".cache")
 PARAMS = Path("params.yaml")
 ParamsOption = Annotated[Path, typer.Option("--params", help="the settings file")]
 TaskOption = Annotated[str | None, typer.Option("--task", help="a task of params.yaml; may be left out if it has one")]

@@ -6,6 +6,7 @@ What was bought or fitted before is used again; answers bought are kept, so an i
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -39,15 +40,19 @@ def named_methods(text: str, task: Task) -> list[str]:
     return found
 
 
-def run_arena(task: Task, methods: Sequence[str] | None, *, folder: Path | None, params: Path, data: Path) -> str:
+def run_arena(
+    task: Task, methods: Sequence[str] | None, *, folder: Path | None, params: Path, data: Path, cache: Path
+) -> str:
     """Bring the task's results under these methods (None: as params.yaml has them) up to date; the table, and where the
-    page lies. folder: LaMP files to use from now on, as `hydra-ml run --data` does.
+    page lies. What each method needs is told before anything is asked. folder: LaMP files to use from now on, as
+    `hydra-ml run --data` does.
 
     Raises as stages and DVC do; params.yaml is then as it was, too.
     """
     night = f"arena {datetime.now(UTC).isoformat()}"
     with _workspace(task, methods, folder, params, data) as settings, in_night(night):
         check_server(settings.llm)
+        print(dry_run.methods_table(_forecast(task, settings, data, cache), settings.llm), file=sys.stderr)
         repro_all(upto=f"arena@{task.folder}")
     page = task_folder(data, "arena", task) / REPORT
     return f"{shown_results(task, data)}\n\nThe page, to open in a browser: {page}"
@@ -75,9 +80,14 @@ def price_of_arena(
 ) -> str:
     """What `run_arena` would ask of the LLM; runs the stages that ask nothing and that the estimate needs."""
     with _workspace(task, methods, folder, params, data) as settings:
-        repro_all(upto=f"{dry_run.BEFORE}@{task.folder}")
-        costs = dry_run.dry_run(settings.model_copy(update={"tasks": [task.folder]}), data=data, cache=cache)
-    return dry_run.costs_table(costs, settings.llm)
+        forecast = _forecast(task, settings, data, cache)
+    tables = (dry_run.methods_table(forecast, settings.llm), dry_run.costs_table(forecast, settings.llm))
+    return "\n\n".join(filter(None, tables))
+
+
+def _forecast(task: Task, settings: Params, data: Path, cache: Path) -> dry_run.Forecast:
+    repro_all(upto=f"{dry_run.BEFORE}@{task.folder}")
+    return dry_run.dry_run(settings.model_copy(update={"tasks": [task.folder]}), data=data, cache=cache)
 
 
 def shown_results(task: Task, data: Path) -> str:

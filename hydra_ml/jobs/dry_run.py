@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from hydra_ml.answering.arms import RERANKINGS
 from hydra_ml.answering.reranker import first_scores
+from hydra_ml.evaluation.methods import Method, chosen_methods, is_control, taught_arms
 from hydra_ml.io.dvc_status import is_up_to_date
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.llm import asked_identity
 from hydra_ml.io.response_cache import ResponseCache
 from hydra_ml.io.tables import load_table
-from hydra_ml.llm.chat import AnswerStore, MemoryStore
+from hydra_ml.llm.chat import AnswerStore, Ask, MemoryStore
 from hydra_ml.llm.client import MOST_AT_ONCE
 from hydra_ml.llm.cost import Cost, expected_cost
 from hydra_ml.llm.order import make_orders
@@ -40,6 +42,7 @@ class Forecast:
 
     costs: dict[str, dict[str, Cost]]  # by task and stage
     at_most: tuple[str, ...] = ()  # tasks of which `generate` may ask less
+    methods: dict[str, dict[str, Cost]] = field(default_factory=dict)  # by task and method, each as if it ran alone
 
 
 def dry_run(params: Params, *, data: Path, cache: Path) -> Forecast:
@@ -51,12 +54,23 @@ def dry_run(params: Params, *, data: Path, cache: Path) -> Forecast:
             asked_identity(params.llm, path) if path.exists() else params.llm.identity
         )  # without: nothing is kept
         found = {name: _costs(get_task(name), params, data, store, identity) for name in params.tasks}
-    at_most = tuple(name for name, (_, is_exact) in found.items() if not is_exact)
-    return Forecast({name: costs for name, (costs, _) in found.items()}, at_most)
+    at_most = tuple(name for name, costs in found.items() if not costs.is_exact)
+    return Forecast(
+        {name: costs.stages for name, costs in found.items()},
+        at_most,
+        {name: costs.methods for name, costs in found.items()},
+    )
 
 
-def _costs(task: Task, params: Params, data: Path, store: AnswerStore, identity: str) -> tuple[dict[str, Cost], bool]:
-    """By stage what it would ask, and whether that is exact."""
+class _Costs(NamedTuple):
+    """Of one task: what each stage would ask, whether that is exact, and what each method needs."""
+
+    stages: dict[str, Cost]
+    is_exact: bool
+    methods: dict[str, Cost]
+
+
+def _costs(task: Task, params: Params, data: Path, store: AnswerStore, identity: str) -> _Costs:
     prepared, retrieved, reranked = (task_folder(data, part, task) for part in ("prepare", "retrieve", "rerank"))
     root = data.parent
     costs = {"annotate": Cost(), "generate": Cost()}
@@ -64,7 +78,7 @@ def _costs(task: Task, params: Params, data: Path, store: AnswerStore, identity:
         asks = annotate_asks(prepared, retrieved, task, params).asks
         costs["annotate"] = expected_cost(make_orders(asks, identity, store)[1], MOST_AT_ONCE)
     if is_up_to_date("generate", task, root):
-        return costs, True
+        return _Costs(costs, True, {})
     candidates = load_table(retrieved / "candidates.parquet")
     if is_up_to_date("rerank", task, root):
         is_exact, ranking = True, load_table(reranked / "ranking.parquet")
@@ -79,7 +93,32 @@ def _costs(task: Task, params: Params, data: Path, store: AnswerStore, identity:
         # Nobody knows yet what these prompts will say: none of their answers can be kept.
         asks = [ask for ask, arm in zip(plan.asks, arms, strict=True) if arm == name]
         costs["generate"] += expected_cost(make_orders(asks, identity, MemoryStore())[1], MOST_AT_ONCE)
-    return costs, is_exact
+    roles = load_table(prepared / "queries.parquet", ["query_id", "role"])
+    trained = plan.asked["query_id"].isin(roles.loc[roles["role"] == "train", "query_id"]).iloc[plan.owners].tolist()
+    asked = list(zip(plan.asks, arms, trained, strict=True))
+    kept = store if is_exact else MemoryStore()
+    methods = chosen_methods(params.evaluate.methods)
+    return _Costs(costs, is_exact, {m.name: _method_cost(m, asked, identity, kept) for m in methods if m.arms})
+
+
+def _method_cost(method: Method, asked: Sequence[tuple[Ask, str, bool]], identity: str, store: AnswerStore) -> Cost:
+    """What the method needs if nothing else runs; asked: asks with their arm, and whether they are to learn from."""
+    own = {arm.name for arm in method.arms}
+    learned = {arm.name for arm in taught_arms([method])} if method.family in ("hydra", "rival", "control") else set()
+    asks = [
+        ask
+        for ask, arm, is_trained in asked
+        if (arm in learned if is_trained else arm in own and (method.is_choice or ask.temperature == 0.0))
+    ]
+    return expected_cost(make_orders(asks, identity, store)[1], MOST_AT_ONCE)
+
+
+def methods_table(forecast: Forecast, prices: LLM) -> str:
+    """For people: what each method needs by itself; "" where nothing is to be asked."""
+    head = ["task", "method", "asks", "kept", "calls", "tokens in", "tokens out (at most)", "cost (at most)"]
+    named = [(task, name, cost) for task, methods in forecast.methods.items() for name, cost in methods.items()]
+    rows = [_cells(task, name, cost, prices) for task, name, cost in named if not is_control(name)]
+    return f"{aligned([head, *rows], right=set(range(2, len(head))))}\n{_ALONE}" if rows else ""
 
 
 def costs_table(forecast: Forecast, prices: LLM) -> str:
@@ -93,12 +132,16 @@ def costs_table(forecast: Forecast, prices: LLM) -> str:
     return f"{aligned([head, *rows], right=set(range(2, len(head))))}\n{told}{_LEGEND}"
 
 
-def _cells(task: str, stage: str, cost: Cost, prices: LLM) -> Sequence[str]:
+def _cells(task: str, what: str, cost: Cost, prices: LLM) -> Sequence[str]:
     price = prices.money(cost.tokens_in, cost.tokens_out)
     counts = (cost.asks, cost.kept, cost.calls, cost.tokens_in, cost.tokens_out)
-    return [task, stage, *(f"{count:,}" for count in counts), "-" if price is None else f"{price:,.2f}"]
+    return [task, what, *(f"{count:,}" for count in counts), "-" if price is None else f"{price:,.2f}"]
 
 
+_ALONE = (
+    "Each method as if it ran alone, with what it learns from; prompts that methods share are bought once, so together "
+    "they\ncost what stands under generate."
+)
 _AT_MOST = (
     "generate of {tasks} is an upper estimate: the reranker is yet to learn from what annotate asks "
     "(annotate.queries_per_user), so its prompts are counted each for itself, though some may turn out equal or kept.\n"

@@ -26,11 +26,16 @@ def asked(own_project, monkeypatch) -> list[tuple[str, list[str] | None, list[st
         calls.append((upto, params.evaluate.methods, params.tasks))
 
     monkeypatch.setattr(job, "repro_all", repro_all)
+    monkeypatch.setattr(dry_run, "is_up_to_date", lambda stage, task, root: True)
     return calls
 
 
 def places(own_project) -> dict:
     return {"folder": None, "params": own_project.root / "params.yaml", "data": own_project.data}
+
+
+def cached(own_project) -> dict:
+    return {**places(own_project), "cache": own_project.root / ".cache"}
 
 
 def test_methods_by_name_and_those_a_task_has() -> None:
@@ -41,8 +46,9 @@ def test_methods_by_name_and_those_a_task_has() -> None:
 
 def test_methods_hold_for_the_run_alone(own_project, asked) -> None:
     before = (own_project.root / "params.yaml").read_bytes()
-    text = job.run_arena(MOVIES, ["rag_k4", "hydra"], **places(own_project))
-    ((target, methods, tasks),) = asked
+    text = job.run_arena(MOVIES, ["rag_k4", "hydra"], **cached(own_project))
+    ((_, before_asking, _), (target, methods, tasks)) = asked
+    assert before_asking == methods
     assert (target, methods) == ("arena@LaMP_2", ["rag_k4", "hydra"])
     assert "LaMP_2" in tasks
     assert (own_project.root / "params.yaml").read_bytes() == before
@@ -53,7 +59,7 @@ def test_methods_hold_for_the_run_alone(own_project, asked) -> None:
 
 
 def test_without_methods_those_of_params_run(own_project, asked) -> None:
-    job.run_arena(MOVIES, None, **places(own_project))
+    job.run_arena(MOVIES, None, **cached(own_project))
     assert asked[0][1] == own_project.params.evaluate.methods
 
 
@@ -64,7 +70,7 @@ def test_a_failure_leaves_params_as_they_were(own_project, monkeypatch) -> None:
     monkeypatch.setattr(job, "repro_all", fails)
     before = (own_project.root / "params.yaml").read_bytes()
     with pytest.raises(VersionsError, match="the LLM is down"):
-        job.run_arena(MOVIES, ["rag_k4"], **places(own_project))
+        job.run_arena(MOVIES, ["rag_k4"], **cached(own_project))
     assert (own_project.root / "params.yaml").read_bytes() == before
 
 
@@ -74,6 +80,11 @@ def test_fewer_methods_cost_less_and_buying_nothing_says_so(own_project, asked, 
         job.price_of_arena(MOVIES, methods, **places(own_project), cache=tmp_path) for methods in (None, ["rag_k4"])
     )
     assert [target for target, *_ in asked] == ["retrieve@LaMP_2"] * 2
+    of_method = {
+        line.split()[1]: int(line.split()[4].replace(",", "")) for line in every.splitlines() if "LaMP_2 " in line
+    }
+    assert 0 < of_method["zero_shot"] == of_method["rag_k4"] < of_method["hydra"]
+    assert "zero_shot" not in some
     calls = [
         int(line.split()[4].replace(",", ""))
         for text in (every, some)
