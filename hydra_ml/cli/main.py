@@ -136,6 +136,9 @@ def arena(
     data: Annotated[
         Path | None, typer.Option(help="folder of LaMP_n/{train,dev,test}; default: what lies there")
     ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="repeat on so many samples of users, by as many seeds; tells what holds in each")
+    ] = None,
     params: ParamsOption = PARAMS,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print what the LLM would be asked, with prices in money; buy nothing")
@@ -144,8 +147,8 @@ def arena(
     """Methods side by side: print the last results of every task, or bring those of one task up to date."""
     from hydra_ml.errors import ParamsError
 
-    if task is None and (methods or data or dry_run):
-        raise ParamsError("--methods, --data and --dry-run are for one task. Say which with --task.")
+    if task is None and (methods or data or dry_run or samples is not None):
+        raise ParamsError("--methods, --data, --samples and --dry-run are for one task. Say which with --task.")
     from hydra_ml.jobs import arena as job
     from hydra_ml.tasks import get_task
 
@@ -157,6 +160,8 @@ def arena(
     named = job.named_methods(methods, meant) if methods else None
     if dry_run:
         print(job.price_of_arena(meant, named, folder=data, params=params, data=DATA, cache=Path(".cache")))
+    elif samples is not None:
+        print(job.run_samples(meant, named, samples, folder=data, params=params, data=DATA))
     else:
         print(job.run_arena(meant, named, folder=data, params=params, data=DATA))
 

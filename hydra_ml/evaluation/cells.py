@@ -5,16 +5,21 @@ One place for what the terminal's table and the page show alike.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hydra_ml.evaluation.methods import is_control, is_rival, method_order
 from hydra_ml.evaluation.results import Document
 from hydra_ml.measures import MEASURES, higher_is_better
 
 
 def methods_of(metrics: Document) -> list[str]:
-    """The methods among the document's keys, less the controls of rivals, which are told beside their rival alone; the
-    other keys, such as llm and seed, hold no mapping."""
-    found = [key for key, value in metrics.items() if isinstance(value, dict)]
-    return method_order([method for method in found if not (is_rival(method) and is_control(method))])
+    """`shown_methods` among the document's keys; the other keys, such as llm and seed, hold no mapping."""
+    return shown_methods([key for key, value in metrics.items() if isinstance(value, dict)])
+
+
+def shown_methods(methods: Iterable[str]) -> list[str]:
+    """The methods in order, less the controls of rivals, which are told beside their rival alone."""
+    return method_order([method for method in methods if not (is_rival(method) and is_control(method))])
 
 
 def bands_of(details: Document) -> list[str]:
@@ -58,7 +63,7 @@ def is_loss(pair: Document, measure: str) -> bool:
 
 def number(value: float | None, sign: str = "") -> str:
     """Three decimals, "-" for None; sign "+" shows both signs."""
-    return "-" if value is None else f"{value:{sign}.3f}"
+    return "-" if value is None else f"{round(value, 3) + 0.0:{sign}.3f}"  # never -0.000
 
 
 def interval(estimate: Document) -> str:

@@ -14,11 +14,12 @@ from hydra_ml.evaluation.cells import (
     number,
     p_value,
     percent,
+    shown_methods,
     signed,
     title_of,
 )
 from hydra_ml.evaluation.harm import VERDICTS
-from hydra_ml.evaluation.methods import is_floor, method_order
+from hydra_ml.evaluation.methods import is_floor
 from hydra_ml.evaluation.results import CEILING, OURS, REFERENCE, SWAPPED, Document
 from hydra_ml.measures import higher_is_better
 
@@ -134,7 +135,7 @@ def _response_lines(details: Document) -> list[str]:
 def _unparsable_lines(details: Document) -> list[str]:
     lines = []
     for key, sentence in (("unparsable", "Not an answer"), ("missing", "No prediction at all")):
-        counts = [(method, details[key][method]) for method in method_order(list(details[key]))]
+        counts = [(method, details[key][method]) for method in shown_methods(details[key])]
         said = ", ".join(f"{method} {count}" for method, count in counts if count)
         if said:
             lines.append(f"{sentence} (kept, and scored as the official evaluator does): {said}.")

@@ -14,9 +14,11 @@ from pathlib import Path
 from hydra_ml.errors import ParamsError
 from hydra_ml.evaluation.methods import all_methods, chosen_methods
 from hydra_ml.evaluation.report import results_table
+from hydra_ml.evaluation.results import Document
+from hydra_ml.evaluation.samples_table import samples_table
 from hydra_ml.io.dvc import repro_all, work_without_git
 from hydra_ml.io.files import load_json
-from hydra_ml.io.lamp.raw_data import bring_data, use_folder
+from hydra_ml.io.lamp.raw_data import bring_data, is_sample, use_folder, use_sample
 from hydra_ml.io.layout import REPORT, task_folder
 from hydra_ml.io.llm_environment import check_server, in_night, named_model
 from hydra_ml.io.params_file import changed_params, load_params
@@ -51,6 +53,23 @@ def run_arena(task: Task, methods: Sequence[str] | None, *, folder: Path | None,
     return f"{shown_results(task, data)}\n\nThe page, to open in a browser: {page}"
 
 
+def run_samples(
+    task: Task, methods: Sequence[str] | None, n: int, *, folder: Path | None, params: Path, data: Path
+) -> str:
+    """`run_arena` on n samples of users, drawn by the project's seed and the next ones; their results side by side. The
+    project's own comes last, so it is what lies there afterwards. Raises ParamsError for n < 2, else as `run_arena`."""
+    if n < 2:
+        raise ParamsError(f"--samples {n}: at least 2 samples of users can be compared. Without it, one is run.")
+    own, found = load_params(params).seed, {}
+    with in_night(f"arena {datetime.now(UTC).isoformat()}"):
+        for seed in reversed(range(own, own + n)):
+            with _workspace(task, methods, folder, params, data, seed=seed) as settings:
+                check_server(settings.llm)
+                repro_all(upto=f"arena@{task.folder}")
+            found[seed] = _results(task, data)
+    return samples_table({seed: found[seed] for seed in sorted(found)})
+
+
 def price_of_arena(
     task: Task, methods: Sequence[str] | None, *, folder: Path | None, params: Path, data: Path, cache: Path
 ) -> str:
@@ -63,15 +82,20 @@ def price_of_arena(
 
 def shown_results(task: Task, data: Path) -> str:
     """The table of the task's last evaluation. Raises ArtifactError if there was none."""
+    return results_table(*_results(task, data))
+
+
+def _results(task: Task, data: Path) -> tuple[Document, Document]:
     folder = task_folder(data, "evaluate", task)
-    return results_table(load_json(folder / "metrics.json"), load_json(folder / "details.json"))
+    return load_json(folder / "metrics.json"), load_json(folder / "details.json")
 
 
 @contextmanager
 def _workspace(
-    task: Task, methods: Sequence[str] | None, folder: Path | None, params: Path, data: Path
+    task: Task, methods: Sequence[str] | None, folder: Path | None, params: Path, data: Path, *, seed: int | None = None
 ) -> Iterator[Params]:
-    """Data of the task in place, and params.yaml with these methods for as long as the block runs."""
+    """Data of the task in place, and params.yaml with these methods, and this seed, for as long as the block runs. A
+    sample that the project makes follows the seed."""
     work_without_git()
     if folder is not None:
         use_folder(folder, data / "raw", params)
@@ -80,7 +104,10 @@ def _workspace(
         "tasks": [*settings.tasks, *({task.folder} - set(settings.tasks))],
         "evaluate.methods": settings.evaluate.methods if methods is None else list(methods),
         "llm.model": named_model() or settings.llm.model,
+        "seed": settings.seed if seed is None else seed,
     }
     with changed_params(params, changes):
+        if seed is not None and is_sample(data / "raw"):
+            use_sample(data / "raw", params)
         bring_data(data / "raw", params, [task.folder])
         yield load_params(params)

@@ -11,7 +11,7 @@ import pytest
 
 from hydra_ml.evaluation.arena import compare
 from hydra_ml.evaluation.grid import ARENA_COLUMNS
-from hydra_ml.evaluation.methods import all_methods, is_control, is_rival
+from hydra_ml.evaluation.methods import all_methods, is_rival
 from hydra_ml.evaluation.report import results_table
 from hydra_ml.io.plots import save_plots
 from hydra_ml.tasks import get_task
@@ -36,7 +36,8 @@ def documents(task_name: str = "LaMP_2", **rates: float) -> Documents:
     )
 
 
-ALL = {method: 0.3 + 0.06 * index for index, method in enumerate(all_methods()) if method != "copy_input"}
+OWN = [method for method in all_methods() if not is_rival(method)]
+ALL = {method: 0.3 + 0.06 * index for index, method in enumerate(OWN) if method != "copy_input"}
 
 
 def line_of(text: str, start: str) -> str:
@@ -50,9 +51,7 @@ def test_table_fits_and_holds_every_method_in_order(task_name: str) -> None:
     lines = text.splitlines()
     assert max(len(line) for line in lines) <= 120
     firsts = [line.split()[0] for line in lines if line]
-    shown = [method for method in ALL if not (is_rival(method) and is_control(method))]
-    cut = [method if len(method) <= 14 else f"{method[:13]}…" for method in shown]
-    assert [first for first in firsts if first in cut][: len(cut)] == cut
+    assert [first for first in firsts if first in ALL][: len(ALL)] == list(ALL)
     assert not any(line != line.rstrip() for line in lines)
 
 
@@ -230,3 +229,11 @@ def test_prompts_that_were_shortened_are_counted() -> None:
     assert "for the LLM's context: rag_k4 12, hydra 3." in results_table(
         metrics, {**details, "shortened": {"rag_k4": 12, "hydra": 3}}
     )
+
+
+def test_a_rival_is_told_beside_its_control_and_hydra_less_it() -> None:
+    text = results_table(*documents(hydra=0.9, rag_k4=0.5, pool_ranker=0.7, pool_ranker_swapped=0.5))
+    assert any(line.split()[:2] == ["pool_ranker", "0.700"] and line.split()[-1] == "60" for line in text.splitlines())
+    (told,) = [line for line in text.splitlines() if line.startswith("pool_ranker") and line.split()[2] == "0.500"]
+    assert told.split()[1:4] == ["0.700", "0.500", "+0.200"]
+    assert "pool_ranker_swapped" not in text

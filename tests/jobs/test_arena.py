@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from hydra_ml.errors import VersionsError
+from hydra_ml.errors import ParamsError, VersionsError
 from hydra_ml.evaluation.methods import all_methods
 from hydra_ml.io.params_file import load_params
 from hydra_ml.jobs import arena as job
@@ -81,3 +81,18 @@ def test_fewer_methods_cost_less_and_buying_nothing_says_so(own_project, asked, 
         if " generate " in line
     ]
     assert calls[0] > calls[1] > 0
+
+
+def test_samples_run_one_seed_after_the_other_and_the_own_one_last(own_project, monkeypatch) -> None:
+    seeds = []
+    monkeypatch.setattr(job, "repro_all", lambda *, upto: seeds.append(load_params(params).seed))
+    params = own_project.root / "params.yaml"
+    before = params.read_bytes()
+    text = job.run_samples(MOVIES, ["rag_k4", "hydra"], 3, **places(own_project))
+    own = own_project.params.seed
+    assert seeds == [own + 2, own + 1, own]
+    assert params.read_bytes() == before
+    assert f"seed {own + 1}" in text
+    assert "hydra less" in text
+    with pytest.raises(ParamsError, match="at least 2"):
+        job.run_samples(MOVIES, None, 1, **places(own_project))

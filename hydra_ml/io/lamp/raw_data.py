@@ -29,6 +29,14 @@ def use_sample(raw: Path, params_path: Path) -> Sequence[str]:
     return params.tasks
 
 
+def is_sample(raw: Path) -> bool:
+    """Whether the data in `raw` is the bundled sample, or will be: nothing was put there yet."""
+    source = raw / "source.json"
+    if source.exists():
+        return bool(load_json(source)["source"] == "sample")
+    return not any(not path.name.startswith(".") for path in raw.glob("*"))
+
+
 def bring_data(raw: Path, params_path: Path, tasks: Sequence[str]) -> bool:
     """Whether the bundled sample was put into `raw`, because nothing ever was there: what a fresh clone starts from.
 
