@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -23,24 +23,31 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def lent(path: Path, content: bytes, what: str) -> Iterator[None]:
-    """The file with this content while the block runs, byte for byte as it was afterwards; one that somebody else
-    changed meanwhile is left to them. Waits for others who have it. what: is changed, for a message."""
+def lent(path: Path, make: Callable[[], tuple[bytes, str]]) -> Iterator[None]:
+    """The file with another content while the block runs, byte for byte as it was afterwards; one that somebody else
+    changed meanwhile is left to them. Waits for others who have it.
+
+    make: the content, and what it changes in words; called once the file is as its owner wrote it. What it raises
+    leaves the file alone.
+    """
     with _locked(_note(path), wait=True) as note:
         assert note is not None
         _put_back(path, note)  # of one that was killed while this one waited
-        before = path.read_bytes()
-        note.seek(0)
-        note.truncate()
-        note.write(json.dumps({"before": before.decode(), "lent": _digest(content), "what": what}).encode())
-        note.flush()
-        os.fsync(note.fileno())
+        before = path.read_bytes() if path.exists() else b""
         try:
+            content, what = make()
+            note.seek(0)
+            note.truncate()
+            note.write(json.dumps({"before": before.decode(), "lent": _digest(content), "what": what}).encode())
+            note.flush()
+            os.fsync(note.fileno())
             _write(path, content)
-            yield
+            try:
+                yield
+            finally:
+                if path.read_bytes() == content:
+                    _write(path, before)
         finally:
-            if path.read_bytes() == content:
-                _write(path, before)
             _note(path).unlink(missing_ok=True)
 
 

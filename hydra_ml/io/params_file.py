@@ -85,11 +85,12 @@ def changed_params(path: Path, changes: Mapping[str, Any]) -> Iterator[None]:
     """The file with these changes while the block runs, byte for byte as it was afterwards, whatever happens in it; if
     the process is killed, from when the file is next read. One that somebody else changed meanwhile is left to them.
     Raises as `set_params`."""
-    before, content = _changed(path, changes)
-    if not before:
-        yield
-        return
-    with lent(path, content, ", ".join(before)):
+
+    def make() -> tuple[bytes, str]:
+        before, content = _changed(path, changes)
+        return content if before else path.read_bytes(), ", ".join(before)
+
+    with lent(path, make):
         yield
 
 

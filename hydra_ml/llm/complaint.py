@@ -81,8 +81,8 @@ def words_of(body: object, depth: int = 0) -> str:
             where = body.get("loc")
             told = f"{'.'.join(map(str, where[:DEEPEST]))}: {words}" if isinstance(where, list) else words
             return f"{told} ({more})" if more else told
-    said = (f"{name}: {value}" for name, value in body.items() if isinstance(value, (str, int, float)))
-    return " ".join(islice(said, LONGEST))[:LONGEST]
+    fields = (f"{name}: {value}" for name, value in body.items() if isinstance(value, (str, int, float)))
+    return " ".join(islice(fields, LONGEST))[:LONGEST]
 
 
 def _decoded(raw: bytes) -> object:

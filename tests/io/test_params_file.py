@@ -186,14 +186,14 @@ def test_two_changes_at_once_wait_for_each_other(tmp_path: Path) -> None:
 
     def other() -> None:
         with changed_params(path, {"seed": 9}):
-            seen.append(load_params(path).seed)
+            seen.append((load_params(path).seed, load_params(path).evaluate.methods))
 
     thread = threading.Thread(target=other)
-    with changed_params(path, {"seed": 8}):
+    with changed_params(path, {"seed": 8, "evaluate.methods": ["rag_k4"]}):
         thread.start()
         thread.join(0.3)
         assert load_params(path).seed == 8
         assert not seen
     thread.join(10)
-    assert seen == [9]
+    assert seen == [(9, None)]  # of the file as its owner wrote it, and not as the first had changed it
     assert path.read_bytes() == before
