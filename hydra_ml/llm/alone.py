@@ -1,7 +1,8 @@
-"""Requests that a server fails on though it is well: each is asked once more with nothing else on the way.
+"""Requests that a server fails on or refuses though it is well, told from those that it would answer another day.
 
 What breaks a server takes along whatever is in flight beside it, and an unsteady server fails on anything. So a request
-is odd only if it fails alone, too, and others are answered in a row before and after. In an outage nothing is.
+is odd only if it fails alone, too, and others are answered in a row before and after. In an outage nothing is. And a
+refused request is to blame only if others are not refused as well: a server may begin to refuse a field in mid-run.
 """
 
 from __future__ import annotations
@@ -39,12 +40,21 @@ async def ask_apart(
             await ask_orders([order for order in waiting if order.missing() and not order.error])
         except LLMDown as error:
             outage = error
+        await _clear_refused(waiting, orders, ask_once, how)
         suspects = [order for order in waiting if order.is_servers and not order.odd]
         n_settled = await _ask_alone(suspects, orders, ask_once, how)
         if outage is None:
             return
         if not n_settled:
             raise outage
+
+
+async def _clear_refused(waiting: Sequence[Order], orders: Sequence[Order], ask_once: AskOnce, how: LLM) -> None:
+    """Take the blame from refused orders if the server does not answer others either."""
+    doubtful = [order for order in waiting if order.refused and order.is_doubtful]
+    if doubtful and not await _is_well(doubtful[0], orders, ask_once, how):
+        for order in doubtful:
+            order.refused = False
 
 
 async def _ask_alone(suspects: Sequence[Order], orders: Sequence[Order], ask_once: AskOnce, how: LLM) -> int:

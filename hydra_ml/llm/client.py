@@ -257,6 +257,7 @@ class LLMClient:
     def _give_up(self, order: Order, failure: Failure, attempt: int, others_answered: bool) -> None:
         """The order stays without answer. Raises LLMError if that shows that asking on is useless."""
         order.refused = failure.kind in ("refused", "cut off", "too long")
+        order.is_doubtful = failure.kind in ("refused", "cut off") and not failure.is_filtered
         order.is_servers = failure.is_servers
         self._n_given_up += failure.kind == "busy"
         self._n_refused += order.refused

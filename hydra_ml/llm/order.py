@@ -14,7 +14,8 @@ class Order:
         self.ask = ask
         self.keys = keys
         self.error = ""
-        self.refused = False
+        self.refused = False  # the request itself is to blame
+        self.is_doubtful = False  # refused, but not for what it says: who knows whether others would be answered
         self.is_servers = False  # the error is of the server's making, which asked for no patience
         self.odd = False  # and the server answers others: see `alone`
         self.calls = 0

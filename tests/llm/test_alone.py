@@ -161,3 +161,17 @@ def test_what_breaks_the_server_is_told_from_what_it_takes_along(connect, ask) -
         server.close()
     assert odd(asks, replies) == ["bad"]
     assert all(reply.answers == ("fine",) for reply in replies[:-1])
+
+
+@pytest.mark.parametrize("word", ["bad", ""])  # refused: the bad ones alone; from some moment on everything
+def test_a_refused_ask_is_to_blame_only_if_others_are_answered(scripted, connect, ask, word: str) -> None:
+    asks = [ask(f"{kind} {i}") for kind in ("good", "bad") for i in range(3)]
+
+    async def behave(number: int, body: dict[str, Any]) -> Response:
+        refuses = word in body["messages"][-1]["content"] and (word or number > 3)
+        return refuse(422, "bad field: seed_of_things") if refuses else await answer(number, body)
+
+    _, address = scripted(behave)
+    replies = connect(address, concurrency=1).ask_each(asks, label="test")
+    assert [bool(reply.error) for reply in replies] == [False] * 3 + [True] * 3
+    assert [reply.refused for reply in replies[3:]] == [bool(word)] * 3
