@@ -93,6 +93,8 @@ def fit(lesson: Lesson, seed: int) -> Choose:
         return Generated(inputs(taught), taught, steps, seed)
 
     def finish(generated: Generated, own: Lesson, strength: float) -> Choose:
+        """Its heads, so much of them."""
+
         def choose(pool: Pool) -> np.ndarray:
             said = (generated.heads(pool)[pool.query] * inputs(pool)).sum(axis=1)  # [Q, F] -> [N, F]
             scores: np.ndarray = (pool.shared + strength * said).astype(np.float32)

@@ -37,6 +37,7 @@ def fit(lesson: Lesson, seed: int) -> Choose:
     inputs = head_inputs(lesson)
 
     def learn(taught: Lesson, size: tuple[int, float]) -> Rewards:
+        """Base rewards and known users' weights together, from small random starts."""
         (n_rewards, ridge), random, x = size, np.random.default_rng(seed), inputs(taught)
         basis = START * random.normal(size=(n_rewards, x.shape[1]))
         logits = 0.5 * random.normal(size=(len(set(taught.user_ids.tolist())), n_rewards))  # all alike would stay alike
@@ -45,6 +46,7 @@ def fit(lesson: Lesson, seed: int) -> Choose:
         return Rewards(factors.basis.detach().numpy(), factors.codes.detach().numpy().mean(axis=0))
 
     def finish(rewards: Rewards, own: Lesson, pull: float) -> Choose:
+        """The users' own weights on them."""
         users, owner = np.unique(own.owners, return_inverse=True)
         base = inputs(own) @ rewards.basis.T  # [N, K]
         weights = user_weights(base, own, owner, rewards.average, pull)

@@ -31,6 +31,7 @@ def fit(lesson: Lesson, seed: int) -> Choose:
     inputs = head_inputs(lesson)
 
     def learn(taught: Lesson, rank: int) -> Basis:
+        """The leading directions of whole heads, then trained together with the numbers along them."""
         x = inputs(taught)
         start = principal(own_heads(x, taught, ridge=FULL_RIDGE).table, rank)
         low = x @ start.directions.T
@@ -39,6 +40,7 @@ def fit(lesson: Lesson, seed: int) -> Choose:
         return principal(factors.codes.detach().numpy() @ factors.basis.detach().numpy(), rank)
 
     def finish(basis: Basis, own: Lesson, ridge: float) -> Choose:
+        """The users' own numbers, exact."""
         x = inputs(own) @ basis.directions.T
         heads = own_heads(x, own, ridge=ridge, prior=basis.variance, middle=basis.middle)
 

@@ -41,6 +41,7 @@ def fit(lesson: Lesson, seed: int) -> Choose:
         return principal(factors.codes.detach().numpy() @ factors.basis.detach().numpy(), size)
 
     def finish(basis: Basis, own: Lesson, ridge: float) -> Choose:
+        """The weights of the users, each from a few answers."""
         x = inputs(own) @ basis.directions.T
         asked = questions(x, own, basis, ridge, ANSWERS)
         heads = weights_from(x, own, basis, ridge, asked)

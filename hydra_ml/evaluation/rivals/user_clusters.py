@@ -37,6 +37,7 @@ def fit(lesson: Lesson, seed: int) -> Choose:
         return Clusters(k_means(user_vectors(taught), size, seed), taught)
 
     def finish(clusters: Clusters, own: Lesson, ridge: float) -> Choose:
+        """The heads of the clusters, exact."""
         taught = clusters.taught
         cluster = nearest(history_vectors(taught), clusters.centres)[taught.query]  # [N]
         rows = HeadRows(inputs(taught), taught.shared, taught.targets, taught.query, cluster.astype(str))
