@@ -114,8 +114,8 @@ def guidance(described: np.ndarray, known: np.ndarray, own: np.ndarray | None) -
     if own is not None:
         likeness[np.arange(len(own)), own] = -np.inf
     least = np.sort(likeness, axis=1)[:, -min(NEAREST, likeness.shape[1])][:, None]
-    raised = np.where(likeness >= least, np.exp((likeness - likeness.max(axis=1, keepdims=True)) / TEMPERATURE), 0.0)
-    found: np.ndarray = raised / raised.sum(axis=1, keepdims=True)
+    raised = np.where(likeness >= least, np.exp((likeness - 1) / TEMPERATURE), 0.0)
+    found: np.ndarray = raised / np.maximum(raised.sum(axis=1, keepdims=True), 1e-30)  # nobody else: no guide
     return found
 
 

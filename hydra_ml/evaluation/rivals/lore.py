@@ -67,7 +67,7 @@ def fit(lesson: Lesson, seed: int) -> Choose:
 def user_weights(base: np.ndarray, own: Lesson, owner: np.ndarray, average: np.ndarray, pull: float) -> np.ndarray:
     """Each user's weights float32 [U, K], which add up to 1: those under which the user's own queries lose least, by
     Adam. base [N, K], owner int64 [N]; average [K], where the logits start and are pulled to."""
-    rows, offset, targets = (torch.from_numpy(np.ascontiguousarray(v)) for v in (base, own.shared, own.targets))
+    rows, offset, targets = (torch.from_numpy(np.array(v)) for v in (base, own.shared, own.targets))
     query, of = torch.from_numpy(own.query), torch.from_numpy(owner)
     n_users, n_queries = int(owner.max(initial=-1)) + 1, len(own.user_ids)
     moved = torch.zeros(n_users, len(average), requires_grad=True)

@@ -37,6 +37,7 @@ def test_guidance_by_hand() -> None:
     away = np.exp(-1 / TEMPERATURE)  # likeness 1 and 0
     assert np.allclose(found, [[1 / (1 + away), away / (1 + away)]])
     assert guidance(np.array([[3.0, 0.0]]), known, np.array([0])).tolist() == [[0.0, 1.0]]  # not by oneself
+    assert guidance(known[:1], known[:1], np.array([0])).tolist() == [[0.0]]  # nobody else is there
 
 
 def test_only_the_nearest_guide() -> None:
