@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hydra_ml.evaluation.methods.method import Choose
+from hydra_ml.evaluation.rival import Choose
 from hydra_ml.evaluation.rival_pool import Lesson, Pool
 from hydra_ml.evaluation.rival_training import QUERIES_PER_BATCH, train
 from hydra_ml.model.fit_base import SMALLEST_SPREAD, choice_losses

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hydra_ml.evaluation.methods.method import Choose, rival
+from hydra_ml.evaluation.rival import Choose, rival
 from hydra_ml.evaluation.rival_heads import cross_fitted, head_inputs, own_heads
 from hydra_ml.evaluation.rival_pool import Lesson, Pool
 from hydra_ml.evaluation.rival_training import QUERIES_PER_BATCH, train

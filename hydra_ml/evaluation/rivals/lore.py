@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from hydra_ml.evaluation.methods.method import Choose, rival
+from hydra_ml.evaluation.rival import Choose, rival
 from hydra_ml.evaluation.rival_heads import cross_fitted, head_inputs, learn_factors, personal
 from hydra_ml.evaluation.rival_pool import Lesson, Pool
 from hydra_ml.evaluation.rival_training import choice_loss

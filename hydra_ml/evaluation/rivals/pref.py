@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hydra_ml.evaluation.methods.method import Choose, rival
+from hydra_ml.evaluation.rival import Choose, rival
 from hydra_ml.evaluation.rival_heads import (
     Basis,
     cross_fitted,

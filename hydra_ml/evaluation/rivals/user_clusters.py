@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hydra_ml.evaluation.methods.method import Choose, rival
+from hydra_ml.evaluation.rival import Choose, rival
 from hydra_ml.evaluation.rival_heads import cross_fitted, head_inputs, personal
 from hydra_ml.evaluation.rival_pool import Lesson, Pool
 from hydra_ml.model.fit_heads import HeadRows, fit_heads

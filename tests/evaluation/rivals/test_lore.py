@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from hydra_ml.evaluation.methods.method import Choose
+from hydra_ml.evaluation.rival import Choose
 from hydra_ml.evaluation.rivals import lore
 from hydra_ml.evaluation.rivals.lore import METHOD, fit, softmax_rows, user_weights
 from tests.evaluation.rivals.planted import CANDIDATES, Planted, planted

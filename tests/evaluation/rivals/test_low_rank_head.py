@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from hydra_ml.evaluation.methods.method import Choose
+from hydra_ml.evaluation.rival import Choose
 from hydra_ml.evaluation.rivals.low_rank_head import METHOD, fit
 from tests.evaluation.rivals.planted import CANDIDATES, Planted, planted
 

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from hydra_ml.evaluation.methods.method import Choose
+from hydra_ml.evaluation.rival import Choose
 from hydra_ml.evaluation.rival_heads import Basis
 from hydra_ml.evaluation.rivals.pref import (
     METHOD,

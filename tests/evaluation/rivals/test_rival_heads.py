@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from hydra_ml.evaluation.methods.method import Choose
+from hydra_ml.evaluation.rival import Choose
 from hydra_ml.evaluation.rival_heads import Factors, cross_fitted, head_inputs, own_heads, personal, principal
 from hydra_ml.evaluation.rival_pool import Lesson, Pool
 from tests.evaluation.rivals.planted import planted

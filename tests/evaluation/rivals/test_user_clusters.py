@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from hydra_ml.evaluation.methods.method import Choose
+from hydra_ml.evaluation.rival import Choose
 from hydra_ml.evaluation.rivals.user_clusters import METHOD, fit, history_vectors, k_means, nearest, user_vectors
 from tests.evaluation.rivals.planted import CANDIDATES, Planted, planted
 
