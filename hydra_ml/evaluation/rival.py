@@ -86,7 +86,12 @@ class _View:
         told = told.take(telling(told))
         known = told.table.drop_duplicates("query_id")["cohort"].eq("known").to_numpy()
         pool = self._read(told.table, told.evidence, self._lessons.answers)
-        return Lesson(**vars(pool), targets=told.targets, rewards=told.rewards, is_known=known)
+        unseen = np.full(len(told), np.nan, dtype=np.float32)
+        if self._lessons.unseen is not None:
+            keys = ["query_id", "answer"]
+            found = told.table[keys].merge(self._lessons.unseen, on=keys, how="left", validate="one_to_one")
+            unseen = found["score"].to_numpy(dtype=np.float32)
+        return Lesson(**vars(pool), targets=told.targets, rewards=told.rewards, is_known=known, unseen=unseen)
 
     @cached_property
     def rows(self) -> tuple[pd.DataFrame, np.ndarray]:

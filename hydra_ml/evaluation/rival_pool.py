@@ -35,6 +35,7 @@ class Pool:
     evidence: np.ndarray  # float32 [N, E], `answering.adapter.candidate_evidence`
     features: np.ndarray  # float32 [N, F], what HYDRA's heads read: its trained base's z, then the evidence
     shared: np.ndarray  # float32 [N], the score of HYDRA's shared head
+    personal: np.ndarray  # float32 [N], the score of HYDRA's own heads
     asked: np.ndarray  # float32 [Q, D], vectors of the queries
     said: np.ndarray  # float32 [N, D], vectors of the candidates
     history: tuple[np.ndarray, ...]  # Q arrays of positions in `book`, oldest first: all that the query may see
@@ -69,6 +70,7 @@ class Lesson(Pool):
     targets: np.ndarray  # float32 [N], which row should be chosen: shares that add up to 1 in a query
     rewards: np.ndarray  # float32 [N], 0..1
     is_known: np.ndarray  # bool [Q], of a user whose rows may train what all users share
+    unseen: np.ndarray  # float32 [N], HYDRA's score by models that have not seen the query; nan where there is none
 
     def take(self, queries: np.ndarray) -> Lesson:
         """The lesson of these queries alone (bool [Q])."""
@@ -82,6 +84,7 @@ class Lesson(Pool):
             evidence=self.evidence[rows],
             features=self.features[rows],
             shared=self.shared[rows],
+            personal=self.personal[rows],
             asked=self.asked[queries],
             said=self.said[rows],
             history=tuple(self.history[i] for i in np.flatnonzero(queries)),
@@ -89,6 +92,7 @@ class Lesson(Pool):
             targets=self.targets[rows],
             rewards=self.rewards[rows],
             is_known=self.is_known[queries],
+            unseen=self.unseen[rows],
         )
 
 
@@ -121,6 +125,7 @@ def read_pool(
         evidence=evidence,
         features=features,
         shared=rows["shared"].to_numpy(dtype=np.float32),
+        personal=rows["personal"].to_numpy(dtype=np.float32),
         asked=encode(first["a"].tolist()),
         said=encode(rows["b"].tolist()),
         history=tuple(np.array([position[user, one] for one in profile], dtype=np.int64) for user, profile in seen),

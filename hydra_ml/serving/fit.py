@@ -1,6 +1,6 @@
 """A component between its rows and its folder: fitted anew, or its heads refitted on a frozen base.
 
-OUT/base  OUT/heads  OUT/curve.json      a component fitted anew
+OUT/base  OUT/heads  OUT/curve.json      a component fitted anew; OUT/unseen.parquet: an adapter's cross-fitted scores
 FROZEN/base  FROZEN/heads                a base as it is, and the present heads of the users at hand
 OUT/base  OUT/heads  OUT/refit.parquet   links to that base, the heads those users have from now on, and why
 """
@@ -39,7 +39,8 @@ from hydra_ml.model.heads import merged_heads, no_heads
 from hydra_ml.serving.component import torch_threads
 from hydra_ml.serving.pair_reader import PairReader
 
-FindCaution = Callable[[ComponentRows, np.ndarray], Caution]
+UNSEEN = "unseen.parquet"  # query_id, answer, score: of each training row by models that have not seen its query
+FindCaution = Callable[[ComponentRows, np.ndarray], Caution | None]
 
 
 def fit_and_save(
@@ -58,6 +59,7 @@ def fit_and_save(
     """Fit a component anew, or with `frozen` its heads alone, and write OUT; returns the figures a stage reports.
 
     be_cautious: finds how to use the scores, by those of models that have not seen the rows; kept with the base.
+    What it is given is kept in OUT/unseen.parquet.
     Raises as `fit_component` does, as DataError, and ArtifactError if the frozen base is of another task or component,
     was fitted on texts read in another way, or is damaged.
     """
@@ -70,6 +72,8 @@ def fit_and_save(
     scores = np.full(len(rows), np.nan, dtype=np.float32)
     scores[kept] = fitted.unseen_scores
     caution = be_cautious(rows, scores) if be_cautious else None
+    if be_cautious:
+        save_table(rows.table[["query_id", "answer"]].assign(score=scores), out / UNSEEN)
     return save_component(
         fitted, out, reader, task=task, component=component, n_rows=len(telling_rows), caution=caution
     )

@@ -31,6 +31,7 @@ from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.learning.leaks import repeats
 from hydra_ml.params import Params
 from hydra_ml.serving.component import Component
+from hydra_ml.serving.fit import UNSEEN
 from hydra_ml.serving.pair_reader import PairReader
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
@@ -67,7 +68,8 @@ def evaluate(
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
     component = Component(adapter / "base", adapter / "heads", reader)
     trained = everyone[everyone["role"] == "train"]
-    lessons = Lessons(trained, bought[bought["query_id"].isin(trained["query_id"])], component.features)
+    learned = bought[bought["query_id"].isin(trained["query_id"])]
+    lessons = Lessons(trained, learned, component.features, _unseen(adapter))
     bench = open_bench(task, queries, records, answers, component, lessons, seed=params.seed)
     predictions, scored = predict(bench, methods)
     settings, own = params.evaluate, own_answers(queries, records)
@@ -97,6 +99,11 @@ def evaluate(
     metrics = {**about, "bill": bill, **results.metrics_document()}
     _save_figures(metrics, {**about, **details, **results.details_document()}, out)
     return {"queries": len(queries), "methods": int(predictions["method"].nunique())}
+
+
+def _unseen(adapter: Path) -> pd.DataFrame | None:
+    """The adapter's cross-fitted scores; None where it learned nothing anew."""
+    return load_table(adapter / UNSEEN) if (adapter / UNSEEN).exists() else None
 
 
 def _save_figures(metrics: Document, details: Document, out: Path) -> None:

@@ -8,7 +8,6 @@ only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from hydra_ml.tasks.task import Task
 def train_adapter(
     *, prepared: Path, generated: Path, out: Path, cache: Path, frozen: Path | None = None, task: Task, params: Params
 ) -> Mapping[str, Any]:
-    """Write out/base, out/heads and out/curve.json; with `frozen`, what `serving.fit` describes."""
+    """Write out/base, out/heads, out/curve.json and out/unseen.parquet; with `frozen`, what `serving.fit` describes."""
     columns = ["query_id", "user_id", "role", "cohort", "date", "input", "text", "gold", "profile"]
     columns += ["is_new"] if frozen else []
     queries = load_table(prepared / "queries.parquet", columns)
@@ -50,7 +49,7 @@ def train_adapter(
         out=out,
         frozen=frozen,
         seed=params.seed,
-        be_cautious=None if bound is None else partial(find_caution, task=task, bound=bound),
+        be_cautious=lambda rows, scores: None if bound is None else find_caution(rows, scores, task=task, bound=bound),
     )
 
 

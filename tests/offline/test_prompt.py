@@ -103,4 +103,4 @@ def test_an_instruction_said_once_is_read_as_if_said_on_every_turn(name: str) ->
 def test_a_long_text_takes_no_more_than_its_length(piece: str) -> None:
     text = (piece * 200_000)[:200_000]
     for turn in (text, f"Which one? tags: [a, b] description: {text}", f"{text} [1]: one [2]: two"):
-        read_prompt([user(turn)])
+        assert read_prompt([user(turn)]) is not None

@@ -35,6 +35,7 @@ class Lessons:
     queries: pd.DataFrame  # QUERY_COLUMNS
     answers: pd.DataFrame  # rows of `generate`
     features: ReadPairs  # the adapter's frozen base
+    unseen: pd.DataFrame | None = None  # query_id, answer, score: the adapter's training rows, cross-fitted
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ def planted(
             "evidence": evidence,
             "features": np.concatenate([said, evidence], axis=1, dtype=np.float32),
             "shared": np.zeros(len(query), dtype=np.float32),
+            "personal": np.zeros(len(query), dtype=np.float32),
             "asked": unit(random.normal(size=(len(owner), DIM))),
             "said": said,
             "history": tuple(np.arange(RECORDS) + u * RECORDS for u in owner),
@@ -75,7 +76,9 @@ def planted(
     targets[best] = 1.0
     rewards = ((liking - liking.min()) / (liking.max() - liking.min())).astype(np.float32)
     is_known = np.repeat(np.arange(n_users) % 4 != 3, queries_per_user)
-    lesson = Lesson(**taught, targets=targets, rewards=rewards, is_known=is_known)  # type: ignore[arg-type]
+    lesson = Lesson(
+        **taught, targets=targets, rewards=rewards, is_known=is_known, unseen=np.zeros(len(query), dtype=np.float32)
+    )  # type: ignore[arg-type]
     asked, liking = queries_of_all()
     pool = Pool(**asked)  # type: ignore[arg-type]
     return Planted(lesson, pool, _best_rows(liking, pool.query))
