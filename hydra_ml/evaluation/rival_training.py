@@ -46,11 +46,13 @@ def train(
     weight_decay: float = 0.01,
     loss: Loss = choice_loss,
     penalty: Callable[[], torch.Tensor] | None = None,
+    after_epoch: Callable[[int], bool] | None = None,
 ) -> None:
     """Train the network in place. score: positions of rows, a query's together, to their scores [B], by the network;
     goal float32 [N] is what the loss compares them with; query int64 [N], ascending. Same seed, same bits.
 
-    penalty: added to each batch's loss. No rows leave the network as it is."""
+    penalty: added to each batch's loss. after_epoch: called with the epochs done, the network in evaluation; training
+    goes on while it says so. No rows leave the network as it is."""
     if not len(query):
         return
     rows_of = np.split(np.arange(len(query)), np.flatnonzero(np.diff(query)) + 1)
@@ -59,8 +61,8 @@ def train(
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=epochs * n_batches)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network.train()
-        for _ in range(epochs):
+        for epoch in range(1, epochs + 1):
+            network.train()
             for batch in np.array_split(torch.randperm(len(rows_of)).numpy(), n_batches):
                 rows = np.concatenate([rows_of[i] for i in batch])
                 own = torch.from_numpy(np.repeat(np.arange(len(batch)), [len(rows_of[i]) for i in batch]))
@@ -71,4 +73,7 @@ def train(
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimizer.step()
                 schedule.step()
+            network.eval()
+            if after_epoch is not None and not after_epoch(epoch):
+                break
     network.eval()
