@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hydra_ml.evaluation.methods.method import Choose, rival
+from hydra_ml.evaluation.rival import Choose, rival
 from hydra_ml.evaluation.rival_network import (
     WIDTH,
     Recipe,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hydra_ml.answering.arms import SERVED, ZERO_SHOT
-from hydra_ml.evaluation.methods.method import Choose, rival
+from hydra_ml.evaluation.rival import Choose, rival
 from hydra_ml.evaluation.rival_pool import Lesson, Pool
 from hydra_ml.evaluation.rivals.pool_ranker import profiles
 from hydra_ml.model.fit_heads import fit_shared
