@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
 from hydra_ml.answering.arms import asked_prompts, rankings_by_name
 from hydra_ml.evaluation.arena import compare
 from hydra_ml.evaluation.bill import bill_rows
 from hydra_ml.evaluation.grid import facts_of
 from hydra_ml.evaluation.leaks import check_prompts
-from hydra_ml.evaluation.methods import Bench, Method, arms_of, fitting_methods, taught_arms
+from hydra_ml.evaluation.methods import Bench, Method, arms_of, fitting_methods, is_rival, taught_arms
 from hydra_ml.evaluation.methods.method import CANDIDATES, Lessons, strangers
 from hydra_ml.evaluation.report import results_table
 from hydra_ml.evaluation.results import Document
@@ -30,7 +31,7 @@ from hydra_ml.io.plots import save_plots
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.learning.leaks import repeats
 from hydra_ml.params import Params
-from hydra_ml.serving.component import Component
+from hydra_ml.serving.component import Component, torch_threads
 from hydra_ml.serving.fit import UNSEEN
 from hydra_ml.serving.pair_reader import PairReader
 from hydra_ml.stages.command import stage_command
@@ -134,7 +135,10 @@ def open_bench(
 
 def predict(bench: Bench, methods: Sequence[Method]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every method's predictions with the facts the arena needs, and what those that choose chose among."""
-    found = {method.name: method.answer(bench) for method in methods}
+    found = {}
+    for method in tqdm(methods, desc=f"evaluate {bench.task.name}", unit=" methods"):
+        with torch_threads(1 if is_rival(method.name) else None):  # their steps are small: threads would wait
+            found[method.name] = method.answer(bench)
     predictions = pd.concat([given.rows.assign(method=name) for name, given in found.items()], ignore_index=True)
     predictions = predictions.merge(facts_of(bench.queries), on="query_id", validate="many_to_one")
     predictions["prediction"] = predictions["answer"].where(predictions["is_parsed"], None)
