@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra_ml.errors import HydraError, ParamsError, exit_of
+from hydra_ml.errors import HydraError, exit_of
 from hydra_ml.io.layout import INPUTS, task_folder
 from hydra_ml.io.llm_environment import check_named_model
 from hydra_ml.io.params_file import load_params
@@ -49,7 +49,6 @@ class Main:
         logging.getLogger("hydra_ml").setLevel(logging.INFO)
         try:
             task, params = get_task(options.pop("task")), load_for_run(options.pop("params"))
-            check_methods(task, params)
             summary = self.run(task, params, places={name: path for name, path in options.items() if path})
         except (HydraError, OSError, KeyboardInterrupt) as error:
             message, code = exit_of(error)
@@ -100,22 +99,6 @@ def load_for_run(path: Path) -> Params:
     params = load_params(path)
     check_named_model(params.llm)
     return params
-
-
-def check_methods(task: Task, params: Params) -> None:
-    """Every stage looks, so that the first one tells it and not `evaluate`, after all that it needs was bought. Raises
-    ParamsError if `evaluate.methods` names none that the task has."""
-    from hydra_ml.evaluation.methods import fitting_methods  # what it reads is slow to import: not for --help
-
-    has_reranker = params.annotate.queries_per_user > 0
-    if fitting_methods(params.evaluate.methods, task, has_reranker=has_reranker):
-        return
-    lacks_reranker = fitting_methods(params.evaluate.methods, task, has_reranker=True)
-    without = " without a reranker (annotate.queries_per_user is 0)" if lacks_reranker else ""
-    raise ParamsError(
-        f"evaluate.methods: {', '.join(params.evaluate.methods or ())} is no method that {task.name} has{without}. "
-        "Name another one too, or null for all; `hydra-ml methods` lists them."
-    )
 
 
 def stage_command(stage: Stage, *, asks_llm: bool = False) -> Main:

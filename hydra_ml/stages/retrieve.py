@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from hydra_ml.answering.arms import first_rankers
 from hydra_ml.answering.retrieval import candidate_table, rank_user
-from hydra_ml.evaluation.methods import arms_of, chosen_methods
+from hydra_ml.evaluation.methods import arms_of, chosen_methods, fitting_methods
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.params import Params
@@ -28,6 +28,7 @@ def retrieve(*, prepared: Path, out: Path, cache: Path, task: Task, params: Para
     queries = load_table(prepared / "queries.parquet", ["query_id", "user_id", "role", "text", "profile"])
     records = load_table(prepared / "records.parquet", ["user_id", "record_id", "text"])
     encode = open_encoder(params.encoder, cache).encode  # loads nothing unless the dense ranker asks
+    fitting_methods(params.evaluate.methods, task, has_reranker=True)  # none: told before anything is bought
     baselines = first_rankers(arms_of(chosen_methods(params.evaluate.methods)))
     histories = dict(iter(records.groupby("user_id")))  # rows keep their order: oldest first
     users = tqdm(queries.groupby("user_id"), desc=f"retrieve {task.folder}", unit="user")

@@ -92,6 +92,7 @@ PLUMBING = {
     "llm/chat",
     "stages/command",
     "io/layout",
+    "io/lent_file",
     "io/files",
     "io/tables",
     "io/user_tables",

@@ -19,7 +19,7 @@ from hydra_ml.answering.arms import HYDRA, RAG_K4, ZERO_SHOT
 from hydra_ml.cli import app
 from hydra_ml.errors import ParamsError
 from hydra_ml.evaluation import methods
-from hydra_ml.evaluation.methods import Bench, all_methods, arms_of, chosen_methods
+from hydra_ml.evaluation.methods import Bench, all_methods, arms_of, chosen_methods, fitting_methods
 from hydra_ml.evaluation.methods.method import strangers
 from hydra_ml.tasks import get_task
 
@@ -194,3 +194,17 @@ def test_what_no_chosen_method_needs_is_not_paid_for(chain, tmp_path: Path) -> N
     assert set(pd.read_parquet(own.path("retrieve", "candidates.parquet"))["ranker"]) == {"bm25"}
     metrics = json.loads(own.path("evaluate", "metrics.json").read_text())
     assert {name for name, value in metrics.items() if isinstance(value, dict)} == {"user_majority", "rag_k4"}
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["nope"], "there is no method 'nope'"),
+        (["copy_input"], "copy_input is no method that LaMP-2 has. Name"),
+        (["hydra_reranker"], r"LaMP-2 has without a reranker \(annotate.queries_per_user is 0\)"),
+    ],
+)
+def test_methods_that_tell_nothing_of_the_task_are_refused(names: list[str], told: str) -> None:
+    with pytest.raises(ParamsError, match=told):
+        fitting_methods(names, get_task("LaMP_2"), has_reranker=False)
+    assert fitting_methods(["hydra_reranker"], get_task("LaMP_2"), has_reranker=True)

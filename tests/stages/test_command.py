@@ -66,28 +66,6 @@ def test_errors_are_one_message_and_a_code(params_file: str, capsys: pytest.Capt
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize(
-    ("written", "told"),
-    [
-        ("evaluate: {methods: []}", "evaluate.methods: List should have at least 1 item"),
-        ("evaluate: {methods: [nope]}", "there is no method 'nope'"),
-        ("evaluate: {methods: [copy_input]}", "copy_input is no method that LaMP-2N has. Name"),
-        ("evaluate: {methods: [hydra_reranker]}", "LaMP-2N has without a reranker (annotate.queries_per_user is 0)"),
-    ],
-)
-def test_methods_that_tell_nothing_of_the_task_are_refused_by_every_stage(
-    params_file: str, capsys: pytest.CaptureFixture[str], written: str, told: str
-) -> None:
-    Path(params_file).write_text(written)
-    assert main(arguments(params_file)) == 2
-    assert told in capsys.readouterr().err
-
-
-def test_a_method_that_needs_a_reranker_is_fine_where_there_is_one(params_file: str) -> None:
-    Path(params_file).write_text("evaluate: {methods: [hydra_reranker]}\nannotate: {queries_per_user: 1}")
-    assert main(arguments(params_file)) == 0
-
-
 def test_run_gives_the_summary_or_raises_and_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     task, params = get_task("LaMP_2N"), Params(seed=5)
     told = main.run(task, params, places={"prepared": Path("in"), "out": Path("there")})

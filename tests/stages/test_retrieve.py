@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from rank_bm25 import BM25Okapi
 
+from hydra_ml.errors import ParamsError
 from hydra_ml.io.tables import save_table
-from hydra_ml.params import Params, Retrieve
+from hydra_ml.params import Evaluate, Params, Retrieve
 from hydra_ml.stages.retrieve import retrieve
 from hydra_ml.tasks import get_task
 
@@ -92,3 +93,9 @@ def test_same_input_same_bytes(prepared: Path) -> None:
     first = (prepared.parent / "out" / "candidates.parquet").read_bytes()
     candidates(prepared)
     assert (prepared.parent / "out" / "candidates.parquet").read_bytes() == first
+
+
+def test_methods_of_which_the_task_has_none_are_told_before_anything_is_bought(prepared: Path) -> None:
+    params = Params(evaluate=Evaluate(methods=["copy_input"]))
+    with pytest.raises(ParamsError, match="copy_input is no method that LaMP-2 has"):
+        retrieve(prepared=prepared, out=prepared, cache=prepared, task=MOVIES, params=params)

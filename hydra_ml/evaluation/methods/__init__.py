@@ -64,9 +64,17 @@ def chosen_methods(names: Sequence[str] | None) -> list[Method]:
 
 
 def fitting_methods(names: Sequence[str] | None, task: Task, *, has_reranker: bool) -> list[Method]:
-    """Those of `chosen_methods` that the task has, and that tell something of it without a reranker."""
+    """Those of `chosen_methods` that the task has, and that tell something of it without a reranker. Raises ParamsError
+    if that leaves none."""
     chosen = [method for method in chosen_methods(names) if method.fits(task)]
-    return [method for method in chosen if has_reranker or not method.tells_of_reranker]
+    telling = [method for method in chosen if has_reranker or not method.tells_of_reranker]
+    if not telling:
+        without = " without a reranker (annotate.queries_per_user is 0)" if chosen else ""
+        raise ParamsError(
+            f"evaluate.methods: {', '.join(names or ())} is no method that {task.name} has{without}. "
+            "Name another one too, or null for all; `hydra-ml methods` lists them."
+        )
+    return telling
 
 
 def arms_of(methods: Iterable[Method]) -> list[Arm]:
