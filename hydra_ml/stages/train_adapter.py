@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_ml.answering.adapter import candidate_rows, distinct_candidates
+from hydra_ml.answering.arms import SERVED
 from hydra_ml.answering.do_no_harm import find_caution
 from hydra_ml.answering.fit_component import ComponentRows
 from hydra_ml.answering.preferred_answers import preferred_answers
@@ -32,7 +33,9 @@ def train_adapter(
     queries = load_table(prepared / "queries.parquet", columns)
     answers = load_table(generated / "answers.parquet")
     train = queries[queries["role"] == "train"]
-    pool = distinct_candidates(answers[answers["query_id"].isin(train["query_id"])])
+    # What rivals learn from besides is no part of the pool that HYDRA serves.
+    served = answers["arm"].isin([arm.name for arm in SERVED])
+    pool = distinct_candidates(answers[served & answers["query_id"].isin(train["query_id"])])
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
     facts = train[["query_id", "user_id", "input", "text", "profile", "gold"]]
     rows, evidence = candidate_rows(pool, facts, load_table(prepared / "records.parquet"), task, reader.encode)
