@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hydra_ml.evaluation.methods import is_control, is_rival, method_order
-from hydra_ml.evaluation.results import Document
+from hydra_ml.evaluation.results import CONTROL, Document
 from hydra_ml.measures import MEASURES, higher_is_better
 
 
@@ -33,6 +33,19 @@ def leaders(metrics: Document, methods: list[str], measure: str) -> set[str]:
     rivals = [method for method in methods if not is_control(method)]
     best = choose((metrics[method][measure]["value"] for method in rivals), default=None)
     return {method for method in rivals if metrics[method][measure]["value"] == best}
+
+
+def rival_rows(metrics: Document, details: Document) -> list[list[str]]:
+    """Of each rival with a control: its name, its value, that with a stranger's part, and the difference; first the
+    heads. [] without rivals."""
+    measure = details["measures"][0]
+    rows = [["rival", title_of(measure), "with a stranger's part", "own less stranger's"]]
+    for rival in filter(is_rival, methods_of(metrics)):
+        control = CONTROL.format(rival)
+        if control in metrics:
+            pair = details["paired"][rival][control][measure]
+            rows.append([rival, *(number(metrics[m][measure]["value"]) for m in (rival, control)), difference(pair)])
+    return rows if rows[1:] else []
 
 
 def title_of(measure: str) -> str:

@@ -16,11 +16,11 @@ from hydra_ml.evaluation.cells import (
     methods_of,
     number,
     p_value,
+    rival_rows,
     title_of,
 )
-from hydra_ml.evaluation.methods import is_floor, is_rival, method_order
+from hydra_ml.evaluation.methods import is_floor, method_order
 from hydra_ml.evaluation.results import (
-    CONTROL,
     GOLD,
     HARMED,
     HELD_AGAINST,
@@ -108,14 +108,8 @@ def _comparison_section(details: Document) -> str:
 
 def _rivals_section(metrics: Document, details: Document) -> str:
     """What each rival's own part for a user gives beyond a stranger's; "" without rivals."""
-    measure = details["measures"][0]
-    rows = [["rival", title_of(measure), "with a stranger's part", "own less stranger's"]]
-    for rival in filter(is_rival, methods_of(metrics)):
-        control = CONTROL.format(rival)
-        if control in metrics:
-            pair = details["paired"][rival][control][measure]
-            rows.append([rival, *(number(metrics[m][measure]["value"]) for m in (rival, control)), difference(pair)])
-    return aligned(rows, right={1, 2}) if rows[1:] else ""
+    rows = rival_rows(metrics, details)
+    return aligned(rows, right={1, 2}) if rows else ""
 
 
 def _slices_section(metrics: Document, details: Document) -> str:

@@ -19,7 +19,7 @@ from hydra_ml.evaluation.cells import (
     title_of,
 )
 from hydra_ml.evaluation.harm import VERDICTS
-from hydra_ml.evaluation.methods import is_floor
+from hydra_ml.evaluation.methods import is_floor, is_rival
 from hydra_ml.evaluation.results import CEILING, OURS, REFERENCE, SWAPPED, Document
 from hydra_ml.measures import higher_is_better
 
@@ -125,6 +125,8 @@ def _response_lines(details: Document) -> list[str]:
     """How often an answer changes with the user, and what that is worth."""
     lines = []
     for method, told in details["responsiveness"].items():
+        if is_rival(method):  # told in a table
+            continue
         changed = f"{method} answers {percent(told['changed'])} of the questions otherwise with the user's own head"
         gain, title = told["gain"], title_of(details["measures"][0])
         worth = f"; there it gains {signed(gain)} in {title} (above 0 is better)" if told["n_changed"] else ""

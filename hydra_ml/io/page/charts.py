@@ -84,7 +84,7 @@ def cost_figure(metrics: Document, details: Document) -> Figure | None:
     shown = [method for method in methods_of(metrics) if method in tokens and not is_control(method)]
     if not shown:
         return None
-    figure, axes = new_figure(WIDTH, 3.4)
+    figure, axes = new_figure(WIDTH, max(3.4, 0.6 + LABEL_GAP / 72 * len(shown)))  # a line for each name
     values = [metrics[method][measure]["value"] for method in shown]
     for method, value in zip(shown, values, strict=True):
         axes.plot([tokens[method]], [value], "o", color=colour_of(method))

@@ -22,6 +22,7 @@ from hydra_ml.evaluation.cells import (
     number,
     p_value,
     percent,
+    rival_rows,
     title_of,
 )
 from hydra_ml.evaluation.examples import Examples
@@ -70,6 +71,7 @@ def save_page(
         charts=charts,
         results=_results(metrics, details),
         comparisons=_comparisons(details),
+        rivals=rival_rows(metrics, details),
         harm=_harm(details),
         examples=examples,
         measure=title_of(measure),
