@@ -79,9 +79,8 @@ def answers(root: Path) -> tuple[dict[str, Any], set[str]]:
 
 def counted(root: Path) -> tuple[int, int]:
     """Asks of `annotate`, and those kept, as `--dry-run` counts them."""
-    cost = job.dry_run(load_params(root / "params.yaml"), data=root / "data", cache=root / ".cache")["LaMP_2"][
-        "annotate"
-    ]
+    found = job.dry_run(load_params(root / "params.yaml"), data=root / "data", cache=root / ".cache")
+    cost = found.costs["LaMP_2"]["annotate"]
     return cost.asks, cost.kept
 
 

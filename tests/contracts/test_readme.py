@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from flows.stack import PORTS
 from hydra_ml.cli.main import app
-from hydra_ml.evaluation.methods import all_methods
+from hydra_ml.evaluation.methods import all_methods, is_control, is_rival
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -58,4 +58,8 @@ def test_what_is_fetched_is_run_from_where_it_was_put_and_not_taken_for_a_drop()
 
 
 def test_every_method_of_the_arena_is_explained():
-    assert not [method for method in all_methods() if f"`{method}`" not in README]
+    rivals = (ROOT / "docs/rivals.md").read_text("utf-8")
+    own = [method for method in all_methods() if not is_rival(method)]
+    others = [method for method in all_methods() if is_rival(method) and not is_control(method)]
+    assert not [method for method in own if f"`{method}`" not in README]
+    assert not [method for method in others if f"`{method}`" not in rivals]
