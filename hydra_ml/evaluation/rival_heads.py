@@ -128,6 +128,25 @@ def principal(heads: np.ndarray, rank: int) -> Basis:
     return Basis(*(values.astype(np.float32) for values in found))
 
 
+def retrained(x: np.ndarray, taught: Lesson, start: Basis, codes: np.ndarray, *, steps: int, seed: int) -> Basis:
+    """The directions and the users' numbers along them, codes [U, K], trained together from this start, as the
+    directions in which the heads that come of it lie."""
+    factors = learn_factors(x, taught, start.directions, codes, steps=steps, seed=seed)
+    return principal(factors.codes.detach().numpy() @ factors.basis.detach().numpy(), len(start.directions))
+
+
+def choose_along(basis: Basis, heads: Heads, inputs: Callable[[Pool], np.ndarray]) -> Choose:
+    """The choice by the shared score and each user's own numbers along the directions; users without have the mean."""
+
+    def choose(pool: Pool) -> np.ndarray:
+        x = inputs(pool) @ basis.directions.T  # [N, F] @ [F, K]
+        said = personal(heads.table, heads.user_idx(pool.owners), x, rest=basis.middle)
+        scores: np.ndarray = (pool.shared + said).astype(np.float32)
+        return scores
+
+    return choose
+
+
 def cross_fitted(
     lesson: Lesson,
     sizes: Sequence[Size],

@@ -6,19 +6,17 @@ HYDRA's shared score: a basis of k directions, learned from known users' heads, 
 
 from __future__ import annotations
 
-import numpy as np
-
 from hydra_ml.evaluation.rival import Choose, rival
 from hydra_ml.evaluation.rival_heads import (
     Basis,
+    choose_along,
     cross_fitted,
     head_inputs,
-    learn_factors,
     own_heads,
-    personal,
     principal,
+    retrained,
 )
-from hydra_ml.evaluation.rival_pool import Lesson, Pool
+from hydra_ml.evaluation.rival_pool import Lesson
 
 RANKS = (1, 2, 4, 8)
 RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0)  # of the k numbers, each in units of its spread among known users
@@ -36,21 +34,13 @@ def fit(lesson: Lesson, seed: int) -> Choose:
         start = principal(own_heads(x, taught, ridge=FULL_RIDGE).table, rank)
         low = x @ start.directions.T
         codes = own_heads(low, taught, ridge=1.0, prior=start.variance, middle=start.middle).table
-        factors = learn_factors(x, taught, start.directions, codes, steps=STEPS, seed=seed)
-        return principal(factors.codes.detach().numpy() @ factors.basis.detach().numpy(), rank)
+        return retrained(x, taught, start, codes, steps=STEPS, seed=seed)
 
     def finish(basis: Basis, own: Lesson, ridge: float) -> Choose:
         """The users' own numbers, exact."""
         x = inputs(own) @ basis.directions.T
         heads = own_heads(x, own, ridge=ridge, prior=basis.variance, middle=basis.middle)
-
-        def choose(pool: Pool) -> np.ndarray:
-            x = inputs(pool) @ basis.directions.T
-            said = personal(heads.table, heads.user_idx(pool.owners), x, rest=basis.middle)
-            scores: np.ndarray = (pool.shared + said).astype(np.float32)
-            return scores
-
-        return choose
+        return choose_along(basis, heads, inputs)
 
     rank, ridge = cross_fitted(lesson, RANKS, RIDGES, learn, finish)
     return finish(learn(lesson.take(lesson.is_known), rank), lesson, ridge)

@@ -13,14 +13,15 @@ import numpy as np
 from hydra_ml.evaluation.rival import Choose, rival
 from hydra_ml.evaluation.rival_heads import (
     Basis,
+    choose_along,
     cross_fitted,
     head_inputs,
-    learn_factors,
     own_heads,
     personal,
     principal,
+    retrained,
 )
-from hydra_ml.evaluation.rival_pool import Lesson, Pool
+from hydra_ml.evaluation.rival_pool import Lesson
 from hydra_ml.model.heads import Heads
 
 SIZES = (2, 4, 8)
@@ -37,22 +38,14 @@ def fit(lesson: Lesson, seed: int) -> Choose:
         x = inputs(taught)
         start = principal(mean_likings(x, taught), size)
         codes = own_heads(x @ start.directions.T, taught, ridge=10.0).table  # [U, K]
-        factors = learn_factors(x, taught, start.directions, codes, steps=STEPS, seed=seed)
-        return principal(factors.codes.detach().numpy() @ factors.basis.detach().numpy(), size)
+        return retrained(x, taught, start, codes, steps=STEPS, seed=seed)
 
     def finish(basis: Basis, own: Lesson, ridge: float) -> Choose:
         """The weights of the users, each from a few answers."""
         x = inputs(own) @ basis.directions.T
         asked = questions(x, own, basis, ridge, ANSWERS)
         heads = weights_from(x, own, basis, ridge, asked)
-
-        def choose(pool: Pool) -> np.ndarray:
-            x = inputs(pool) @ basis.directions.T
-            said = personal(heads.table, heads.user_idx(pool.owners), x, rest=basis.middle)
-            scores: np.ndarray = (pool.shared + said).astype(np.float32)
-            return scores
-
-        return choose
+        return choose_along(basis, heads, inputs)
 
     size, ridge = cross_fitted(lesson, SIZES, RIDGES, learn, finish)
     return finish(learn(lesson.take(lesson.is_known), size), lesson, ridge)
