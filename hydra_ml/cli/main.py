@@ -156,6 +156,8 @@ def arena(
         for known in tasks_meant(params, None):
             print(f"{job.shown_results(known, DATA)}\n")
         return
+    if dry_run and samples is not None:
+        raise ParamsError("--dry-run tells the price of one sample of users: leave --samples out, and multiply.")
     meant = get_task(task)
     named = job.named_methods(methods, meant) if methods else None
     if dry_run:

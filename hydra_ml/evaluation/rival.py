@@ -43,9 +43,9 @@ def rival(
 
     def answer(bench: Bench, *, swapped: bool = False) -> Predictions:
         view = _view(bench, arms, is_choice)
-        if name not in bench.views:
-            bench.views[name] = fit(view.lesson, bench.seed)
-        scores: np.ndarray = bench.views[name](view.strange_pool if swapped else view.pool)
+        if (name,) not in bench.made:
+            bench.made[name,] = fit(view.lesson, bench.seed)
+        scores: np.ndarray = bench.made[name,](view.strange_pool if swapped else view.pool)
         return bench.chosen_by(view.rows[0].assign(personal=scores), scores)
 
     return Method(
@@ -65,7 +65,7 @@ def rival(
 
 def _view(bench: Bench, arms: tuple[Arm, ...], is_choice: bool) -> _View:
     """What rivals see under these arms, made once for all of them."""
-    found: _View = bench.views.setdefault((arms, is_choice), _View(bench, arms, is_choice))
+    found: _View = bench.made.setdefault((arms, is_choice), _View(bench, arms, is_choice))
     return found
 
 

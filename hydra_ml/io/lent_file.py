@@ -1,21 +1,20 @@
 """A file lent out: it says something else while a block runs, and what it said before afterwards.
 
-A note beside the file keeps what it said. The process that lends holds a lock on the note, which the system lifts when
-that process ends in whatever way; so a note that can be locked was left by one that was killed, and whoever reads the
-file next puts it back.
+A note beside the file keeps what it said. The process that lends holds a lock, which the system lifts when that process
+ends in whatever way; so where there is a note and the lock is free, the process was killed, and whoever reads the file
+next puts it back.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+
+from filelock import FileLock, Timeout
 
 from hydra_ml.io.files import atomic_path
 
@@ -30,81 +29,73 @@ def lent(path: Path, make: Callable[[], tuple[bytes, str]]) -> Iterator[None]:
     make: the content, and what it changes in words; called once the file is as its owner wrote it. What it raises
     leaves the file alone.
     """
-    with _locked(_note(path), wait=True) as note:
-        assert note is not None
-        _put_back(path, note)  # of one that was killed while this one waited
-        before = path.read_bytes() if path.exists() else b""
+    with _held(_lock(path), path):
+        _put_back(path)  # of one that was killed while this one waited
+        content, what = make()
+        before = path.read_bytes()
+        _write(_note(path), json.dumps({"before": before.decode(), "lent": _digest(content), "what": what}).encode())
         try:
-            content, what = make()
-            note.seek(0)
-            note.truncate()
-            note.write(json.dumps({"before": before.decode(), "lent": _digest(content), "what": what}).encode())
-            note.flush()
-            os.fsync(note.fileno())
             _write(path, content)
-            try:
-                yield
-            finally:
-                if path.read_bytes() == content:
-                    _write(path, before)
+            yield
         finally:
+            if path.read_bytes() == content:
+                _write(path, before)
             _note(path).unlink(missing_ok=True)
+
+
+@contextmanager
+def _held(lock: FileLock, path: Path) -> Iterator[None]:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("Another run has changed %s for itself; waiting for it to end.", path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def take_back(path: Path) -> None:
     """Put the file back if a process that lent it was killed; one that is still lent stays as it is."""
     if not _note(path).exists():
         return
-    with _locked(_note(path), wait=False) as note:
-        if note is not None:
-            _put_back(path, note)
-            _note(path).unlink(missing_ok=True)
-
-
-def _put_back(path: Path, note: BinaryIO) -> None:
-    """What the note says, if the file is as it was lent. A note that breaks off was written before the file changed."""
-    note.seek(0)
     try:
-        said = json.loads(note.read())
-        before, lent_as, what = said["before"].encode(), said["lent"], said["what"]
-        now = path.read_bytes()
-    except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):
+        with _lock(path).acquire(timeout=0):
+            _put_back(path)
+    except Timeout:
+        pass
+
+
+def _put_back(path: Path) -> None:
+    """What the note says, if there is one and the file is as it was lent; the note is done with then."""
+    try:
+        said = json.loads(_note(path).read_bytes())
+        before, lent_as, what, now = said["before"].encode(), said["lent"], said["what"], path.read_bytes()
+    except FileNotFoundError:
         return
-    if now == before:
-        return
-    if _digest(now) == lent_as:
+    except (ValueError, KeyError, TypeError, AttributeError):
+        log.warning("%s cannot be read: it is no note of ours, and is taken away.", _note(path))
+        before = now = b""
+    if now != before and _digest(now) == lent_as:
         _write(path, before)
         log.warning("%s: what had changed %s for one run was killed; the file is as it was before.", path, what)
-    else:
+    elif now != before:
         log.warning(
             "%s: what had changed %s for one run was killed, and the file was edited since. It is left as it is: see "
             "whether these are as you want them.",
             path,
             what,
         )
-
-
-@contextmanager
-def _locked(path: Path, *, wait: bool) -> Iterator[BinaryIO | None]:
-    """The note, open and locked; None if another has it and this one does not wait."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "r+b") as note:
-            try:
-                fcntl.flock(note, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not wait:
-                    yield None
-                    return
-                log.warning("Another run has %s; waiting for it to end.", path.name)
-                fcntl.flock(note, fcntl.LOCK_EX)
-            if os.fstat(note.fileno()).st_nlink:  # else another put it away meanwhile: this is no note any more
-                yield note
-                return
+    _note(path).unlink(missing_ok=True)
 
 
 def _note(path: Path) -> Path:
     return path.with_name(f".{path.name}.before")
+
+
+def _lock(path: Path) -> FileLock:
+    return FileLock(path.with_name(f".{path.name}.lock"), mode=0o600)
 
 
 def _digest(content: bytes) -> str:

@@ -81,10 +81,8 @@ class Weights:
         """PROFILE, with what this model needs. methods: all there are."""
         if not self.is_base:
             return PROFILE
-        shown_examples = [
-            method for method in methods if method != "zero_shot"
-        ]  # without any, it ends its turn at once
-        return {**PROFILE, "llm.stop": ["\n"], "evaluate.methods": shown_examples}
+        # Shown no example, a base model ends its turn at once.
+        return {**PROFILE, "llm.stop": ["\n"], "evaluate.methods": [name for name in methods if name != "zero_shot"]}
 
 
 def find_weights(model: str) -> Weights:

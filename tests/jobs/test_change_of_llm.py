@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from dataclasses import replace
 from typing import Any
 
@@ -17,53 +16,16 @@ from starlette.routing import Route
 from hydra_ml.errors import LLMError
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.jobs.batch_score import score_requests
-from hydra_ml.jobs.promote import promote
-from hydra_ml.offline.app import build_offline_app
-
-
-def under_another_name(app: Any) -> Any:
-    """The offline model's application, known as my-model."""
-
-    async def renamed(scope: Any, receive: Any, send: Any) -> None:
-        async def read() -> Any:
-            message = await receive()
-            return {**message, "body": message.get("body", b"").replace(b"my-model", b"offline-minilm")}
-
-        await app(scope, read if scope["type"] == "http" else receive, send)
-
-    return renamed
+from tests.jobs.other_llm import add_release, go, served_as_my_model
 
 
 @pytest.fixture
 def own_llm(own_project, start_server, monkeypatch) -> None:
     """A server of our own under another model's name, as README says to set it up: OPENAI_* in the environment."""
     encode = open_encoder(own_project.params.encoder, own_project.cache, progress="").encode
-    lock = threading.Lock()
-
-    def one_at_a_time(texts):
-        with lock:
-            return encode(texts)
-
-    server = start_server(under_another_name(build_offline_app(one_at_a_time)))
+    server = start_server(served_as_my_model(encode))
     for name, value in {"BASE_URL": server.address, "API_KEY": "k", "MODEL": "my-model"}.items():
         monkeypatch.setenv(f"OPENAI_{name}", value)
-
-
-def add_release(project, model: str) -> str:
-    """The champion's parts in a release that answers with another LLM; it becomes the challenger."""
-    registry, task = project.registry, project.task
-    _, release = registry.release(task, "champion")
-    run_id = registry.version(task, "release", project.champion).run_id
-    params = json.loads(json.dumps(dict(release.params)))
-    params["llm"] |= {"model": model, "max_attempts": 1}
-    version = registry.register_release(task, replace(release, params=params), run_id=run_id)
-    registry.point(task, {"challenger": version})
-    return version
-
-
-def go(project, **options):
-    params = project.params.model_copy(update={"llm": project.params.llm.model_copy(update={"max_attempts": 1})})
-    return promote(project.task, params, data=project.data, registry=project.registry, cache=project.cache, **options)
 
 
 def reasons(decision) -> dict[str, bool]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +9,7 @@ from starlette.responses import JSONResponse
 
 from hydra_ml.errors import LLMError
 from hydra_ml.io.encoders import open_encoder
-from hydra_ml.jobs.promote import promote
-from hydra_ml.offline.app import build_offline_app
+from tests.jobs.other_llm import add_release, go, served_as_my_model
 
 
 class Served:
@@ -21,19 +17,9 @@ class Served:
 
     def __init__(self, encode: Any) -> None:
         self.file, self.after_first, self.n_asked, self.is_gone = "A", "", 0, False
-        lock = threading.Lock()
-
-        def one_at_a_time(texts: Any) -> Any:
-            with lock:
-                return encode(texts)
-
-        self._app = build_offline_app(one_at_a_time)
+        self._app = served_as_my_model(encode)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def read() -> Any:
-            message = await receive()
-            return {**message, "body": message.get("body", b"").replace(b"my-model", b"offline-minilm")}
-
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif scope["path"].endswith("/models"):
@@ -44,7 +30,7 @@ class Served:
         else:
             self.n_asked += 1
             self.file = self.after_first or self.file
-            await self._app(scope, read, send)
+            await self._app(scope, receive, send)
 
 
 @pytest.fixture
@@ -53,25 +39,6 @@ def served(own_project, start_server, monkeypatch) -> Served:
     for name, value in {"BASE_URL": start_server(app).address, "API_KEY": "k"}.items():
         monkeypatch.setenv(f"OPENAI_{name}", value)
     return app
-
-
-def add_release(project, model: str = "my-model", **sections: Any) -> str:
-    """The champion's parts in a release that answers with this model and these settings; it becomes the challenger."""
-    registry, task = project.registry, project.task
-    _, release = registry.release(task, "champion")
-    params = json.loads(json.dumps(dict(release.params)))
-    params["llm"] |= {"model": model, "max_attempts": 1}
-    for name, values in sections.items():
-        params[name] |= values
-    run_id = registry.version(task, "release", project.champion).run_id
-    version = registry.register_release(task, replace(release, params=params), run_id=run_id)
-    registry.point(task, {"challenger": version})
-    return version
-
-
-def go(project, **options):
-    params = project.params.model_copy(update={"llm": project.params.llm.model_copy(update={"max_attempts": 1})})
-    return promote(project.task, params, data=project.data, registry=project.registry, cache=project.cache, **options)
 
 
 def kept(project, version: str) -> int:

@@ -53,7 +53,7 @@ class Bench:
     lessons: Lessons | None = None  # what rivals learn from
     seed: int = 0
     _rows: dict[tuple[Arm, ...], tuple[pd.DataFrame, np.ndarray]] = field(default_factory=dict)
-    views: dict[Any, Any] = field(default_factory=dict)  # what was made for rivals: `evaluation.rival`
+    made: dict[tuple[object, ...], Any] = field(default_factory=dict)  # by rivals, kept for their controls
 
     def greedy(self, arm: Arm) -> Predictions:
         """The temperature-0 answers of an arm's prompts."""
