@@ -31,11 +31,11 @@ from flows.runs import (
 )
 from hydra_ml.io.files import readable
 from hydra_ml.io.mlflow.registry import Registry
+from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs import batch_score as job
 from hydra_ml.jobs.batch_report import BatchPlan, BatchReport, ScoredShard
 from hydra_ml.jobs.waiting_requests import waiting_requests
 from hydra_ml.params import TaskFolder
-from hydra_ml.tasks import get_task
 
 
 @flow(name="batch_score", flow_run_name=named("batch-score"), timeout_seconds=6 * HOUR, **HOOKS)

@@ -14,9 +14,9 @@ from hydra_ml.errors import DataError, ParamsError
 from hydra_ml.io.bounded_json import parse_json
 from hydra_ml.io.predictions import DeadLetter
 from hydra_ml.io.record_reader import ENDINGS, Fault, is_missing, read_date, read_item, read_rows, read_text
+from hydra_ml.io.task_files import get_task, known_tasks
 from hydra_ml.learning.history import made_record, read_record
 from hydra_ml.records import Record, Request
-from hydra_ml.tasks import TASKS, get_task
 from hydra_ml.tasks.task import Task
 
 SHARED = "requests"  # data/requests: each task's batch takes its own of a file that lies in this folder itself
@@ -59,15 +59,16 @@ def read_requests(path: Path, task: Task) -> tuple[list[Request], list[DeadLette
 
 
 def read_request(entry: Mapping[str, Any], task: Task, line: int = 1) -> Request:
-    """The request in a decoded object. Raises Unfit with the reason; fields beyond the known ones are overlooked."""
+    """The request in a decoded object; its input is a question of the task, or for an own task the bare text. Raises
+    Unfit with the reason; fields beyond the known ones are overlooked."""
     _check_task(_text(entry, "task"), task)
     user_id, input = _text(entry, "user_id"), _text(entry, "input")
-    other = next((found for found in TASKS.values() if found is not task and found.asks(input)), None)
+    other = next((found for found in known_tasks().values() if found is not task and found.asks(input)), None)
     if other is not None and not task.asks(input):
         raise Unfit(f"its input is a question of {other.name}, not of {task.name}")
     history = entry.get("history")
     records = None if history is None else tuple(read_history(history, user_id, task))
-    return Request(_text(entry, "request_id"), user_id, input, line, records)
+    return Request(_text(entry, "request_id"), user_id, task.asked(input), line, records)
 
 
 def read_history(history: object, user_id: str, task: Task) -> list[Record]:
@@ -109,7 +110,7 @@ def _check_task(name: str, task: Task) -> None:
     try:
         found = get_task(name)
     except ParamsError:
-        raise Unfit("task is none of LaMP's") from None
+        raise Unfit("task is none that is known here") from None
     if found is not task:
         raise Unfit(f"is for {found.name}; this batch scores {task.name}")
 
@@ -132,7 +133,8 @@ def _record(item: object, place: int, user_id: str, task: Task, dated: bool) -> 
 
 def _sent_record(item: Mapping[str, Any], user_id: str, task: Task, dated: bool) -> Record:
     """A record that was sent as such. Raises Fault if its texts are none or its answer is not the task's."""
-    input, answer = read_text(item, "input"), read_text(item, "answer") if item["answer"] != "" else ""
+    input = task.asked(read_text(item, "input"))
+    answer = read_text(item, "answer") if item["answer"] != "" else ""
     text = task.query_text(input) if is_missing(item.get("text")) else read_text(item, "text")
     date = read_date(item) if dated else ""
     if task.kind in ("label", "rating") and answer not in task.labels:

@@ -79,7 +79,7 @@ def publish(data: Path, params: Params) -> None:
 
     Raises VersionsError if the remote cannot be reached or git refuses; what is merged here stays.
     """
-    files = sorted(file for name in ("raw", "history", WITHDRAWN) for file in (data / name).glob("LaMP_*.dvc"))
+    files = sorted(file for name in ("raw", "history", WITHDRAWN) for file in (data / name).glob("*.dvc"))
     targets = [file.relative_to(data.parent) for file in files]
     if params.ingest.commit:
         git.commit(targets, "Data: what came in", data.parent)

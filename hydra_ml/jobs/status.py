@@ -21,11 +21,11 @@ from hydra_ml.io.layout import common_folder, task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.orchestrator import POOL, FlowRun, read_schedule, read_workers
 from hydra_ml.io.own_stack import last_words
+from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs.hold import hold_of
 from hydra_ml.jobs.waiting_requests import set_aside, unreadable, waiting_requests
 from hydra_ml.params import Params
 from hydra_ml.release import PARTS
-from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 
 NEWEST = 3  # batches whose dead letters are named

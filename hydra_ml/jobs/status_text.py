@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hydra_ml.io.orchestrator import FlowRun
+from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs.status import Status, TaskStatus, WorkerStatus
-from hydra_ml.tasks import get_task
 
 
 def status_text(status: Status) -> str:

@@ -19,7 +19,7 @@ from hydra_ml.io.layout import task_folder
 from hydra_ml.io.parquet_rows import DAMAGE, first_line
 from hydra_ml.io.record_reader import ENDINGS, read_rows
 from hydra_ml.io.requests import SHARED
-from hydra_ml.tasks import get_task
+from hydra_ml.io.task_files import get_task
 from hydra_ml.tasks.task import Task
 
 log = logging.getLogger(__name__)

@@ -30,10 +30,14 @@ class ServedRelease:
         """Opens the release of a packaged release.json, wherever the aliases point by now; raises as `open_release`."""
         from hydra_ml.io.files import file_digest, load_json
         from hydra_ml.io.mlflow.registry import Registry
+        from hydra_ml.io.task_files import get_task
         from hydra_ml.serving.open_release import open_release
-        from hydra_ml.tasks import get_task
+        from hydra_ml.tasks.definition import task_from_json
 
-        task = get_task(load_json(manifest)["task"])
+        document = load_json(manifest)
+        # Where it is served from, tasks/ need not be.
+        definition = document.get("definition", "")
+        task = task_from_json(definition) if definition else get_task(document["task"])
         registry = Registry(cache=CACHE)
         version = registry.release_of_digest(task, file_digest(manifest))
         self._opened = open_release(registry, task, version, CACHE)

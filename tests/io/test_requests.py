@@ -51,7 +51,7 @@ def test_both_formats_give_the_same_requests(tmp_path):
         ({"user_id": ""}, "user_id is empty"),
         ({"input": 5}, "input is not a text"),
         ({"input": "half \ud800"}, "input holds half a character"),
-        ({"task": "movies"}, "task is none of LaMP's"),
+        ({"task": "movies"}, "task is none that is known here"),
         ({"task": "lamp_3"}, "is for LaMP-3; this batch scores LaMP-2"),
         ({"input": get_task("LaMP_2N").templated("A vote.")}, "is a question of LaMP-2N, not of LaMP-2"),
         ({"history": "[oops"}, "history is not JSON"),

@@ -16,9 +16,9 @@ import pandas as pd
 from hydra_ml.errors import ParamsError
 from hydra_ml.io.gx.expectations import Check, bad_rows, date_check, record_checks
 from hydra_ml.io.record_reader import Fault, Row, is_missing, read_date, read_text
+from hydra_ml.io.task_files import get_task, known_tasks
 from hydra_ml.learning.history import read_record
 from hydra_ml.records import RECORD_COLUMNS
-from hydra_ml.tasks import TASKS, get_task
 from hydra_ml.tasks.task import Task
 
 UNKNOWN = "unknown"  # stands for the task of a row that names none
@@ -69,19 +69,29 @@ def judge_rows(rows: Sequence[Row], *, max_text_chars: int, today: date, context
     for position in objects:
         tasks[position] = _task_folder(rows[position].value) or UNKNOWN
     tomorrow = (today + timedelta(days=1)).isoformat()
-    heads = pd.DataFrame([_head(rows[i].value, tasks[i], tomorrow) for i in objects], index=objects)
+    values = {i: _as_named(rows[i].value, tasks[i], today) for i in objects}
+    heads = pd.DataFrame([_head(values[i], tasks[i], tomorrow) for i in objects], index=objects)
     with_head = judging.check("rows, whose and when", heads, _head_checks(tomorrow))
     records: dict[str, pd.DataFrame] = {}
     for folder in sorted({tasks[i] for i in objects} - {UNKNOWN}):
-        task = TASKS[folder]
+        task = known_tasks()[folder]
         own = [i for i in objects if tasks[i] == folder]
-        fields = pd.DataFrame([_fields(rows[i].value, task) for i in own], index=own)
+        fields = pd.DataFrame([_fields(values[i], task) for i in own], index=own)
         whole = judging.check(f"{folder} fields", fields, _field_checks(task))
         sound = sorted(set(whole) & set(with_head))
         made = _records(task, heads, fields, sound)
         kept = judging.check(f"{folder} records", made, [*record_checks(task, max_text_chars), _NO_REPEAT])
         records[folder] = made.loc[kept, list(RECORD_COLUMNS)].reset_index(drop=True)
     return Judged(records, judging.reasons, tasks)
+
+
+def _as_named(value: Mapping[str, Any], folder: str, today: date) -> Mapping[str, Any]:
+    """The row with user and date under the names that all tasks share; of a task without dates, as written today."""
+    if folder == UNKNOWN:
+        return value
+    task = known_tasks()[folder]
+    named = task.row_names(value)
+    return named if task.date_key is not None else {"date": today.isoformat(), **named}
 
 
 def _holds(column: str, name: str) -> Check:
@@ -93,9 +103,15 @@ _NO_REPEAT = _holds("is_first", "row repeats no earlier row of the drop")
 
 
 def _head_checks(tomorrow: str) -> list[Check]:
+    known = list(known_tasks())
     return [
         Check("has a task", "task", "ExpectColumnValuesToNotBeNull"),
-        Check(f"task is one of: {', '.join(TASKS)}", "task", "ExpectColumnValuesToBeInSet", {"value_set": [*TASKS]}),
+        Check(
+            f"task is one of: {', '.join(known)}",
+            "task",
+            "ExpectColumnValuesToBeInSet",
+            {"value_set": known},
+        ),
         Check("has a user_id", "user_id", "ExpectColumnValuesToNotBeNull"),
         Check(
             "user_id is text or a whole number, and not blank",

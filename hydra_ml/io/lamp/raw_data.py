@@ -12,7 +12,9 @@ from hydra_ml.errors import DataError
 from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.lamp.add import add
 from hydra_ml.io.lamp.sample_files import write_sample
+from hydra_ml.io.own_records import Added, add_table
 from hydra_ml.io.params_file import load_params, set_params
+from hydra_ml.tasks.task import Task
 
 
 def use_sample(raw: Path, params_path: Path) -> Sequence[str]:
@@ -69,6 +71,34 @@ def use_folder(folder: Path, raw: Path, params_path: Path) -> list[str]:
     set_params(params_path, {"tasks": tasks})
     _open_history(raw, tasks)
     return tasks
+
+
+def use_table(
+    table: Path, task: Task, raw: Path, params_path: Path, *, shares: tuple[float, float] = (0.1, 0.1)
+) -> Added:
+    """Put a table of records into `raw` as a task's data and name the task in params.yaml, beside those whose data is
+    somebody's own; what became of its rows. Raises as `own_records.add_table`."""
+    source = raw / "source.json"
+    before = load_json(source) if source.exists() else {"source": "sample"}
+    settings = load_params(params_path)
+    added = add_table(table, raw / task.folder, task, shares=shares, max_bad_share=settings.ingest.max_bad_share)
+    kept = [] if before["source"] == "sample" else [name for name in settings.tasks if (raw / name).is_dir()]
+    save_json({"source": str(table), "tasks_of_sample": before.get("tasks_of_sample", settings.tasks)}, source)
+    set_params(params_path, {"tasks": [*kept, *({task.folder} - set(kept))]})
+    _open_history(raw, [task.folder])
+    return added
+
+
+def use_task(task: Task, raw: Path, params_path: Path) -> None:
+    """Name a task in params.yaml whose data lies in `raw` already. Raises DataError if it does not."""
+    if not (raw / task.folder).is_dir():
+        raise DataError(
+            f"{raw}: no data of {task.name}. Name its table with --data, or add it with `hydra-ml data add TABLE "
+            f"--task {task.name}`."
+        )
+    tasks = load_params(params_path).tasks
+    if task.folder not in tasks or is_sample(raw):
+        set_params(params_path, {"tasks": [task.folder]})
 
 
 def _open_history(raw: Path, tasks: Sequence[str]) -> None:
