@@ -6,7 +6,7 @@ An agent has a habit for each topic (which macro) and a manner (greeting, tone, 
 against the habit. So a head can learn who does what, and a test can ask whether it did.
 """
 
-# ruff: noqa: E501 (vocabulary: one entry a line, however long)
+
 
 from __future__ import annotations
 

@@ -116,11 +116,10 @@ _EXAMPLE = Guess("user_id", "date", "question", "answer", "label", ["yes", "no"]
 
 def _yaml(name: str, guess: Guess) -> str:
     """The file's text: every key, those that are not needed as comments."""
-    closed = f" Just answer with one of [{', '.join(guess.answers)}]," if guess.kind == "label" else ""
+    closed = f" Just answer with one of these: [{', '.join(guess.answers)}]." if guess.kind == "label" else ""
     scale = f" on a scale of {' to '.join(guess.answers)}" if guess.kind == "rating" else ""
-    end = "and nothing else." if closed else ""
     asked = {
-        "label": f"Which {guess.answer} would this user choose?{closed} {end}",
+        "label": f"Which {guess.answer} would this user choose?{closed}",
         "rating": f"Which {guess.answer} would this user give{scale}? Just answer with the number.",
         "text": f"Write the {guess.answer} that this user would write.",
     }[guess.kind]
