@@ -146,7 +146,7 @@ Where to look next
   the results  {reports}, each a page to open in a browser
   figures      data/evaluate/{task}/metrics.json, details.json (headline: `dvc metrics show`)
   try a change dvc exp run -S generate.n_samples=32   then   dvc exp show
-  your data    make run DATA=<folder with LaMP_n/train, dev, test>"""
+  your data    make run DATA=<folder with LaMP_n/train, dev, test>, or a table: docs/own_task.md"""
 
 
 @app.command()
