@@ -6,7 +6,11 @@ word of what the request says. Which records a request may be answered from is `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +60,17 @@ def read_requests(path: Path, task: Task) -> tuple[list[Request], list[DeadLette
     if not requests and not dead:
         raise DataError(f"{path}: holds no request for {task.name}. A request has request_id, user_id, task and input.")
     return requests, dead
+
+
+@contextmanager
+def requests_of_stdin(cache: Path) -> Iterator[Path]:
+    """A file of what standard input holds, which goes with the block: a batch is known by its content."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".stdin-", dir=cache) as folder:
+        path = Path(folder) / "stdin.jsonl"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield path
 
 
 def read_request(entry: Mapping[str, Any], task: Task, line: int = 1) -> Request:
