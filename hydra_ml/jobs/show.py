@@ -106,9 +106,6 @@ def _favours(predictions: Sequence[dict[str, Any]], task: Task) -> list[str]:
     if not rows or not task.labels:
         return []
     table = pd.DataFrame(rows)
-    table["answer"] = [
-        next((label for label in task.labels if normalized(label) == normalized(a)), a) for a in table["answer"]
-    ]
     mean = table.groupby("answer")["gain"].agg(["mean", "size"]).sort_values("mean", ascending=False)
     lines = ["  favours, against everybody's head, in log-odds over the predictions below"]
     return [
