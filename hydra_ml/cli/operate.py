@@ -67,9 +67,7 @@ def env() -> None:
 def score(
     requests: Annotated[
         Path,
-        typer.Argument(
-            exists=True, allow_dash=True, help="request_id, user_id, input, history; -: JSONL in, predictions out"
-        ),
+        typer.Argument(help="request_id, user_id, input, history; -: JSONL in, predictions out"),
     ],
     task: TaskOption = None,
     release: Annotated[str, typer.Option(help="the release that answers, a version or alias")] = "champion",
@@ -84,6 +82,8 @@ def score(
     from hydra_ml.jobs.batch_score import score_requests
 
     piped = str(requests) == "-"
+    if not (piped or requests.exists()):
+        raise ParamsError(f"{requests}: no such file. Name a file of requests, or - for standard input.")
     with requests_of_stdin(CACHE) if piped else nullcontext(requests) as file:
         report = score_requests(file, found, settings, data=DATA, registry=Registry(), which=release)
     if piped:
