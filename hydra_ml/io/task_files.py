@@ -118,7 +118,7 @@ def _read(path: Path, changed: int, size: int) -> TaskDefinition | str:
         return f"{path}: not YAML{line} ({problem}). {REMEDY}"
     definition, problems = parse_definition(_plain(document))
     if definition is None or problems:
-        return told(path, problems, dict(_lines(document)))
+        return told(path, problems, dict(_lines(document)) if isinstance(document, Mapping) else {})
     return definition
 
 
