@@ -13,7 +13,7 @@ from typing import Any
 from hydra_ml.errors import DataError, ParamsError
 from hydra_ml.io.bounded_json import parse_json
 from hydra_ml.io.predictions import DeadLetter
-from hydra_ml.io.record_reader import ENDINGS, Fault, is_missing, read_date, read_item, read_rows, read_text
+from hydra_ml.io.record_reader import ENDINGS, Fault, has_date, is_missing, read_date, read_item, read_rows, read_text
 from hydra_ml.learning.history import made_record, read_record
 from hydra_ml.records import Record, Request
 from hydra_ml.tasks import TASKS, get_task
@@ -66,7 +66,7 @@ def read_request(entry: Mapping[str, Any], task: Task, line: int = 1) -> Request
     if other is not None and not task.asks(input):
         raise Unfit(f"its input is a question of {other.name}, not of {task.name}")
     history = entry.get("history")
-    records = None if history is None else tuple(read_history(history, user_id, task))
+    records = None if is_missing(history) else tuple(read_history(history, user_id, task))
     return Request(_text(entry, "request_id"), user_id, input, line, records)
 
 
@@ -83,9 +83,7 @@ def read_history(history: object, user_id: str, task: Task) -> list[Record]:
             raise Unfit("history is not JSON") from None
     if not isinstance(history, list):
         raise Unfit("history is not a list")
-    dated = any(
-        isinstance(item, dict) and item.get("date") != "" and not is_missing(item.get("date")) for item in history
-    )
+    dated = any(isinstance(item, dict) and has_date(item) for item in history)
     records = [_record(item, place, user_id, task, dated) for place, item in enumerate(history, start=1)]
     return list({record.record_id: record for record in reversed(records)}.values())[::-1]
 

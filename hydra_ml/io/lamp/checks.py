@@ -97,7 +97,7 @@ def checked_date(entry: dict[str, Any], where: str, problems: Problems) -> str:
     try:
         return read_date(entry)
     except Fault as fault:
-        if fault.kind in ("no date", "no day"):
+        if fault.kind in ("no date", "epoch", "no day"):
             problems.add(where, f"{fault} (found {shown(entry['date'])})")
         else:
             checked_text(entry, "date", where, problems)
