@@ -36,10 +36,14 @@ def data_sample(params: ParamsOption = PARAMS) -> None:
 
 @data_app.command("add")
 def data_add(folder: Path, params: ParamsOption = PARAMS) -> None:
-    """Check LaMP files in FOLDER/LaMP_n/{train,dev,test} and make them the pipeline's data."""
-    from hydra_ml.io.lamp.raw_data import use_folder
+    """Check LaMP files in FOLDER/LaMP_n/{train,dev,test} and make them the pipeline's data.
 
-    print("\n".join(use_folder(folder, RAW, params)))
+    What was assumed or left out is told on stderr."""
+    from hydra_ml.io.lamp.raw_data import assumed_text, use_folder
+
+    tasks = use_folder(folder, RAW, params)
+    typer.echo(assumed_text(tasks), err=True, nl=False)
+    print("\n".join(tasks))
 
 
 @data_app.command("fetch")

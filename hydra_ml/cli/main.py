@@ -71,7 +71,7 @@ def _run(data: Path | None, params: Path, dry_run: bool) -> None:
     from datetime import UTC, datetime
 
     from hydra_ml.io.dvc import repro_all, work_without_git
-    from hydra_ml.io.lamp.raw_data import use_folder, use_sample
+    from hydra_ml.io.lamp.raw_data import assumed_text, use_folder, use_sample
     from hydra_ml.io.layout import REPORT, task_folder
     from hydra_ml.io.llm_environment import asked_model, check_server, in_night, named_model
     from hydra_ml.io.params_file import load_params, set_params
@@ -86,7 +86,12 @@ def _run(data: Path | None, params: Path, dry_run: bool) -> None:
     if not dry_run:
         check_server(settings)
     print(f"The LLM is {asked_model(settings)}.", file=sys.stderr)
-    tasks = use_sample(RAW, params) if data is None else use_folder(data, RAW, params)
+    if data is None:
+        tasks = [*use_sample(RAW, params)]
+    else:
+        brought = use_folder(data, RAW, params)
+        print(assumed_text(brought), end="", file=sys.stderr)
+        tasks = [*brought]
     if dry_run:
         _print_costs(params)
         return

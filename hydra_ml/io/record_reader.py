@@ -6,24 +6,18 @@ whichever way it comes in. Each entrance tells faults in its own words; no fault
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from math import inf, isfinite
-from pathlib import Path
 from typing import Any, Literal
 from unicodedata import normalize
 
-from hydra_ml.errors import DataError
-from hydra_ml.io.bounded_json import parse_json
-from hydra_ml.io.parquet_rows import DAMAGE, UNREADABLE, first_line, parquet_rows
+from hydra_ml.io.parquet_rows import UNREADABLE
 from hydra_ml.tasks.task import Task
 
-ENDINGS = (".jsonl", ".parquet")
 EXACT = 2**53  # whole floats from here on have lost digits
 MAY_BE_NUMBERS = frozenset({"id", "user_id", "request_id", "date", "score", "output"})
 CHOSEN = frozenset({"tag", "category", "score"})  # what stands there is one of a set: space around it means nothing
@@ -43,46 +37,6 @@ class Fault(ValueError):
     def __init__(self, kind: Kind, told: str) -> None:
         super().__init__(told)
         self.kind = kind
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a file."""
-
-    number: int  # line of a .jsonl, row of a .parquet, from 1
-    value: Any  # as JSON gives it; the line itself where that cannot be had
-    fault: str = ""  # why the line is no JSON
-
-
-def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """The rows of a .jsonl or .parquet in file order, blank lines and empty cells passed over.
-
-    columns: those of a .parquet to read, None for all. Raises DataError if the file cannot be read.
-    """
-    try:
-        if path.suffix == ".parquet":
-            for number, cells in enumerate(parquet_rows(path, columns), start=1):
-                yield Row(number, {key: value for key, value in cells.items() if value is not None})
-        else:
-            with path.open("rb") as file:
-                yield from (_json_row(number, line) for number, line in enumerate(file, start=1) if line.strip())
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
-    except DAMAGE as error:
-        raise DataError(f"{path}: cannot be read ({first_line(error)}). Write the file again, whole.") from error
-
-
-def _json_row(number: int, line: bytes) -> Row:
-    if number == 1:
-        line = line.removeprefix(b"\xef\xbb\xbf")
-    line = line.strip()
-    try:
-        return Row(number, parse_json(line.decode("utf-8")))
-    except UnicodeDecodeError as error:
-        return Row(number, line.decode("utf-8", "backslashreplace"), f"not UTF-8 at byte {error.start} of the line")
-    except ValueError as error:
-        where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else f" ({error})"
-        return Row(number, line.decode("utf-8"), f"not JSON{where}")
 
 
 def is_missing(value: object) -> bool:

@@ -16,8 +16,9 @@ from hydra_ml.errors import DataError
 from hydra_ml.io.gx.drop_checks import judge_rows
 from hydra_ml.io.gx.expectations import new_context
 from hydra_ml.io.lamp.files import questions_path, read_questions
-from hydra_ml.io.record_reader import Fault, Row, read_date, read_rows, read_text
+from hydra_ml.io.record_reader import Fault, read_date, read_text
 from hydra_ml.io.requests import Unfit, read_history
+from hydra_ml.io.row_files import Row, read_rows
 from hydra_ml.learning.history import read_record
 from hydra_ml.records import RECORD_COLUMNS, Record
 from hydra_ml.tasks import get_task

@@ -141,7 +141,7 @@ def test_in_the_shared_folder_another_tasks_requests_are_left_to_it(tmp_path):
 
 def test_a_file_that_holds_no_requests_is_refused_whole(tmp_path):
     for name, content, match in (
-        ("a.txt", b"", "end in .jsonl or .parquet"),
+        ("a.txt", b"", "end in .jsonl, .ndjson, .json, .csv"),
         ("a.jsonl", b"\n \n", "holds no request"),
         ("a.parquet", b"PAR1", "cannot be read"),
     ):

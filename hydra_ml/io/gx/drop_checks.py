@@ -15,7 +15,8 @@ import pandas as pd
 
 from hydra_ml.errors import ParamsError
 from hydra_ml.io.gx.expectations import Check, bad_rows, date_check, record_checks
-from hydra_ml.io.record_reader import EPOCH, ROUNDED, Fault, Kind, Row, is_missing, read_date, read_text
+from hydra_ml.io.record_reader import EPOCH, ROUNDED, Fault, Kind, is_missing, read_date, read_text
+from hydra_ml.io.row_files import Row
 from hydra_ml.learning.history import read_record
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.tasks import TASKS, get_task

@@ -10,7 +10,7 @@ import pandas as pd
 
 from hydra_ml.io.gx.drop_checks import Judged, judge_rows
 from hydra_ml.io.gx.expectations import new_context
-from hydra_ml.io.record_reader import Row
+from hydra_ml.io.row_files import Row
 from hydra_ml.learning.history import read_record
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.tasks import get_task
