@@ -44,11 +44,15 @@ def data_add(
     ] = "0.1,0.1",
     params: ParamsOption = PARAMS,
 ) -> None:
-    """Check LaMP files, or a table of records, and make them the pipeline's data."""
-    from hydra_ml.io.lamp.raw_data import use_folder, use_table
+    """Check LaMP files, or a table of records, and make them the pipeline's data.
+
+    What was assumed or left out is told, on stderr where names go to stdout."""
+    from hydra_ml.io.lamp.raw_data import assumed_text, use_folder, use_table
 
     if task is None:
-        print("\n".join(use_folder(source, RAW, params)))
+        tasks = use_folder(source, RAW, params)
+        typer.echo(assumed_text(tasks), err=True, nl=False)
+        print("\n".join(tasks))
         return
     from hydra_ml.io.task_files import get_task
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,7 +77,6 @@ def _run(data: Path | None, own: str | None, params: Path, dry_run: bool) -> Non
     from datetime import UTC, datetime
 
     from hydra_ml.io.dvc import repro_all, work_without_git
-    from hydra_ml.io.lamp.raw_data import use_folder, use_sample
     from hydra_ml.io.layout import REPORT, task_folder
     from hydra_ml.io.llm_environment import asked_model, check_server, in_night, named_model
     from hydra_ml.io.params_file import load_params, set_params
@@ -93,10 +91,7 @@ def _run(data: Path | None, own: str | None, params: Path, dry_run: bool) -> Non
     if not dry_run:
         check_server(settings)
     print(f"The LLM is {asked_model(settings)}.", file=sys.stderr)
-    if own is not None:
-        tasks: Sequence[str] = _use_own(data, own, params)
-    else:
-        tasks = use_sample(RAW, params) if data is None else use_folder(data, RAW, params)
+    tasks = _bring(data, own, params)
     if dry_run:
         _print_costs(params)
         return
@@ -108,17 +103,24 @@ def _run(data: Path | None, own: str | None, params: Path, dry_run: bool) -> Non
     print(_WHERE_NEXT.format(task=tasks[0], reports=reports), file=sys.stderr)
 
 
-def _use_own(table: Path | None, name: str, params: Path) -> list[str]:
-    """Make an own task's table, or what lies there of it, the pipeline's data; the tasks that run."""
-    from hydra_ml.io.lamp.raw_data import use_table, use_task
+def _bring(data: Path | None, own: str | None, params: Path) -> list[str]:
+    """Make the sample, a folder of LaMP files, or an own task's table or what lies there of it, the pipeline's data;
+    the tasks that run."""
+    from hydra_ml.io.lamp.raw_data import assumed_text, use_folder, use_sample, use_table, use_task
     from hydra_ml.io.params_file import load_params
     from hydra_ml.io.task_files import get_task
 
-    task = get_task(name)
-    if table is None:
+    if own is None and data is None:
+        return [*use_sample(RAW, params)]
+    if own is None and data is not None:
+        brought = use_folder(data, RAW, params)
+        print(assumed_text(brought), end="", file=sys.stderr)
+        return [*brought]
+    task = get_task(own or "")
+    if data is None:
         use_task(task, RAW, params)
     else:
-        print(use_table(table, task, RAW, params).text(task), file=sys.stderr)
+        print(use_table(data, task, RAW, params).text(task), file=sys.stderr)
     return load_params(params).tasks
 
 

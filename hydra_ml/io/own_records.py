@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from hydra_ml.errors import DataError
 from hydra_ml.io.files import atomic_path
-from hydra_ml.io.record_reader import Fault, Row, read_date, read_item, read_rows, read_text
+from hydra_ml.io.record_reader import Fault, read_date, read_item, read_text
+from hydra_ml.io.row_files import Row, read_rows
 from hydra_ml.io.user_tables import ROW_GROUP
 from hydra_ml.records import content_digest
 from hydra_ml.tasks.task import Task

@@ -1,4 +1,4 @@
-"""Requests, as JSONL or Parquet.
+"""Requests, from files of rows.
 
 A request that cannot be answered becomes a dead letter with its line and the reason, never dropped; a reason holds no
 word of what the request says. Which records a request may be answered from is `answering.score_requests`'s affair.
@@ -15,15 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from hydra_ml.errors import DataError, ParamsError
+from hydra_ml.io.arrivals import DEPTH
 from hydra_ml.io.bounded_json import parse_json
 from hydra_ml.io.predictions import DeadLetter
-from hydra_ml.io.record_reader import ENDINGS, Fault, is_missing, read_date, read_item, read_rows, read_text
+from hydra_ml.io.record_reader import Fault, has_date, is_missing, read_date, read_item, read_text
+from hydra_ml.io.row_files import TAKEN, format_of, read_rows
 from hydra_ml.io.task_files import get_task, known_tasks
 from hydra_ml.learning.history import made_record, read_record
 from hydra_ml.records import Record, Request
 from hydra_ml.tasks.task import Task
 
-SHARED = "requests"  # data/requests: each task's batch takes its own of a file that lies in this folder itself
+SHARED = (
+    "requests"  # data/requests: each task's batch takes its own of a file that lies outside of the tasks' folders there
+)
 
 
 class Unfit(ValueError):
@@ -33,14 +37,14 @@ class Unfit(ValueError):
 def read_requests(path: Path, task: Task) -> tuple[list[Request], list[DeadLetter]]:
     """The task's requests, in order, and what is none. Raises DataError if the file cannot be read or holds nothing.
 
-    Another task's request is a dead letter, unless the file lies in data/requests itself: then it is left to its task.
+    Another task's request is a dead letter, unless the file is shared: then it is left to its task.
     """
-    if path.suffix not in ENDINGS:
-        raise DataError(f"{path}: requests are read from files that end in {' or '.join(ENDINGS)}.")
+    if not format_of(path) and not path.is_dir():
+        raise DataError(f"{path}: requests are read from files that end in {TAKEN}, and from folders of such.")
     requests: list[Request] = []
     dead: list[DeadLetter] = []
     first_line: dict[str, int] = {}
-    is_shared = path.absolute().parent.name == SHARED
+    every_tasks = is_shared(path)
     for row in read_rows(path):
         request_id, line, entry = "", row.number, row.value
         try:
@@ -48,7 +52,7 @@ def read_requests(path: Path, task: Task) -> tuple[list[Request], list[DeadLette
                 raise Unfit(row.fault)
             if not isinstance(entry, dict):
                 raise Unfit("not a JSON object")
-            if is_shared and _is_of_another(entry, task):
+            if every_tasks and _is_of_another(entry, task):
                 continue
             request_id = _text(entry, "request_id")
             if request_id in first_line:
@@ -73,6 +77,13 @@ def requests_of_stdin(cache: Path) -> Iterator[Path]:
         yield path
 
 
+def is_shared(path: Path) -> bool:
+    """Whether the file lies in data/requests, or a folder of it that is not one task's."""
+    names = [folder.name for folder in path.absolute().parents[: DEPTH + 1]]
+    above = names[: names.index(SHARED)] if SHARED in names else [*known_tasks()]
+    return not known_tasks().keys() & set(above)
+
+
 def read_request(entry: Mapping[str, Any], task: Task, line: int = 1) -> Request:
     """The request in a decoded object; its input is a question of the task, or for an own task the bare text. Raises
     Unfit with the reason; fields beyond the known ones are overlooked."""
@@ -82,7 +93,7 @@ def read_request(entry: Mapping[str, Any], task: Task, line: int = 1) -> Request
     if other is not None and not task.asks(input):
         raise Unfit(f"its input is a question of {other.name}, not of {task.name}")
     history = entry.get("history")
-    records = None if history is None else tuple(read_history(history, user_id, task))
+    records = None if is_missing(history) else tuple(read_history(history, user_id, task))
     return Request(_text(entry, "request_id"), user_id, task.asked(input), line, records)
 
 
@@ -99,9 +110,7 @@ def read_history(history: object, user_id: str, task: Task) -> list[Record]:
             raise Unfit("history is not JSON") from None
     if not isinstance(history, list):
         raise Unfit("history is not a list")
-    dated = any(
-        isinstance(item, dict) and item.get("date") != "" and not is_missing(item.get("date")) for item in history
-    )
+    dated = any(isinstance(item, dict) and has_date(item) for item in history)
     records = [_record(item, place, user_id, task, dated) for place, item in enumerate(history, start=1)]
     return list({record.record_id: record for record in reversed(records)}.values())[::-1]
 

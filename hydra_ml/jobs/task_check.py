@@ -12,7 +12,8 @@ from typing import Any
 
 from hydra_ml.errors import ParamsError
 from hydra_ml.io.own_records import FEWEST, checked_row
-from hydra_ml.io.record_reader import Fault, read_rows
+from hydra_ml.io.record_reader import Fault
+from hydra_ml.io.row_files import read_rows
 from hydra_ml.io.task_files import name_problems, read_definition, told
 from hydra_ml.learning.history import read_record
 from hydra_ml.measures import measure_named

@@ -13,7 +13,8 @@ from typing import Any
 
 from hydra_ml.errors import DataError, ParamsError
 from hydra_ml.io.files import atomic_path
-from hydra_ml.io.record_reader import Fault, is_missing, read_date, read_rows
+from hydra_ml.io.record_reader import Fault, is_missing, read_date
+from hydra_ml.io.row_files import read_rows
 from hydra_ml.io.task_files import FOLDER
 from hydra_ml.tasks import as_folder
 

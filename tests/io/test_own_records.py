@@ -24,7 +24,8 @@ def made_task(**columns: Any) -> Task:
     definition, found = parse_definition(
         {"name": "own", "kind": "text", "instruction": "Q: {input}", "columns": {k: v for k, v in told.items() if v}}
     )
-    assert definition is not None and not found
+    assert definition is not None
+    assert not found
     return definition.task()
 
 
@@ -78,7 +79,8 @@ def test_bad_rows_are_left_out_and_counted_by_reason(tmp_path: Path) -> None:
     ]
     table = written(tmp_path, [*rows_of("ann", 12), *bad])
     added = add_table(table, tmp_path / "raw", TASK)
-    assert added.n_refused == 2 and sum(added.splits.values()) == 12
+    assert added.n_refused == 2
+    assert sum(added.splits.values()) == 12
     assert added.first == ["row 13: date is no day of the calendar", "row 14: lacks asked"]
     with pytest.raises(DataError, match=r"2 of 14 rows are bad, more than the 10%"):
         add_table(table, tmp_path / "other", TASK, max_bad_share=0.1)
@@ -97,7 +99,8 @@ def test_a_refused_table_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_equal_rows_of_a_user_are_one_record(tmp_path: Path) -> None:
     added = add_table(written(tmp_path, [*rows_of("ann", 5), *rows_of("ann", 5)]), tmp_path / "raw", TASK)
-    assert added.repeated == 5 and len(stored(tmp_path / "raw")) == 5
+    assert added.repeated == 5
+    assert len(stored(tmp_path / "raw")) == 5
 
 
 def test_without_a_date_column_rows_are_in_order(tmp_path: Path) -> None:
@@ -123,17 +126,22 @@ def test_questions_see_strictly_earlier_records_alone(tmp_path: Path) -> None:
         *rows_of("bob", 2),
     ]
     add_table(written(tmp_path, rows), tmp_path / "raw", TASK, shares=(0.1, 0.2))
-    for split, n_history in (("test", 8), ("dev", 8)):
+    for split, _n_history in (("test", 8), ("dev", 8)):
         own = OwnQuestions.of(tmp_path / "raw", TASK, split)
         assert own is not None
         asked = own.asked()
-        assert asked.dated and not asked.train and list(asked.evaluate) == ["ann"]
+        assert asked.dated
+        assert not asked.train
+        assert list(asked.evaluate) == ["ann"]
         filled, before = own.with_profiles(asked, ["ann", "bob"])
         for question in filled.evaluate["ann"]:
-            assert question.profile and all(item["date"] < question.date for item in question.profile)
-            assert question.input.startswith("Q: ") and asked.golds[question.question_id]
+            assert question.profile
+            assert all(item["date"] < question.date for item in question.profile)
+            assert question.input.startswith("Q: ")
+            assert asked.golds[question.question_id]
         dates = [record.date for record in before["ann"]]
-        assert dates == sorted(dates) and len(before["bob"]) == 2
+        assert dates == sorted(dates)
+        assert len(before["bob"]) == 2
         assert all(date <= min(q.date for q in filled.evaluate["ann"]) for date in dates), split
         assert own.user_ids() == {"ann", "bob"}
 

@@ -71,6 +71,22 @@ def test_a_reason_says_what_is_wrong_and_quotes_nothing(change, reason):
     assert "secret" not in str(caught.value)
 
 
+def test_what_tables_write_where_nothing_is_counts_as_nothing():
+    nothing = float("nan")
+    request = read_request({**GOOD, "user_id": 41.0, "history": nothing}, TASK)
+    assert (request.user_id, request.history) == ("41", None)
+    assert read_request({**GOOD, "history": [{**ITEM, "date": nothing}]}, TASK).history[0].date == ""
+    with pytest.raises(Unfit, match="lacks user_id"):
+        read_request({**GOOD, "user_id": nothing}, TASK)
+
+
+def test_a_user_is_the_same_in_both_spellings_of_the_name():
+    one, other = (
+        read_request({**GOOD, "user_id": name, "history": [ITEM]}, TASK) for name in ("Zo\u00eb", "Zoe\u0308")
+    )
+    assert one == other
+
+
 def test_bad_lines_are_told_by_number_and_id(tmp_path):
     path = tmp_path / "r.jsonl"
     lines = [json.dumps(GOOD).encode(), b"\xff\xfe", b"[" * 100_000, json.dumps(GOOD).encode(), b'{"request_id": "x"}']
@@ -125,7 +141,7 @@ def test_in_the_shared_folder_another_tasks_requests_are_left_to_it(tmp_path):
 
 def test_a_file_that_holds_no_requests_is_refused_whole(tmp_path):
     for name, content, match in (
-        ("a.txt", b"", "end in .jsonl or .parquet"),
+        ("a.txt", b"", "end in .jsonl, .ndjson, .json, .csv"),
         ("a.jsonl", b"\n \n", "holds no request"),
         ("a.parquet", b"PAR1", "cannot be read"),
     ):

@@ -28,7 +28,8 @@ def problems(**changes: Any) -> list[str]:
 
 def made(**changes: Any) -> Task:
     definition, found = parse_definition({**MACRO, **changes})
-    assert definition is not None and not found, found
+    assert not found
+    assert definition is not None
     return definition.task()
 
 
@@ -51,7 +52,8 @@ def test_the_text_stands_where_the_instruction_says_and_is_found_there_again() -
     assert task.query_text(asked) == "Where is it?"
     assert task.query_text("Where is it?") == "Where is it?"
     assert task.asked("Where is it?") == task.asked(asked) == asked, "bare or written out, it is asked once"
-    assert task.asks(asked) and not task.asks("Where is it?")
+    assert task.asks(asked)
+    assert not task.asks("Where is it?")
 
 
 def test_a_template_that_begins_with_the_text_is_undone_too() -> None:
@@ -59,7 +61,9 @@ def test_a_template_that_begins_with_the_text_is_undone_too() -> None:
     assert task.query_text(task.templated("  Wo bleibt es? ")) == "Wo bleibt es?"
     assert task.asked(task.templated("Wo?")) == task.templated("Wo?")
     bare = made(instruction="{input}")
-    assert bare.asked("Wo?") == "Wo?" and bare.query_text("Wo?") == "Wo?" and not bare.asks("Wo?")
+    assert bare.asked("Wo?") == "Wo?"
+    assert bare.query_text("Wo?") == "Wo?"
+    assert not bare.asks("Wo?")
 
 
 def test_lamps_questions_stay_as_they_come() -> None:
@@ -116,7 +120,8 @@ def test_whole_texts_keep_their_lines() -> None:
 def test_records_are_turns_or_one_block_and_the_system_turn_comes_first() -> None:
     turns = made(system="You are terse.").messages(made().templated("New"), [record("wait", "Old")])
     assert [turn["role"] for turn in turns] == ["system", "user", "assistant", "user"]
-    assert turns[0]["content"] == "You are terse." and turns[2]["content"] == "wait"
+    assert turns[0]["content"] == "You are terse."
+    assert turns[2]["content"] == "wait"
     block = made(demos="block").messages(made().templated("New"), [record("wait", "Old")])
     assert block == [{"role": "user", "content": f"Old\n=> wait\n\n{made().templated('New')}"}]
 

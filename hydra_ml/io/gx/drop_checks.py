@@ -15,7 +15,8 @@ import pandas as pd
 
 from hydra_ml.errors import ParamsError
 from hydra_ml.io.gx.expectations import Check, bad_rows, date_check, record_checks
-from hydra_ml.io.record_reader import Fault, Row, is_missing, read_date, read_text
+from hydra_ml.io.record_reader import EPOCH, ROUNDED, Fault, Kind, is_missing, read_date, read_text
+from hydra_ml.io.row_files import Row
 from hydra_ml.io.task_files import get_task, known_tasks
 from hydra_ml.learning.history import read_record
 from hydra_ml.records import RECORD_COLUMNS
@@ -119,6 +120,7 @@ def _head_checks(tomorrow: str) -> list[Check]:
             "ExpectColumnValuesToMatchRegex",
             {"regex": r"\S"},
         ),
+        _holds("is_exact", f"user_id is not a {ROUNDED}"),
         Check(
             f"user_id has at most {MAX_USER_ID} characters",
             "user_id",
@@ -132,6 +134,7 @@ def _head_checks(tomorrow: str) -> list[Check]:
             {"regex": r"[\x00-\x1f\x7f]"},
         ),
         date_check("date"),
+        _holds("is_no_count", f"date is not a {EPOCH}"),
         _holds("is_day", "date is a day of the calendar"),
         _holds("is_past", f"date is not after {tomorrow}"),
     ]
@@ -142,12 +145,15 @@ def _head(value: Mapping[str, Any], folder: str, tomorrow: str) -> dict[str, Any
     task: str | None = folder
     if folder == UNKNOWN:
         task = None if value.get("task") is None else ""
-    day, is_day = _day(value)
+    user_id, whose = _user(value)
+    day, when = _day(value)
     return {
         "task": task,
-        "user_id": None if is_missing(value.get("user_id")) else _text(value, "user_id") or "",
+        "user_id": user_id,
+        "is_exact": whose != "rounded",
         "date": day,
-        "is_day": is_day,
+        "is_no_count": when != "epoch",
+        "is_day": when != "no day",
         "is_past": day <= tomorrow or not day[:1].isdigit(),
     }
 
@@ -206,9 +212,19 @@ def _text(value: Mapping[str, Any], key: str) -> str | None:
         return str(value[key]) if fault.kind == "empty" else None
 
 
-def _day(value: Mapping[str, Any]) -> tuple[str, bool]:
-    """The date as records have it and whether there is such a day; "" where there is none, else no date at all."""
+def _user(value: Mapping[str, Any]) -> tuple[str | None, Kind | None]:
+    """The user_id, None where it is missing and "" where it is no text, and what is wrong with it. One that is rounded
+    has a check of its own, and is not called blank as well."""
     try:
-        return read_date(value), True
+        return read_text(value, "user_id"), None
     except Fault as fault:
-        return "" if fault.kind in ("missing", "empty", "no day") else "no date", fault.kind != "no day"
+        told = {"missing": None, "rounded": "?", "empty": str(value.get("user_id"))}
+        return told.get(fault.kind, ""), fault.kind
+
+
+def _day(value: Mapping[str, Any]) -> tuple[str, Kind | None]:
+    """The date as records have it and what is wrong with it; "" where there is none or another check tells of it."""
+    try:
+        return read_date(value), None
+    except Fault as fault:
+        return "" if fault.kind in ("missing", "empty", "epoch", "no day") else "no date", fault.kind
