@@ -6,8 +6,6 @@ An agent has a habit for each topic (which macro) and a manner (greeting, tone, 
 against the habit. So a head can learn who does what, and a test can ask whether it did.
 """
 
-
-
 from __future__ import annotations
 
 import csv
