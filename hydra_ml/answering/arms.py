@@ -1,4 +1,4 @@
-"""Arms: which of a user's records a prompt shows, and whether its answer is also sampled.
+"""Arms: what of a user a prompt shows, records and a written text, and whether its answer is also sampled.
 
 Written once: `retrieve` ranks for them, `generate` and serving ask them, methods take their answers.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from hydra_ml.answering.prompts import top_records
+from hydra_ml.answering.written import Writing
 
 PERSONAL, SHARED = "hydra", "hydra_shared"  # rankings by the reranker: with the user's own head, with nobody's
 RERANKINGS = (PERSONAL, SHARED)
@@ -24,6 +25,8 @@ class Arm:
     ranking: str | None  # whose best records are shown: a first ranker's or one of RERANKINGS; None: no record
     k: int | None = None  # how many; None: `rerank.k`
     sampled: bool = False  # its answer is also sampled, for methods that choose among answers
+    writing: Writing | None = None  # whose text of the user stands first in the prompt
+    of_stranger: bool = False  # the text is of another user: a control
 
 
 ZERO_SHOT = Arm("zero_shot", None)
@@ -77,3 +80,28 @@ def asked_prompts(
     train = queries[(queries["role"] == "train") & queries["query_id"].isin(reranked)]
     parts = [prompt_rows(evaluated, arms, rankings, k=k), prompt_rows(train, taught, rankings, k=k)]
     return pd.concat(parts, ignore_index=True)
+
+
+def writings_of(arms: Iterable[Arm]) -> list[Writing]:
+    """What the arms need written, each once."""
+    return list(dict.fromkeys(arm.writing for arm in arms if arm.writing))
+
+
+def with_texts(
+    asked: pd.DataFrame, arms: Sequence[Arm], written: pd.DataFrame, stranger_of: Mapping[str, str]
+) -> pd.DataFrame:
+    """Rows of `prompt_rows` with written, what stands first in the prompt, and read, ids of the user's own records that
+    it was written from: "" and none for arms without a writing. A stranger's text names no record."""
+    columns = (written[name] for name in ("writing", "user_id", "text", "read"))
+    found = {(writing, user_id): (text, list(read)) for writing, user_id, text, read in zip(*columns, strict=True)}
+    texts: list[str] = []
+    read: list[list[str]] = []
+    by_name = {arm.name: arm for arm in arms}
+    for name, user_id in zip(asked["arm"], asked["user_id"], strict=True):
+        arm = by_name.get(name)
+        writing = arm.writing.name if arm and arm.writing else ""
+        of_stranger = arm is not None and arm.of_stranger
+        text, ids = found.get((writing, stranger_of.get(user_id, "") if of_stranger else user_id), ("", []))
+        texts.append(text)
+        read.append([] if of_stranger else ids)
+    return asked.assign(written=texts, read=pd.Series(read, index=asked.index, dtype=object))

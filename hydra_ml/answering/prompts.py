@@ -47,13 +47,22 @@ def top_records(ranking: pd.DataFrame, k: int) -> dict[str, list[str]]:
 
 
 def build_prompts(
-    queries: pd.DataFrame, demos: Sequence[Sequence[str]], book: RecordBook, task: Task, form: PromptForm
+    queries: pd.DataFrame,
+    demos: Sequence[Sequence[str]],
+    book: RecordBook,
+    task: Task,
+    form: PromptForm,
+    texts: Sequence[str] | None = None,
 ) -> list[list[Message]]:
-    """One chat per query row (user_id, input), with the records named in `demos` (same order) as demos, best first."""
-    return [
+    """One chat per query row (user_id, input), with the records named in `demos` (same order) as demos, best first; a
+    text of `texts` that says something stands before it all, as a system turn."""
+    chats = [
         task.messages(input, [book[user_id, record_id] for record_id in record_ids], form)
         for user_id, input, record_ids in zip(queries["user_id"], queries["input"], demos, strict=True)
     ]
+    heads = [""] * len(chats) if texts is None else texts
+    system: list[list[Message]] = [[{"role": "system", "content": text}] if text else [] for text in heads]
+    return [[*head, *chat] for head, chat in zip(system, chats, strict=True)]
 
 
 def parse_answers(
@@ -87,7 +96,7 @@ def build_asks(
     room = task.answer_tokens(settings.max_tokens)
     for row, (prompt, is_sampled) in enumerate(zip(prompts, sampled, strict=True)):
         messages = tuple(prompt)
-        demos = len(messages) // 2  # turn pairs before the question
+        demos = sum(message["role"] == "assistant" for message in messages)  # turn pairs before the question
         asks.append(Ask(messages, max_tokens=room, seed=seed, demos=demos))
         owners.append(row)
         if is_sampled:

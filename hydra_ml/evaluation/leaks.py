@@ -30,15 +30,15 @@ def check_prompts(
 ) -> None:
     """Raises DataError that names every broken one of CONTRACTS, with prompts by arm and query id and no text.
 
-    asked: rows of `arms.asked_prompts`; queries: QUERY_COLUMNS of all they ask; records: RECORD_COLUMNS and held_out;
-    dated: whether profiles follow time.
+    asked: rows of `shown.shown_prompts`; their texts count as showing what they were written from, whatever the LLM
+    made of it. queries: QUERY_COLUMNS of all they ask; records: RECORD_COLUMNS and held_out; dated: whether profiles
+    follow time.
     """
     facts = queries.drop(columns=["user_id", "input"])
     prompts = asked.merge(facts, on="query_id", how="left", validate="many_to_one")
-    kept = query_contracts(prompts.assign(profile=prompts["demos"]), records, task, dated=dated)
-    kept[_NOT_SHOWN] = [
-        set(shown) <= set(profile) for shown, profile in zip(prompts["demos"], prompts["profile"], strict=True)
-    ]
+    shown = [[*demos, *read] for demos, read in zip(prompts["demos"], prompts["read"], strict=True)]
+    kept = query_contracts(prompts.assign(profile=pd.Series(shown, dtype=object)), records, task, dated=dated)
+    kept[_NOT_SHOWN] = [set(ids) <= set(profile) for ids, profile in zip(shown, prompts["profile"], strict=True)]
     if all(kept["profile_is_own"]):  # a prompt can only be built from the user's own records
         kept[_TOLD] = _untold(prompts, records, task, form)
     broken = {name: rows for name, rows in kept.items() if not all(rows)}

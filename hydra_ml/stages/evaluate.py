@@ -15,15 +15,26 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from hydra_ml.answering.arms import asked_prompts, rankings_by_name
+from hydra_ml.answering.arms import rankings_by_name
+from hydra_ml.answering.written import writing_bill
 from hydra_ml.evaluation.arena import compare
 from hydra_ml.evaluation.bill import bill_rows
 from hydra_ml.evaluation.grid import facts_of
 from hydra_ml.evaluation.leaks import check_prompts
-from hydra_ml.evaluation.methods import Bench, Method, arms_of, fitting_methods, is_rival, taught_arms
+from hydra_ml.evaluation.methods import (
+    Bench,
+    Method,
+    arms_of,
+    askable,
+    fitting_methods,
+    is_rival,
+    others_shown,
+    unasked,
+)
 from hydra_ml.evaluation.methods.method import CANDIDATES, Lessons, strangers
 from hydra_ml.evaluation.report import results_table
 from hydra_ml.evaluation.results import Document
+from hydra_ml.evaluation.shown import shown_prompts
 from hydra_ml.evaluation.style import own_answers
 from hydra_ml.io.figures import save_dvc_figures
 from hydra_ml.io.files import load_json, save_json
@@ -58,9 +69,11 @@ def evaluate(
     everyone, records = load_table(prepared / "queries.parquet"), load_table(prepared / "records.parquet")
     manifest = load_json(prepared / "manifest.json")
     annotations = load_table(annotated / "annotations.parquet")
-    methods = fitting_methods(params.evaluate.methods, task, has_reranker=not annotations.empty)
+    chosen = fitting_methods(params.evaluate.methods, task, has_reranker=not annotations.empty, llm=params.llm)
+    methods = askable(chosen, params.llm)
     rankings = rankings_by_name(load_table(retrieved / "candidates.parquet"), load_table(reranked / "ranking.parquet"))
-    asked = asked_prompts(everyone, rankings, arms_of(methods), k=params.rerank.k, taught=taught_arms(methods))
+    written = load_table(generated / "written.parquet")
+    asked = shown_prompts(everyone, rankings, methods, written, k=params.rerank.k, seed=params.seed)
     check_prompts(asked, everyone, records, task, params.prompts, dated=bool(manifest["dated"]))
 
     queries = everyone[everyone["role"] == "evaluate"]
@@ -88,11 +101,15 @@ def evaluate(
     }
     groups = queries.set_index("query_id")["cohort"]
     had = [method for method in methods if method.family != "control"]  # what cannot be had has no price
-    bill = bill_rows(bought, groups, had, annotations, params.llm)
+    writings = {arm.name: arm.writing.name for arm in arms_of(methods) if arm.writing}
+    spent = pd.concat([bought, writing_bill(written, queries, writings)], ignore_index=True)
+    bill = bill_rows(spent, groups, had, annotations, params.llm)
     shortened = answers[answers["n_dropped"] > 0].groupby("arm")["query_id"].nunique()
     details = {
         **{name: component.bank.manifest["fit"].get(name) for name in ("heads", "caution")},
         "leaks": {"prompts": len(asked), **asdict(repeats(queries, records, task))},
+        "not_run": {name: why for name, why in unasked(chosen, params.llm).items() if not name.endswith("_swapped")},
+        "others_shown": others_shown(methods),
         "shortened": {str(arm): int(n) for arm, n in shortened.items()},
     }
     save_table(scored, out / "candidates.parquet")

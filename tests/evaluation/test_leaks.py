@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -29,7 +30,7 @@ RECORDS = [
 ]
 
 
-def check(demos: list[str], task: Any = MOVIES, form: Any = "lamp", **change: Any) -> None:
+def check(demos: list[str], task: Any = MOVIES, form: Any = "lamp", read: Sequence[str] = (), **change: Any) -> None:
     """Check one prompt of ann's, asked on the fifth with "old" and "older" in her profile."""
     query = {
         "query_id": "q",
@@ -44,7 +45,7 @@ def check(demos: list[str], task: Any = MOVIES, form: Any = "lamp", **change: An
         "profile": ["old", "older"],
         **change,
     }
-    asked = {"query_id": "q", "user_id": "ann", "input": query["input"], "arm": "rag_k4", "demos": demos}
+    asked = {"query_id": "q", "user_id": "ann", "input": query["input"], "arm": "rag_k4", "demos": demos, "read": read}
     check_prompts(pd.DataFrame([asked]), pd.DataFrame([query]), pd.DataFrame(RECORDS), task, form, dated=True)
 
 
@@ -71,10 +72,11 @@ def test_sound_prompts_pass(form: str) -> None:
 def test_each_planted_leak_is_refused_by_name_and_without_its_text(
     demos: list[str], change: dict[str, Any], told: str
 ) -> None:
-    with pytest.raises(DataError) as error:
-        check(demos, **change)
-    assert f"1 break this, first rag_k4/q: {told}" in str(error.value)
-    assert "robot" not in str(error.value).lower()
+    for shown in ({"demos": demos}, {"demos": [], "read": demos}):  # as records, and through a text written from them
+        with pytest.raises(DataError) as error:
+            check(**shown, **change)
+        assert f"1 break this, first rag_k4/q: {told}" in str(error.value)
+        assert "robot" not in str(error.value).lower()
 
 
 def test_a_gold_answer_in_the_prompt_itself_is_refused() -> None:
