@@ -101,15 +101,12 @@ def evaluate(
     }
     groups = queries.set_index("query_id")["cohort"]
     had = [method for method in methods if method.family != "control"]  # what cannot be had has no price
-    writings = {arm.name: arm.writing.name for arm in arms_of(methods) if arm.writing}
-    spent = pd.concat([bought, writing_bill(written, queries, writings)], ignore_index=True)
-    bill = bill_rows(spent, groups, had, annotations, params.llm)
+    bill = bill_rows(_spent(bought, written, queries, methods), groups, had, annotations, params.llm)
     shortened = answers[answers["n_dropped"] > 0].groupby("arm")["query_id"].nunique()
     details = {
+        **_asides(chosen, methods, params),
         **{name: component.bank.manifest["fit"].get(name) for name in ("heads", "caution")},
         "leaks": {"prompts": len(asked), **asdict(repeats(queries, records, task))},
-        "not_run": {name: why for name, why in unasked(chosen, params.llm).items() if not name.endswith("_swapped")},
-        "others_shown": others_shown(methods),
         "shortened": {str(arm): int(n) for arm, n in shortened.items()},
     }
     save_table(scored, out / "candidates.parquet")
@@ -117,6 +114,17 @@ def evaluate(
     metrics = {**about, "bill": bill, **results.metrics_document()}
     _save_figures(metrics, {**about, **details, **results.details_document()}, out)
     return {"queries": len(queries), "methods": int(predictions["method"].nunique())}
+
+
+def _asides(chosen: Sequence[Method], ran: Sequence[Method], params: Params) -> Document:
+    """Which of the chosen methods were not asked, and why; which show other users' data."""
+    return {"not_run": unasked(chosen, params.llm), "others_shown": others_shown(ran)}
+
+
+def _spent(bought: pd.DataFrame, written: pd.DataFrame, queries: pd.DataFrame, ran: Sequence[Method]) -> pd.DataFrame:
+    """Answers and texts as a bill counts them."""
+    writings = {arm.name: arm.writing.name for arm in arms_of(ran) if arm.writing}
+    return pd.concat([bought, writing_bill(written, queries, writings)], ignore_index=True)
 
 
 def _unseen(adapter: Path) -> pd.DataFrame | None:

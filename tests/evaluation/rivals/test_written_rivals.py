@@ -16,9 +16,9 @@ from ruamel.yaml import YAML
 from hydra_ml.evaluation.methods import NEEDS_WRITER, all_methods
 from hydra_ml.io.params_file import load_params
 from hydra_ml.jobs import dry_run as job
-from tests.evaluation.rivals.writing_llm import writing_server
+from tests.evaluation.rivals.writing_llm import is_writing, liked_in, writing_server
 
-OWN = ["pag", "pag_k0"]
+OWN = ["pag", "pag_k0", "persona_memory", "rpm"]
 NAMED = ["rag_k4", *OWN, "pag_k0_swapped"]
 
 
@@ -71,14 +71,18 @@ def test_a_text_that_was_written_of_the_user_decides_and_was_priced_before(
 
     told = ran(short_chain, "generate")
     written = pd.read_parquet(short_chain.path("generate", "written.parquet"))
-    writing = sum("=>" in body["messages"][-1]["content"] for body in script.bodies)
-    assert writing == len(written) == written["user_id"].nunique() > 1
+    n_users = written["user_id"].nunique()
+    assert len(written) == 3 * n_users > 3
+    asked = sum(is_writing(body["messages"]) for body in script.bodies)
+    assert n_users * 3 < asked <= n_users * (1 + 8 + 17)
     assert told["calls"] <= price.calls <= 1.1 * told["calls"]  # two users' texts may turn out equal, and so prompts
 
     answers = pd.read_parquet(short_chain.path("generate", "answers.parquet"))
     queries = pd.read_parquet(short_chain.path("prepare", "queries.parquet")).set_index("query_id")
-    likes = written.set_index("user_id")["text"].str.extract(r"LIKES (.+)")[0]
     for method in OWN:
+        of_method = written[written["writing"] == method.removesuffix("_k0")]
+        likes = of_method.set_index("user_id")["text"].map(liked_in)
+        assert likes.nunique() > 1
         rows = answers[answers["arm"] == method]
         assert rows["answer"].tolist() == rows["query_id"].map(queries["user_id"]).map(likes).tolist()
     again = foreseen(short_chain, monkeypatch)
@@ -87,10 +91,11 @@ def test_a_text_that_was_written_of_the_user_decides_and_was_priced_before(
 
     ran(short_chain, "evaluate")
     metrics = json.loads(short_chain.path("evaluate", "metrics.json").read_text())
-    assert metrics["pag_k0"]["accuracy"]["value"] > metrics["pag_k0_swapped"]["accuracy"]["value"]
+    for method in OWN:
+        assert metrics[method]["accuracy"]["value"] > metrics["pag_k0_swapped"]["accuracy"]["value"]
     bill = {row["method"]: row for row in metrics["bill"] if row["group"] == "all"}
     questions = bill["pag"]["questions"]
-    assert bill["pag"]["tokens_in"] == 10 * questions + written["tokens_in"].sum()
+    assert bill["pag"]["tokens_in"] == 10 * questions + written.loc[written["writing"] == "pag", "tokens_in"].sum()
     details = json.loads(short_chain.path("evaluate", "details.json").read_text())
     assert details["not_run"] == {}
     assert len(details["others_shown"]) == 1
