@@ -15,6 +15,7 @@ from hydra_ml.answering.written import Writing
 
 PERSONAL, SHARED = "hydra", "hydra_shared"  # rankings by the reranker: with the user's own head, with nobody's
 RERANKINGS = (PERSONAL, SHARED)
+NEIGHBOURS = "neighbours"  # the one ranking that holds other users' records
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,10 @@ SERVED = (HYDRA, RAG_K4)  # whose answers are pooled: what plain RAG would say i
 
 
 def first_rankers(arms: Iterable[Arm]) -> list[str]:
-    """The rankers that need no fit among those the arms show records of, each once."""
-    return [name for name in dict.fromkeys(arm.ranking for arm in arms) if name and name not in RERANKINGS]
+    """The rankers of a user's own records that need no fit among those the arms show records of, each once."""
+    return [
+        name for name in dict.fromkeys(arm.ranking for arm in arms) if name and name not in (*RERANKINGS, NEIGHBOURS)
+    ]
 
 
 def rankings_by_name(candidates: pd.DataFrame, ranking: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -54,13 +57,19 @@ def prompt_rows(
     queries: pd.DataFrame, arms: Iterable[Arm], rankings: Mapping[str, pd.DataFrame], *, k: int
 ) -> pd.DataFrame:
     """One row per prompt, each arm's queries in order: query_id, user_id, input, arm, is_sampled, demos (record ids,
-    best first; none where a ranking has nothing of the query). k: records shown by arms that leave it open."""
-    parts = [queries[["query_id", "user_id", "input"]].iloc[:0].assign(arm="", is_sampled=False, demos=None)]
+    best first; none where a ranking has nothing of the query), owners (of each: the user, but under NEIGHBOURS).
+    k: records shown by arms that leave it open."""
+    none = queries[["query_id", "user_id", "input"]].iloc[:0]
+    parts = [none.assign(arm="", is_sampled=False, demos=None, owners=None)]
     for arm in arms:
         ranking = rankings.get(arm.ranking or "")
         shown = {} if ranking is None else top_records(ranking, arm.k or k)
         part = queries[["query_id", "user_id", "input"]].assign(arm=arm.name, is_sampled=arm.sampled)
         part["demos"] = [shown.get(query_id, []) for query_id in part["query_id"]]
+        part["owners"] = [[user_id] * len(ids) for user_id, ids in zip(part["user_id"], part["demos"], strict=True)]
+        if ranking is not None and arm.ranking == NEIGHBOURS:
+            owners = top_records(ranking, arm.k or k, "owner_id")
+            part["owners"] = [owners.get(query_id, []) for query_id in part["query_id"]]
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 

@@ -40,10 +40,11 @@ def record_book(records: pd.DataFrame) -> RecordBook:
     }
 
 
-def top_records(ranking: pd.DataFrame, k: int) -> dict[str, list[str]]:
-    """The first k record ids of each query, best first, from rows query_id, rank (0-based), record_id."""
+def top_records(ranking: pd.DataFrame, k: int, column: str = "record_id") -> dict[str, list[str]]:
+    """The first k record ids of each query, best first, from rows query_id, rank (0-based), record_id; or what another
+    column says of these."""
     top = ranking[ranking["rank"] < k].sort_values(["query_id", "rank"])
-    return {str(query_id): ids.tolist() for query_id, ids in top.groupby("query_id")["record_id"]}
+    return {str(query_id): ids.tolist() for query_id, ids in top.groupby("query_id")[column]}
 
 
 def build_prompts(
@@ -55,14 +56,27 @@ def build_prompts(
     texts: Sequence[str] | None = None,
 ) -> list[list[Message]]:
     """One chat per query row (user_id, input), with the records named in `demos` (same order) as demos, best first; a
-    text of `texts` that says something stands before it all, as a system turn."""
+    text of `texts` that says something stands before it all, as a system turn. Records are the query's own user's,
+    unless the row says whose (owners)."""
     chats = [
-        task.messages(input, [book[user_id, record_id] for record_id in record_ids], form)
-        for user_id, input, record_ids in zip(queries["user_id"], queries["input"], demos, strict=True)
+        task.messages(input, records, form)
+        for input, records in zip(queries["input"], shown_records(queries, demos, book), strict=True)
     ]
     heads = [""] * len(chats) if texts is None else texts
     system: list[list[Message]] = [[{"role": "system", "content": text}] if text else [] for text in heads]
     return [[*head, *chat] for head, chat in zip(system, chats, strict=True)]
+
+
+def shown_records(queries: pd.DataFrame, demos: Sequence[Sequence[str]], book: RecordBook) -> list[list[Record]]:
+    """The records that each row of `build_prompts` shows."""
+    if "owners" in queries:
+        owners = queries["owners"].tolist()
+    else:
+        owners = [[user_id] * len(ids) for user_id, ids in zip(queries["user_id"], demos, strict=True)]
+    return [
+        [book[owner, record_id] for owner, record_id in zip(of_row, ids, strict=True)]
+        for of_row, ids in zip(owners, demos, strict=True)
+    ]
 
 
 def parse_answers(
