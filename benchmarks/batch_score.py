@@ -29,6 +29,7 @@ from hydra_ml.answering import score_requests as scoring
 from hydra_ml.io.encoders import find_encoder, open_encoder
 from hydra_ml.io.feature_cache import CachedEncoder
 from hydra_ml.io.head_bank import HeadBank, save_heads
+from hydra_ml.io.task_files import get_task
 from hydra_ml.io.weights import save_base
 from hydra_ml.llm.chat import Ask, Reply
 from hydra_ml.model.encoder import TextEncoder
@@ -41,7 +42,6 @@ from hydra_ml.sample import generate
 from hydra_ml.serving.component import Component, torch_threads
 from hydra_ml.serving.open_release import OpenRelease
 from hydra_ml.serving.pair_reader import PairReader
-from hydra_ml.tasks import get_task
 
 TASK = get_task("LaMP_2")
 RECORDS = 30  # of each user

@@ -20,6 +20,7 @@ from benchmarks.machine import describe, matmul_gflops
 from hydra_ml.io.encoders import EncoderFiles, find_encoder, load_text_encoder, open_encoder
 from hydra_ml.io.feature_cache import CachedEncoder
 from hydra_ml.io.head_bank import save_heads
+from hydra_ml.io.task_files import get_task
 from hydra_ml.io.weights import save_base
 from hydra_ml.model.encoder import TextEncoder
 from hydra_ml.model.fit_base import SharedPart
@@ -28,7 +29,6 @@ from hydra_ml.params import Encoder, Train
 from hydra_ml.sample import DOMAINS, generate
 from hydra_ml.serving.component import Component
 from hydra_ml.serving.pair_reader import PairReader
-from hydra_ml.tasks import get_task
 
 SEED = 11
 CANDIDATES = 20  # records scored per query

@@ -37,8 +37,8 @@ def save_params(path: Path, changes: dict[str, dict[str, Any]]) -> Path:
 def write_sample(raw: Path, n_users: int) -> None:
     """The bundled sample's files, with so many users."""
     from hydra_ml.io.lamp.files import Question, write_split
+    from hydra_ml.io.task_files import get_task
     from hydra_ml.sample import generate
-    from hydra_ml.tasks import get_task
 
     sample = generate(TASK, seed=3, n_users=n_users)
     for split, entries in sample.questions.items():
@@ -49,8 +49,8 @@ def write_sample(raw: Path, n_users: int) -> None:
 def run_stages(root: Path, names: Sequence[str]) -> dict[str, float]:
     """Run stages on root/data; seconds of each."""
     from hydra_ml.io.params_file import load_params
+    from hydra_ml.io.task_files import get_task
     from hydra_ml.jobs.update_workspace import run_stage
-    from hydra_ml.tasks import get_task
 
     task, params = get_task(TASK), load_params(root / "params.yaml")
     caches = {True: root / ".cache", False: root / ".cache"}
@@ -77,13 +77,13 @@ def grow(small: Path, root: Path, n_users: int) -> list[str]:
     from hydra_ml.io.mlflow.registry import Registry
     from hydra_ml.io.params_file import load_params
     from hydra_ml.io.tables import save_table
+    from hydra_ml.io.task_files import get_task
     from hydra_ml.io.user_tables import ROW_GROUP
     from hydra_ml.jobs.nightly import register_chain
     from hydra_ml.learning.guard import Guard, guard_table
     from hydra_ml.learning.history import Evaluated
     from hydra_ml.learning.reference_pairs import References
     from hydra_ml.records import RECORD_COLUMNS
-    from hydra_ml.tasks import get_task
 
     shutil.rmtree(root, ignore_errors=True)
     data, task = root / "data", get_task(TASK)
@@ -161,8 +161,8 @@ def write_requests(root: Path, users: Sequence[str], n: int) -> Path:
 def write_files(root: Path, n_users: int, n_records: int) -> None:
     """LaMP files of so many users with so many records each, one train and two test questions; vectors of all texts."""
     from hydra_ml.io.lamp.files import Question, write_split
+    from hydra_ml.io.task_files import get_task
     from hydra_ml.sample import generate
-    from hydra_ml.tasks import get_task
 
     task = get_task(TASK)
     sample = generate(TASK, seed=3, n_users=8)
@@ -210,8 +210,8 @@ def answer_for_annotate(root: Path) -> None:
     """annotations.parquet as `annotate` would write it, right or wrong by chance."""
     from hydra_ml.io.params_file import load_params
     from hydra_ml.io.tables import save_table
+    from hydra_ml.io.task_files import get_task
     from hydra_ml.learning.draws import draw_per_user
-    from hydra_ml.tasks import get_task
 
     params, data = load_params(root / "params.yaml"), root / "data"
     queries = pd.read_parquet(data / "prepare" / TASK / "queries.parquet")
@@ -230,7 +230,7 @@ def answer_for_generate(root: Path) -> None:
     from hydra_ml.evaluation.methods import arms_of, chosen_methods
     from hydra_ml.io.params_file import load_params
     from hydra_ml.io.tables import save_table
-    from hydra_ml.tasks import get_task
+    from hydra_ml.io.task_files import get_task
 
     params, data, labels = load_params(root / "params.yaml"), root / "data", np.array(get_task(TASK).labels)
     queries = pd.read_parquet(

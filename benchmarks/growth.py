@@ -66,8 +66,8 @@ def score_batch(root: Path) -> Figures:
     """Score the requests with the champion."""
     from hydra_ml.io.mlflow.registry import Registry
     from hydra_ml.io.params_file import load_params
+    from hydra_ml.io.task_files import get_task
     from hydra_ml.jobs.batch_score import finish_batch, plan_batch, score_shard
-    from hydra_ml.tasks import get_task
 
     cache = root / ".cache"
     registry, params = Registry(f"sqlite:///{root / 'mlflow.db'}", cache=cache), load_params(root / "params.yaml")
@@ -95,9 +95,9 @@ def update_few(root: Path) -> Figures:
     """One update of the heads, from the plan to the new release."""
     from hydra_ml.io.mlflow.registry import Registry
     from hydra_ml.io.params_file import load_params
+    from hydra_ml.io.task_files import get_task
     from hydra_ml.jobs.update_heads import plan_update, update_shard
     from hydra_ml.jobs.update_release import finish_update
-    from hydra_ml.tasks import get_task
 
     cache = root / ".cache"
     registry, params = Registry(f"sqlite:///{root / 'mlflow.db'}", cache=cache), load_params(root / "params.yaml")

@@ -30,12 +30,13 @@ from flows.runs import (
     try_each,
 )
 from hydra_ml.io.files import readable
+from hydra_ml.io.layout import common_folder
 from hydra_ml.io.mlflow.registry import Registry
+from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs import batch_score as job
 from hydra_ml.jobs.batch_report import BatchPlan, BatchReport, ScoredShard
-from hydra_ml.jobs.waiting_requests import waiting_requests
+from hydra_ml.jobs.waiting_requests import look_into, waiting_requests
 from hydra_ml.params import TaskFolder
-from hydra_ml.tasks import get_task
 
 
 @flow(name="batch_score", flow_run_name=named("batch-score"), timeout_seconds=6 * HOUR, **HOOKS)
@@ -67,12 +68,20 @@ def batch_score_task(task: TaskFolder, stamp: str, requests: Path | None = None)
     job.clear_texts(get_task(task), data=DATA)
     settle_s = settings().ingest.settle_s
     files = waiting_requests(get_task(task), data=DATA, settle_s=settle_s) if requests is None else [requests]
+    for path, why in look_into(DATA).left.items():
+        get_run_logger().warning("%s is not taken: %s", readable(path), why)
     get_run_logger().info("%d request files to score for %s", len(files), task)
-    reports, failed = try_each({readable(path.name): path for path in files}, lambda path: score_file(path, task))
+    reports, failed = try_each({request_name(path): path for path in files}, lambda path: score_file(path, task))
     if reports:
         show_table(artifact_key("batch-score", task), [*reports.values()], f"{len(reports)} batches of {task}")
     raise_failed(failed, f"{len(failed)} of {len(files)} request files were not scored")
     return sum(report["scored"] for report in reports.values())
+
+
+def request_name(path: Path) -> str:
+    """What a request file is called: its name, with the folders of data/requests that it lies in."""
+    home = common_folder(DATA, "requests")
+    return readable(path.relative_to(home) if path.is_relative_to(home) else path.name)
 
 
 def score_file(path: Path, task: TaskFolder) -> dict[str, Any]:

@@ -28,8 +28,9 @@ def ingest() -> dict[str, int]:
     Raises FlowFailed at the end if a drop was refused (it is in data/quarantine) or failed (it waits for the next run).
     """
     begin()
-    drops = job.find_drops(common_folder(DATA, "incoming"), settings().ingest.settle_s)
-    reports, failed = try_each({path.name: path for path in drops}, take_drop)
+    incoming = common_folder(DATA, "incoming")
+    drops = job.find_drops(incoming, settings().ingest.settle_s)
+    reports, failed = try_each({job.drop_name(path, incoming): path for path in drops}, take_drop)
     taken = [*reports.values()]
     for folder in sorted({folder for report in taken for folder in report.history}):
         tell(folder)  # before the remote is asked: what is merged here can be learned while it is out of reach

@@ -34,11 +34,11 @@ from hydra_ml.io import dvc as versions
 from hydra_ml.io.lamp import raw_data
 from hydra_ml.io.llm_environment import in_night
 from hydra_ml.io.mlflow.registry import Registry
+from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs import nightly as job
 from hydra_ml.jobs.doctor import Notice, check_disk, check_llm, check_settings
 from hydra_ml.jobs.morning_report import TaskNight, morning_report, results_rows, save_report
 from hydra_ml.params import TaskFolder
-from hydra_ml.tasks import get_task
 
 
 @flow(name="nightly", flow_run_name=named("nightly"), timeout_seconds=22 * HOUR, **HOOKS)

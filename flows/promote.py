@@ -12,9 +12,9 @@ from flows.policy import HOOKS, HOUR, TASK_HOOKS, TRY_AGAIN
 from flows.runs import DATA, Tasks, artifact_key, begin, for_each_task, named, one_writer, settings, task_run_named
 from hydra_ml.evaluation.decision import Decision
 from hydra_ml.io.mlflow.registry import Registry
+from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs import promote as job
 from hydra_ml.params import TaskFolder
-from hydra_ml.tasks import get_task
 
 
 @flow(name="promote", flow_run_name=named("promote"), timeout_seconds=4 * HOUR, **HOOKS)

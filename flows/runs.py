@@ -39,8 +39,8 @@ from pydantic import Field
 from hydra_ml.errors import HydraError, without_secret
 from hydra_ml.io.mlflow.tracking import Tracking
 from hydra_ml.io.params_file import load_params
+from hydra_ml.io.task_files import get_task
 from hydra_ml.params import Params, TaskFolder
-from hydra_ml.tasks import get_task
 
 # A flow runs in the project's folder: on the worker by the deployment's pull step, by hand wherever it is called.
 DATA = Path("data")

@@ -29,11 +29,11 @@ from flows.runs import (
     task_runner,
 )
 from hydra_ml.io.mlflow.registry import Registry
+from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs import update_heads as job
 from hydra_ml.jobs import update_release
 from hydra_ml.jobs.update_report import RefittedShard, UpdatePlan, UpdateReport
 from hydra_ml.params import TaskFolder
-from hydra_ml.tasks import get_task
 
 
 @flow(name="update_heads", flow_run_name=named("update-heads"), timeout_seconds=6 * HOUR, **HOOKS)

@@ -6,9 +6,11 @@ can reweight totals and never touches a prediction again. Knows nothing of users
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,6 @@ from hydra_ml.tasks.task import Task
 
 FloatArray = NDArray[np.float64]
 Answers = Sequence[str | None]  # None: the LLM's text stood for no answer
-LOWEST_RATING, HIGHEST_RATING = 1.0, 5.0  # LaMP-3's scale
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ def measure_values(task: Task, predictions: Answers, golds: Sequence[str]) -> di
     count = np.array(len(golds), dtype=np.float64)
     components = per_query(task, predictions, golds)
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN promised for no query
-        return {name: float(MEASURES[name].aggregate(part.sum(axis=0), count)) for name, part in components.items()}
+        return {
+            name: float(measure_named(name).aggregate(part.sum(axis=0), count)) for name, part in components.items()
+        }
 
 
 def per_query(task: Task, predictions: Answers, golds: Sequence[str]) -> dict[str, FloatArray]:
@@ -54,7 +57,7 @@ def per_query(task: Task, predictions: Answers, golds: Sequence[str]) -> dict[st
     `measure_values` does.
     """
     _check_lengths(task, predictions, golds)
-    return {name: _measure(name, task).per_query(task, predictions, golds) for name in task.measures}
+    return {name: measure_named(name).per_query(task, predictions, golds) for name in task.measures}
 
 
 def is_parsable(task: Task, prediction: str | None) -> bool:
@@ -67,23 +70,24 @@ def is_parsable(task: Task, prediction: str | None) -> bool:
 
 
 def higher_is_better(measure: str) -> bool:
-    """True for accuracy, F1 and ROUGE; False for errors. Raises KeyError for a name that is not in MEASURES."""
-    return MEASURES[measure].higher_is_better
+    """True for accuracy, F1, ROUGE and own measures; False for errors. Raises DataError for an unknown name."""
+    return measure_named(measure).higher_is_better
 
 
 def rewards(task: Task, answers: Answers, golds: Sequence[str]) -> FloatArray:
     """How good each answer is, from 0 to 1 (higher is better): what training labels are made from. Shape [N].
 
-    Labels and choices: 1 for an exact match. Ratings: 1 - |answer - gold| / 4, never below 0. Texts: the mean of
-    ROUGE-1 and ROUGE-L. An unparsable answer earns 0. Raises DataError for a gold the task does not allow, and for
-    lists of unequal length.
+    Labels and choices: 1 for an exact match. Ratings: 1 - |answer - gold| / length of the scale, never below 0. Texts:
+    the mean of ROUGE-1 and ROUGE-L. An unparsable answer earns 0. Raises DataError for a gold the task does not allow,
+    and for lists of unequal length.
     """
     _check_lengths(task, answers, golds)
     if task.kind == "text":
         return (_rouge("rouge1", answers, golds) + _rouge("rougeL", answers, golds)) / 2
     if task.kind == "rating":
         given = np.array([math.nan if (value := _number(a)) is None else value for a in answers], dtype=np.float64)
-        closeness = 1 - np.abs(given - _gold_numbers(task, golds)) / (HIGHEST_RATING - LOWEST_RATING)
+        lowest, highest = _scale(task)
+        closeness = 1 - np.abs(given - _gold_numbers(task, golds)) / (highest - lowest)
         return np.clip(np.nan_to_num(closeness, nan=0.0), 0.0, 1.0)
     return _hits(task, answers, golds)[:, 0]
 
@@ -107,7 +111,8 @@ def _label_counts(task: Task, predictions: Answers, golds: Sequence[str]) -> Flo
 def _errors(task: Task, predictions: Answers, golds: Sequence[str]) -> FloatArray:
     """[Q]: prediction less gold, neither rounded nor clipped; an unparsable prediction stands at the farther end."""
     gold = _gold_numbers(task, golds)
-    farther = np.where(np.abs(LOWEST_RATING - gold) > np.abs(HIGHEST_RATING - gold), LOWEST_RATING, HIGHEST_RATING)
+    lowest, highest = _scale(task)
+    farther = np.where(np.abs(lowest - gold) > np.abs(highest - gold), lowest, highest)
     numbers = [_number(prediction) for prediction in predictions]
     given = np.array([end if number is None else number for number, end in zip(numbers, farther, strict=True)])
     return given.astype(np.float64) - gold
@@ -178,8 +183,14 @@ def _gold_numbers(task: Task, golds: Sequence[str]) -> FloatArray:
     numbers = [_number(gold) for gold in golds]
     if None in numbers:
         found = golds[numbers.index(None)]
-        raise DataError(f"{task.name}: gold answer {found!r} is not a number from 1 to 5. Mend the outputs.")
+        scale = f"{task.labels[0]} to {task.labels[-1]}"
+        raise DataError(f"{task.name}: gold answer {found!r} is not a number from {scale}. Mend the outputs.")
     return np.array(numbers, dtype=np.float64)
+
+
+def _scale(task: Task) -> tuple[float, float]:
+    """The ends of a rating task's scale."""
+    return float(task.labels[0]), float(task.labels[-1])
 
 
 def _number(text: str | None) -> float | None:
@@ -231,7 +242,27 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-def _measure(name: str, task: Task) -> Measure:
-    if name not in MEASURES:
-        raise DataError(f"{task.name} asks for the measure {name!r}; known measures are {', '.join(MEASURES)}.")
-    return MEASURES[name]
+@lru_cache
+def measure_named(name: str) -> Measure:
+    """One of MEASURES, or an own one by its import path, "package.module:function".
+
+    An own one is given the predictions ("" for none) and the golds, as lists, and gives a number for each, higher being
+    better; the measure is their mean. Raises DataError for a name that is neither, or cannot be imported.
+    """
+    if name in MEASURES:
+        return MEASURES[name]
+    module, _, function = name.partition(":")
+    try:
+        judge = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"{name!r}; known measures are {', '.join(MEASURES)}, or your own as package.module:function ({error})."
+        ) from error
+
+    def judged(task: Task, predictions: Answers, golds: Sequence[str]) -> FloatArray:
+        found = np.asarray(judge([answer or "" for answer in predictions], list(golds)), dtype=np.float64)
+        if found.shape != (len(golds),) or not np.isfinite(found).all():
+            raise DataError(f"measure {name!r} gave {found.shape} for {len(golds)} answers; one finite number each.")
+        return found[:, None]
+
+    return Measure(function, True, judged, _mean)

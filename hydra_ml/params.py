@@ -19,7 +19,7 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 AnswerTokens = Annotated[int, Field(ge=1, le=131_072)]  # of one answer; no model writes more at once
 
 
-TaskFolder = Literal["LaMP_1", "LaMP_2", "LaMP_2N", "LaMP_3", "LaMP_4", "LaMP_5", "LaMP_6", "LaMP_7"]
+TaskFolder = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,39}$")]  # LaMP_2N; or as tasks/*.yaml are named
 
 
 PRICED = 1_000_000  # tokens that a price is for, as providers state it

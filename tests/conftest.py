@@ -141,7 +141,15 @@ def no_stale_log_handlers():
 def versioned(tmp_path) -> Path:
     """A git repository with this project's settings of DVC and nothing in data/; `.dvc-remote` inside is its remote."""
     source, root = Path(__file__).parents[1], tmp_path / "versioned"
-    for name in (".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", "data/.gitignore", "dvc.yaml"):
+    for name in (
+        ".dvcignore",
+        ".gitignore",
+        ".dvc/config",
+        ".dvc/.gitignore",
+        "data/.gitignore",
+        "dvc.yaml",
+        "tasks/README.md",
+    ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source / name, root / name)
     shutil.copy(source / "params.yaml", root)

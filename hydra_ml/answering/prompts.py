@@ -62,9 +62,16 @@ def build_prompts(
         task.messages(input, records, form)
         for input, records in zip(queries["input"], shown_records(queries, demos, book), strict=True)
     ]
-    heads = [""] * len(chats) if texts is None else texts
-    system: list[list[Message]] = [[{"role": "system", "content": text}] if text else [] for text in heads]
-    return [[*head, *chat] for head, chat in zip(system, chats, strict=True)]
+    return chats if texts is None else [_headed(text, chat) for text, chat in zip(texts, chats, strict=True)]
+
+
+def _headed(text: str, chat: list[Message]) -> list[Message]:
+    """The chat with a text first, in its one system turn."""
+    if not text:
+        return chat
+    own = chat[0]["content"] if chat[0]["role"] == "system" else ""
+    said = "\n\n".join(filter(None, (text, own)))
+    return [{"role": "system", "content": said}, *(chat[1:] if own else chat)]
 
 
 def shown_records(queries: pd.DataFrame, demos: Sequence[Sequence[str]], book: RecordBook) -> list[list[Record]]:

@@ -15,6 +15,7 @@ from hydra_ml.cli.options import (
     ParamsOption,
     TaskOption,
     answer,
+    read_shares,
     tasks_meant,
 )
 from hydra_ml.errors import HydraError
@@ -35,11 +36,28 @@ def data_sample(params: ParamsOption = PARAMS) -> None:
 
 
 @data_app.command("add")
-def data_add(folder: Path, params: ParamsOption = PARAMS) -> None:
-    """Check LaMP files in FOLDER/LaMP_n/{train,dev,test} and make them the pipeline's data."""
-    from hydra_ml.io.lamp.raw_data import use_folder
+def data_add(
+    source: Annotated[Path, typer.Argument(help="a folder of LaMP_n/{train,dev,test}, or with --task a table")],
+    task: Annotated[str | None, typer.Option("--task", help="the own task whose records the table holds")] = None,
+    time_split: Annotated[
+        str, typer.Option(help="of a table: shares of each user's newest records that are asked, dev,test")
+    ] = "0.1,0.1",
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Check LaMP files, or a table of records, and make them the pipeline's data.
 
-    print("\n".join(use_folder(folder, RAW, params)))
+    What was assumed or left out is told, on stderr where names go to stdout."""
+    from hydra_ml.io.lamp.raw_data import assumed_text, use_folder, use_table
+
+    if task is None:
+        tasks = use_folder(source, RAW, params)
+        typer.echo(assumed_text(tasks), err=True, nl=False)
+        print("\n".join(tasks))
+        return
+    from hydra_ml.io.task_files import get_task
+
+    meant = get_task(task)
+    print(use_table(source, meant, RAW, params, shares=read_shares(time_split)).text(meant))
 
 
 @data_app.command("fetch")

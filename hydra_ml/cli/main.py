@@ -16,6 +16,7 @@ from hydra_ml.cli.data import RAW, data_app, ingest_app
 from hydra_ml.cli.operate import operate_app
 from hydra_ml.cli.options import CACHE, DATA, PARAMS, ParamsOption, tasks_meant
 from hydra_ml.cli.releases import releases_app
+from hydra_ml.cli.tasks import task_app
 from hydra_ml.errors import HydraError, exit_of
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
 llm_app = typer.Typer(help="The black-box LLM.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(llm_app, name="llm")
+app.add_typer(task_app, name="task")
 for verbs in (ingest_app, releases_app, operate_app):  # without a name: their verbs are ours
     app.add_typer(verbs)
 
@@ -34,7 +36,11 @@ for verbs in (ingest_app, releases_app, operate_app):  # without a name: their v
 @app.command()
 def run(
     data: Annotated[
-        Path | None, typer.Option(help="folder of LaMP_n/{train,dev,test}; default: bundled sample")
+        Path | None,
+        typer.Option(help="folder of LaMP_n/{train,dev,test}, or with --task a table; default: bundled sample"),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="a task of your own, of tasks/; without --data: as its data lies there")
     ] = None,
     params: ParamsOption = PARAMS,
     llm: Annotated[
@@ -49,7 +55,7 @@ def run(
 ) -> None:
     """Bring the data in, run the whole pipeline through `dvc repro`, and print the results."""
     if llm is None:
-        _run(data, params, dry_run)
+        _run(data, task, params, dry_run)
         return
     from hydra_ml.evaluation.methods import chosen_methods
     from hydra_ml.io.local_llm import SMOLLM2, local_llm
@@ -63,19 +69,18 @@ def run(
         if before := set_params(params, server.weights.settings(method.name for method in chosen_methods(None))):
             told = ", ".join(f"{key} (was {value})" for key, value in before.items())
             print(f"{params} is now sized for a model on this machine: {told}", file=sys.stderr)
-        _run(data, params, dry_run)
+        _run(data, task, params, dry_run)
 
 
-def _run(data: Path | None, params: Path, dry_run: bool) -> None:
+def _run(data: Path | None, own: str | None, params: Path, dry_run: bool) -> None:
     """The run itself, with the LLM that the environment names."""
     from datetime import UTC, datetime
 
     from hydra_ml.io.dvc import repro_all, work_without_git
-    from hydra_ml.io.lamp.raw_data import use_folder, use_sample
     from hydra_ml.io.layout import REPORT, task_folder
     from hydra_ml.io.llm_environment import asked_model, check_server, in_night, named_model
     from hydra_ml.io.params_file import load_params, set_params
-    from hydra_ml.tasks import get_task
+    from hydra_ml.io.task_files import get_task
 
     if work_without_git():
         print(_NO_GIT, file=sys.stderr)
@@ -86,7 +91,7 @@ def _run(data: Path | None, params: Path, dry_run: bool) -> None:
     if not dry_run:
         check_server(settings)
     print(f"The LLM is {asked_model(settings)}.", file=sys.stderr)
-    tasks = use_sample(RAW, params) if data is None else use_folder(data, RAW, params)
+    tasks = _bring(data, own, params)
     if dry_run:
         _print_costs(params)
         return
@@ -96,6 +101,27 @@ def _run(data: Path | None, params: Path, dry_run: bool) -> None:
     arena(params=params)
     reports = ", ".join(str(task_folder(Path("data"), "arena", get_task(task)) / REPORT) for task in tasks)
     print(_WHERE_NEXT.format(task=tasks[0], reports=reports), file=sys.stderr)
+
+
+def _bring(data: Path | None, own: str | None, params: Path) -> list[str]:
+    """Make the sample, a folder of LaMP files, or an own task's table or what lies there of it, the pipeline's data;
+    the tasks that run."""
+    from hydra_ml.io.lamp.raw_data import assumed_text, use_folder, use_sample, use_table, use_task
+    from hydra_ml.io.params_file import load_params
+    from hydra_ml.io.task_files import get_task
+
+    if own is None and data is None:
+        return [*use_sample(RAW, params)]
+    if own is None and data is not None:
+        brought = use_folder(data, RAW, params)
+        print(assumed_text(brought), end="", file=sys.stderr)
+        return [*brought]
+    task = get_task(own or "")
+    if data is None:
+        use_task(task, RAW, params)
+    else:
+        print(use_table(data, task, RAW, params).text(task), file=sys.stderr)
+    return load_params(params).tasks
 
 
 def _print_costs(params: Path) -> None:
@@ -122,7 +148,7 @@ Where to look next
   the results  {reports}, each a page to open in a browser
   figures      data/evaluate/{task}/metrics.json, details.json (headline: `dvc metrics show`)
   try a change dvc exp run -S generate.n_samples=32   then   dvc exp show
-  your data    make run DATA=<folder with LaMP_n/train, dev, test>"""
+  your data    make run DATA=<folder with LaMP_n/train, dev, test>, or a table: docs/own_task.md"""
 
 
 @app.command()
@@ -149,8 +175,8 @@ def arena(
 
     if task is None and (methods or data or dry_run or samples is not None):
         raise ParamsError("--methods, --data, --samples and --dry-run are for one task. Say which with --task.")
+    from hydra_ml.io.task_files import get_task
     from hydra_ml.jobs import arena as job
-    from hydra_ml.tasks import get_task
 
     if task is None:
         for known in tasks_meant(params, None):

@@ -5,6 +5,8 @@ Thin: each verb reads its options, calls one job and prints. The same jobs run o
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +14,8 @@ from typing import Annotated
 
 import typer
 
-from hydra_ml.cli.options import DATA, PARAMS, JsonOption, ParamsOption, TaskOption, answer, task_settings
-from hydra_ml.errors import ArtifactError, DataError, HydraError
+from hydra_ml.cli.options import CACHE, DATA, PARAMS, JsonOption, ParamsOption, TaskOption, answer, task_settings
+from hydra_ml.errors import ArtifactError, DataError, HydraError, ParamsError
 
 operate_app = typer.Typer()
 
@@ -64,7 +66,8 @@ def env() -> None:
 @operate_app.command()
 def score(
     requests: Annotated[
-        Path, typer.Argument(exists=True, help="JSONL or Parquet: request_id, user_id, input, history")
+        Path,
+        typer.Argument(help="request_id, user_id, input, history; -: JSONL in, predictions out"),
     ],
     task: TaskOption = None,
     release: Annotated[str, typer.Option(help="the release that answers, a version or alias")] = "champion",
@@ -74,10 +77,21 @@ def score(
     """Answer a file of requests now; predictions go to data/predictions. Run again, a batch cut short goes on."""
     settings, found = task_settings(params, task)
     from hydra_ml.io.mlflow.registry import Registry
+    from hydra_ml.io.predictions import predictions_json
+    from hydra_ml.io.requests import requests_of_stdin
     from hydra_ml.jobs.batch_score import score_requests
 
-    report = score_requests(requests, found, settings, data=DATA, registry=Registry(), which=release)
-    answer(report.text(), asdict(report), as_json)
+    piped = str(requests) == "-"
+    if not (piped or requests.exists()):
+        raise ParamsError(f"{requests}: no such file. Name a file of requests, or - for standard input.")
+    with requests_of_stdin(CACHE) if piped else nullcontext(requests) as file:
+        report = score_requests(file, found, settings, data=DATA, registry=Registry(), which=release)
+    if piped:
+        typer.echo(report.text(), err=True)
+        for line in predictions_json(Path(report.predictions)):
+            print(line)
+    else:
+        answer(report.text(), asdict(report), as_json)
     if report.requests and not report.scored:
         raise typer.Exit(1)
 
@@ -95,6 +109,24 @@ def why(
 
     files = [predictions] if predictions else _predictions_of(request_id)
     print(why_text(files[0], request_id, DATA, files[1:]))
+
+
+@operate_app.command()
+def show(
+    user: Annotated[str, typer.Argument(help="a user id")],
+    task: TaskOption = None,
+    release: Annotated[str, typer.Option(help="the release whose head is told, a version or alias")] = "champion",
+    yes: Annotated[bool, typer.Option("--yes", help="this shows one person's data; needed outside a terminal")] = False,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """One user: records, what the head favours against the shared one, last predictions. Logs nothing."""
+    _, found = task_settings(params, task)
+    if not yes and not (sys.stdin.isatty() and typer.confirm(f"This shows what user {user} wrote. Go on?")):
+        raise ParamsError("show prints one person's data: say --yes, or confirm in a terminal.")
+    from hydra_ml.io.mlflow.registry import Registry
+    from hydra_ml.jobs.show import user_text
+
+    print(user_text(user, found, data=DATA, registry=Registry(), which=release))
 
 
 @operate_app.command("update-heads")

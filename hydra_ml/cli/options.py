@@ -28,7 +28,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="as JSON, for programs"
 def task_settings(params: Path, task: str | None) -> tuple[Params, Task]:
     """The settings and the task meant. Raises ParamsError if none is named and params.yaml does not have just one."""
     from hydra_ml.io.params_file import load_params
-    from hydra_ml.tasks import get_task
+    from hydra_ml.io.task_files import get_task
 
     settings = load_params(params)
     if task is None and len(settings.tasks) > 1:
@@ -39,9 +39,18 @@ def task_settings(params: Path, task: str | None) -> tuple[Params, Task]:
 def tasks_meant(params: Path, task: str | None) -> list[Task]:
     """The task named, or without a name every task of params.yaml."""
     from hydra_ml.io.params_file import load_params
-    from hydra_ml.tasks import get_task
+    from hydra_ml.io.task_files import get_task
 
     return [get_task(name) for name in ([task] if task else load_params(params).tasks)]
+
+
+def read_shares(text: str) -> tuple[float, float]:
+    """The shares of dev and test in "0.1,0.1". Raises ParamsError."""
+    try:
+        dev, test = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ParamsError(f"--time-split {text}: two shares, of dev and test, as in 0.1,0.1.") from None
+    return dev, test
 
 
 def answer(text: str, document: Any, as_json: bool) -> None:

@@ -44,7 +44,7 @@ from hydra_ml.evaluation.statistics import (
     resample,
 )
 from hydra_ml.evaluation.style import style_distances
-from hydra_ml.measures import MEASURES, FloatArray, higher_is_better, is_parsable, per_query
+from hydra_ml.measures import FloatArray, higher_is_better, is_parsable, measure_named, per_query
 from hydra_ml.tasks.task import Task
 
 
@@ -113,7 +113,7 @@ class _Arena:
             measure: resample(
                 parts[rows],
                 users,
-                MEASURES[measure].aggregate,
+                measure_named(measure).aggregate,
                 resamples=self.resamples,
                 rng=np.random.default_rng(self.seed),
             )
@@ -243,7 +243,7 @@ class _Arena:
 def _best_baseline(methods: list[str], primary: str, components: FloatArray) -> str | None:
     """Of equals the first in METHODS' order; None where every method is HYDRA's or a control."""
     count = np.array(len(components), dtype=np.float64)
-    values = MEASURES[primary].aggregate(components.sum(axis=0), count) * (1 if higher_is_better(primary) else -1)
+    values = measure_named(primary).aggregate(components.sum(axis=0), count) * (1 if higher_is_better(primary) else -1)
     baselines = [index for index, method in enumerate(methods) if not is_hydra(method) and not is_control(method)]
     return methods[max(baselines, key=lambda index: (values[index], -index))] if baselines else None
 

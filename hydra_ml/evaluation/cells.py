@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from hydra_ml.evaluation.methods import is_control, is_rival, method_order
 from hydra_ml.evaluation.results import CONTROL, Document
-from hydra_ml.measures import MEASURES, higher_is_better
+from hydra_ml.measures import higher_is_better, measure_named
 
 
 def methods_of(metrics: Document) -> list[str]:
@@ -56,7 +56,7 @@ def rival_rows(metrics: Document, details: Document) -> list[list[str]]:
 
 def title_of(measure: str) -> str:
     """The measure as people write it."""
-    return MEASURES[measure].title
+    return measure_named(measure).title
 
 
 def column_title(measure: str) -> str:

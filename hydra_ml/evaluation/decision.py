@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hydra_ml.measures import MEASURES
+from hydra_ml.measures import measure_named
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Decision:
         lines += [f"- yes: {r.name}: {r.text}" for r in self.reasons if r.passed]
         if (figures := self.figures) is not None:
             lines += ["", f"| | champion {self.against} | challenger {self.version} |", "|---|---:|---:|"]
-            title = MEASURES[figures.measure].title
+            title = measure_named(figures.measure).title
             lines.append(f"| {title}, {figures.n:,} queries | {figures.champion:.4f} | {figures.challenger:.4f} |")
             lines.append(f"| queries the LLM failed on | {figures.champion_failed:,} | {figures.challenger_failed:,} |")
         return "\n".join([*lines, "", f"Judged {self.judged_at}. A check against regressions, not a claim of quality."])

@@ -20,7 +20,7 @@ from hydra_ml.errors import DataError
 from hydra_ml.evaluation.decision import AnswersCompared, Reason
 from hydra_ml.evaluation.harm import TIE
 from hydra_ml.evaluation.statistics import ROUNDING, resample
-from hydra_ml.measures import MEASURES, per_query
+from hydra_ml.measures import measure_named, per_query
 from hydra_ml.model.heads import Heads
 from hydra_ml.model.interfaces import wrong_base
 from hydra_ml.release import Release
@@ -46,7 +46,7 @@ ANSWERING = (
 
 def judge_comparison(found: AnswersCompared, rules: params.Promote) -> list[Reason]:
     """The rules on figures: answered, not inferior, users worse."""
-    title = MEASURES[found.measure].title
+    title = measure_named(found.measure).title
     failed = max(found.champion_failed, found.challenger_failed)
     scope = f"{found.n_affected:,} affected of {found.n:,} queries of {found.n_users:,} users"
     if found.ci_low is None:
@@ -93,11 +93,11 @@ def compare_answers(
     measure = task.measures[0]
     golds = answers["gold"].tolist()
     sides = [per_query(task, _answers(answers[side]), golds)[measure] for side in ("champion", "challenger")]
-    sign = 1.0 if MEASURES[measure].higher_is_better else -1.0
+    sign = 1.0 if measure_named(measure).higher_is_better else -1.0
     components = np.stack(sides, axis=1)  # [Q, 2, C]
     users, names = pd.factorize(answers["user_id"])
     drawn = resample(
-        components, users, MEASURES[measure].aggregate, resamples=resamples, rng=np.random.default_rng(seed)
+        components, users, measure_named(measure).aggregate, resamples=resamples, rng=np.random.default_rng(seed)
     )
     gains = sign * (drawn.resamples[:, 1] - drawn.resamples[:, 0])  # [R]
     per_user = np.zeros(len(names))

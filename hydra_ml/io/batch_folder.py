@@ -34,6 +34,7 @@ from hydra_ml.io.predictions import (
     save_dead_letters,
     save_predictions,
 )
+from hydra_ml.io.row_files import parts_of
 from hydra_ml.io.tables import load_typed, save_table
 from hydra_ml.records import Record, Request, shard_of_user
 
@@ -206,14 +207,18 @@ def clear_finished(home: Path) -> None:
 
 
 def content_of(path: Path) -> str:
-    """32 hex digits over a file's bytes. Raises DataError if it cannot be read."""
-    if path.exists() and not path.is_file():
-        raise DataError(f"{path}: is no file. Name a file of requests.")  # a pipe would never end
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Name a file of requests.") from error
+    """32 hex digits over the bytes of a file, or of a folder's files of rows. Raises DataError if it cannot be read."""
+    total = hashlib.blake2b(digest_size=16)
+    for part in parts_of(path):
+        if part.exists() and not part.is_file():
+            raise DataError(f"{part}: is no file. Name a file of requests.")  # a pipe would never end
+        try:
+            with part.open("rb") as file:
+                while block := file.read(1 << 20):
+                    total.update(block)
+        except OSError as error:
+            raise DataError(f"{part}: cannot be read ({error.strerror}). Name a file of requests.") from error
+    return total.hexdigest()
 
 
 def _packed(history: Sequence[Record] | None) -> str | None:

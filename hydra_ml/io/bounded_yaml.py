@@ -7,11 +7,14 @@ in the stream of events, which is read without building anything.
 from __future__ import annotations
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 MAX_CHARS = 256 * 1024
 MAX_DEPTH = 32
 MAX_VALUES = 20_000  # aliases followed
+# What ruamel.yaml raises at a text: its own errors, and Python's where a tag promises what the value is not (!!int x).
+NO_YAML = (YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, AssertionError)
 
 
 def check_bounds(text: str) -> None:

@@ -11,21 +11,24 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import YAMLError
 
 from hydra_ml.errors import ParamsError
-from hydra_ml.io.bounded_yaml import check_bounds
+from hydra_ml.io.bounded_yaml import NO_YAML, check_bounds
 from hydra_ml.io.files import atomic_path
 from hydra_ml.io.lent_file import lent, take_back
+from hydra_ml.io.task_files import get_task
 from hydra_ml.params import Params, parse_params
-
-# What ruamel.yaml raises at a text: its own errors, and Python's where a tag promises what the value is not (!!int x).
-NO_YAML = (YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, AssertionError)
 
 
 def load_params(path: Path) -> Params:
-    """The checked settings of the file; defaults if it is empty. Raises ParamsError: no file, not YAML, or bad keys."""
-    return parse_params(_document(path, YAML(typ="safe")), str(path))
+    """The checked settings of the file; defaults if it is empty. Raises ParamsError: no file, not YAML, bad keys, or a
+    task that is neither LaMP's nor the project's."""
+    params = parse_params(_document(path, YAML(typ="safe")), str(path))
+    for name in params.tasks:
+        folder = get_task(name).folder
+        if folder != name:
+            raise ParamsError(f"{path}: tasks: {name} is spelled {folder} here. Write it so.")
+    return params
 
 
 def set_params(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:

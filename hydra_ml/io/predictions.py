@@ -6,7 +6,7 @@ Holds ids, answers and figures; no text of a request or a record.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,6 +72,12 @@ def load_predictions(path: Path) -> pd.DataFrame:
             f"{path}: no predictions of ours ({first_line(error)}). Name the Parquet that `hydra-ml score` wrote."
         ) from error
     return pd.DataFrame(rows, columns=PREDICTIONS.names)
+
+
+def predictions_json(path: Path) -> Iterator[str]:
+    """The predictions of a file as JSON lines, in the order of their requests."""
+    for row in load_predictions(path).astype(object).to_dict("records"):
+        yield json.dumps(row, ensure_ascii=False, default=float)
 
 
 def save_dead_letters(letters: Sequence[DeadLetter], path: Path) -> None:

@@ -6,27 +6,29 @@ whichever way it comes in. Each entrance tells faults in its own words; no fault
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from functools import lru_cache
-from pathlib import Path
+from math import inf, isfinite
 from typing import Any, Literal
+from unicodedata import normalize
 
-from hydra_ml.errors import DataError
-from hydra_ml.io.bounded_json import parse_json
-from hydra_ml.io.parquet_rows import DAMAGE, UNREADABLE, first_line, parquet_rows
+from hydra_ml.io.parquet_rows import UNREADABLE
 from hydra_ml.tasks.task import Task
 
-ENDINGS = (".jsonl", ".parquet")
 EXACT = 2**53  # whole floats from here on have lost digits
 MAY_BE_NUMBERS = frozenset({"id", "user_id", "request_id", "date", "score", "output"})
+CHOSEN = frozenset({"tag", "category", "score"})  # what stands there is one of a set: space around it means nothing
+NO_DATE = frozenset({"NaT", "NaN", "nan", "None", "<NA>", "null", "NULL"})  # tables turned to text where none was
 _DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?", re.ASCII)
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d{1,2}-\d{1,2}", re.ASCII)
 
-Kind = Literal["missing", "no text", "empty", "no Unicode", "unreadable", "no date", "no day"]
+Kind = Literal["missing", "no text", "rounded", "empty", "no Unicode", "unreadable", "no date", "epoch", "no day"]
+ROUNDED = "number of 2**53 or more, which a table has rounded: write it as text"
+EPOCH = "number; if it counts seconds or milliseconds since 1970, write the day, YYYY-MM-DD"
 
 
 class Fault(ValueError):
@@ -37,67 +39,25 @@ class Fault(ValueError):
         self.kind = kind
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a file."""
-
-    number: int  # line of a .jsonl, row of a .parquet, from 1
-    value: Any  # as JSON gives it; the line itself where that cannot be had
-    fault: str = ""  # why the line is no JSON
-
-
-def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """The rows of a .jsonl or .parquet in file order, blank lines and empty cells passed over.
-
-    columns: those of a .parquet to read, None for all. Raises DataError if the file cannot be read.
-    """
-    try:
-        if path.suffix == ".parquet":
-            for number, cells in enumerate(parquet_rows(path, columns), start=1):
-                yield Row(number, {key: value for key, value in cells.items() if value is not None})
-        else:
-            with path.open("rb") as file:
-                yield from (_json_row(number, line) for number, line in enumerate(file, start=1) if line.strip())
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
-    except DAMAGE as error:
-        raise DataError(f"{path}: cannot be read ({first_line(error)}). Write the file again, whole.") from error
-
-
-def _json_row(number: int, line: bytes) -> Row:
-    if number == 1:
-        line = line.removeprefix(b"\xef\xbb\xbf")
-    line = line.strip()
-    try:
-        return Row(number, parse_json(line.decode("utf-8")))
-    except UnicodeDecodeError as error:
-        return Row(number, line.decode("utf-8", "backslashreplace"), f"not UTF-8 at byte {error.start} of the line")
-    except ValueError as error:
-        where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else f" ({error})"
-        return Row(number, line.decode("utf-8"), f"not JSON{where}")
-
-
 def is_missing(value: object) -> bool:
-    """Whether nothing stands there: null, or the NaN that tables put where a row has no value."""
-    return value is None or (isinstance(value, float) and value != value)
+    """Whether nothing stands there: null, or the NaN or NaT that tables put where a row has no value."""
+    return value is None or (isinstance(value, float | Decimal | date) and value != value)
 
 
 def read_text(entry: Mapping[str, Any], key: str) -> str:
-    """The text under `key`; fields of MAY_BE_NUMBERS may be whole numbers. Raises Fault."""
+    """The text under `key`; fields of MAY_BE_NUMBERS may be whole numbers. Raises Fault.
+
+    A user_id is in Unicode's composed form (NFC): file systems and keyboards spell one name in two ways.
+    """
     value = entry.get(key)
-    if type(value) is str and value.isascii() and value and not value.isspace():
+    if type(value) is str and value.isascii() and value and not value.isspace() and key not in CHOSEN:
         return value  # nearly every field of a large file ends here
     if is_missing(value):
         raise Fault("missing", f"lacks {key}")
     if value is UNREADABLE:
         raise Fault("unreadable", f"{key} cannot be read")
-    if key in MAY_BE_NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
-        if isinstance(value, int):
-            return str(value)
-        if abs(value) >= EXACT and key.endswith("id"):
-            raise Fault("no text", f"{key} is a number too large to be exact: write it as text")
-        if value.is_integer() or not key.endswith("id"):  # 4.5 is nobody; a score or day of it is refused as such
-            return str(int(value) if value.is_integer() else value)
+    if key in MAY_BE_NUMBERS and isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        return _number(value, key)
     if not isinstance(value, str):
         raise Fault("no text", f"{key} is not a text")
     if not value.strip():
@@ -107,18 +67,41 @@ def read_text(entry: Mapping[str, Any], key: str) -> str:
     except UnicodeEncodeError as error:
         told = f"{key} holds half a character (a lone surrogate) at position {error.start}"
         raise Fault("no Unicode", told) from None
-    return value
+    if key in CHOSEN:
+        return value.strip()
+    return normalize("NFC", value) if key == "user_id" else value
+
+
+def _number(value: float | Decimal, key: str) -> str:
+    """The number as a text, a whole one without a decimal part. Raises Fault for one that is nobody's id."""
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float) and EXACT <= abs(value) < inf and key.endswith("id"):
+        raise Fault("rounded", f"{key} is a {ROUNDED}")
+    if isfinite(value) and value == int(value):
+        return str(int(value))
+    if key.endswith("id"):  # 4.5 is nobody; a score or day of it is refused as such
+        raise Fault("no text", f"{key} is a number that is not whole: write it as text")
+    return str(value)
+
+
+def has_date(entry: Mapping[str, Any]) -> bool:
+    """Whether anything stands there for a date, be it a good one or not."""
+    value = entry.get("date")
+    return not is_missing(value) and not (isinstance(value, str) and value.strip() in {"", *NO_DATE})
 
 
 def read_date(entry: Mapping[str, Any]) -> str:
     """The entry's date as YYYY[-MM[-DD]], zero-padded so that it sorts as text.
 
     A time of day counts as its day, one with a zone as the day it was in UTC: two records of one day have no order.
-    Raises Fault: "no day" for one that no calendar has.
+    Raises Fault: "epoch" for a number that is no year or YYYYMMDD, "no day" for one that no calendar has.
     """
     value = entry.get("date")
     if isinstance(value, date):  # a datetime is one
         return _day_of(value) if isinstance(value, datetime) else value.isoformat()
+    if isinstance(value, str) and value.strip() and not has_date(entry):
+        raise Fault("missing", "lacks date")
     found = _sortable(read_text(entry, "date").strip())
     if isinstance(found, Fault):
         raise found
@@ -133,9 +116,8 @@ def _sortable(text: str) -> str | Fault:
             year, month, day = found.groups()
             date(int(year), int(month or 1), int(day or 1))
             return "-".join([year, *(part.zfill(2) for part in (month, day) if part)])
-        if text.isdigit() and len(text) != len("YYYYMMDD"):
-            told = "date is a number; if it counts seconds or milliseconds since 1970, write the day, YYYY-MM-DD"
-            return Fault("no date", told)
+        if _NUMBER.fullmatch(text) and not (text.isdigit() and len(text) == len("YYYYMMDD")):
+            return Fault("epoch", f"date is a {EPOCH}")
         return _day_of(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         if found or _DAY.match(text):

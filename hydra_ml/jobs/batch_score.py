@@ -35,12 +35,12 @@ from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.requests import read_requests
+from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs.batch_report import BatchPlan, BatchReport, ScoredShard
 from hydra_ml.jobs.failed_requests import failed_requests, settled
 from hydra_ml.params import LLM, Params
 from hydra_ml.predictions import PERSONALIZATIONS
 from hydra_ml.serving.open_release import OpenRelease, open_release
-from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 
 CACHE = Path(".cache")

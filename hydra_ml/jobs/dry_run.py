@@ -32,6 +32,7 @@ from hydra_ml.io.layout import task_folder
 from hydra_ml.io.llm import asked_identity
 from hydra_ml.io.response_cache import ResponseCache
 from hydra_ml.io.tables import load_table
+from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs.foresight import Foresight, as_foreseen
 from hydra_ml.llm.chat import AnswerStore, Ask, MemoryStore
 from hydra_ml.llm.client import MOST_AT_ONCE
@@ -41,7 +42,6 @@ from hydra_ml.params import LLM, Params
 from hydra_ml.stages.annotate import annotate_asks
 from hydra_ml.stages.generate import generate_asks, texts_written
 from hydra_ml.stages.rerank import ranked, rows_to_rank
-from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 from hydra_ml.terminal import aligned
 

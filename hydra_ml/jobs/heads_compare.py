@@ -24,7 +24,7 @@ from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.model_versions import VersionFacts
 from hydra_ml.io.mlflow.registry import ALIASES, Registry
 from hydra_ml.io.tables import load_table
-from hydra_ml.measures import MEASURES, higher_is_better, measure_values
+from hydra_ml.measures import higher_is_better, measure_named, measure_values
 from hydra_ml.params import Params
 from hydra_ml.release import model_name
 from hydra_ml.serving.frozen_queries import FrozenQueries
@@ -135,7 +135,7 @@ def _minute(version: VersionFacts) -> str:
 
 
 def _measure_title(task: Task) -> str:
-    return MEASURES[task.measures[0]].title
+    return measure_named(task.measures[0]).title
 
 
 def _summary(task: Task, part: str, versions: list[VersionFacts], found: UsersCompared) -> str:

@@ -18,7 +18,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from filelock import FileLock, Timeout
@@ -30,10 +30,12 @@ from hydra_ml.io.files import atomic_path, folder_digest, load_json_as, readable
 from hydra_ml.io.gx.data_docs import DataDocs
 from hydra_ml.io.gx.drop_checks import Judged, judge_rows
 from hydra_ml.io.history_store import append_drop, changed_users, drop_names, n_records, opened_drop
-from hydra_ml.io.incoming import DONE, drop_digest, drop_state, move_drop, waiting_drops
+from hydra_ml.io.incoming import DONE, drop_digest, drop_state, look_into, move_drop, waiting_drops
 from hydra_ml.io.lamp.add import add, n_questions
+from hydra_ml.io.lamp.folders import is_lamp
+from hydra_ml.io.lamp.raw_data import assumed_text
 from hydra_ml.io.layout import common_folder
-from hydra_ml.io.record_reader import Row, read_rows
+from hydra_ml.io.row_files import Row, read_rows
 from hydra_ml.jobs.ingest_report import Counts, IngestReport, plain_name
 from hydra_ml.params import Params
 
@@ -46,12 +48,19 @@ log = logging.getLogger(__name__)
 
 def find_drops(incoming: Path, settle_s: float) -> list[Path]:
     """The drops that wait in the folder and have not changed for `settle_s` seconds, by name; one whose name is no
-    UTF-8 is renamed first."""
+    UTF-8 is renamed first. What lies there and is not taken is told in the log."""
     drops = []
+    for path, why in look_into(incoming).left.items():
+        log.warning("%s is not taken: %s", readable(path), why)
     for path in waiting_drops(incoming, settle_s):
         named = path.with_name(readable(path.name))
         drops.append(path if named.name == path.name or named.exists() else path.rename(named))
     return drops
+
+
+def drop_name(path: Path, incoming: Path) -> str:
+    """What a drop is called: its name, with the folders of data/incoming that it lies in."""
+    return readable(path.relative_to(incoming) if path.is_relative_to(incoming) else path.name)
 
 
 def ingest_drop(path: Path, *, data: Path, params: Params) -> IngestReport:
@@ -79,7 +88,7 @@ def publish(data: Path, params: Params) -> None:
 
     Raises VersionsError if the remote cannot be reached or git refuses; what is merged here stays.
     """
-    files = sorted(file for name in ("raw", "history", WITHDRAWN) for file in (data / name).glob("LaMP_*.dvc"))
+    files = sorted(file for name in ("raw", "history", WITHDRAWN) for file in (data / name).glob("*.dvc"))
     targets = [file.relative_to(data.parent) for file in files]
     if params.ingest.commit:
         git.commit(targets, "Data: what came in", data.parent)
@@ -90,9 +99,10 @@ def publish(data: Path, params: Params) -> None:
 def _take(path: Path, data: Path, params: Params) -> IngestReport:
     """Merge and track the drop, or refuse it, and move it where it belongs; its report, which is kept beside it."""
     state = drop_state(path)
-    report = IngestReport(readable(path.name), drop_digest(path), "lamp" if path.is_dir() else "records")
+    kind: Literal["lamp", "records"] = "lamp" if is_lamp(path) else "records"
+    report = IngestReport(drop_name(path, common_folder(data, "incoming")), drop_digest(path), kind)
     begun = _begun(report, data)
-    report, users = (_take_lamp if path.is_dir() else _take_records)(path, report, data, params)
+    report, users = (_take_lamp if kind == "lamp" else _take_records)(path, report, data, params)
     if not report.refused:
         report = _tracked(report, data)
     if drop_state(path) != state:
@@ -231,12 +241,16 @@ def _take_lamp(
     found = {folder.name: folder_digest(folder) for folder in raw.glob("LaMP_*") if folder.is_dir()}
     before = _first_found(found, report, data)
     try:
-        names = add(path.parent, raw, [path.name]) if path.name.startswith("LaMP_") else add(path, raw)
+        names = add(path, raw, seed=params.seed, max_bad_share=params.ingest.max_bad_share)
     except DataError as error:
         aside = common_folder(data, "quarantine") / report.digest / "faults.txt"
         with atomic_path(aside) as partial:
             partial.write_text(f"{error}\n", "utf-8")  # it may quote texts: not for logs
         return replace(report, refused=f"Its files do not read as LaMP's; every fault is told in {aside}."), {}
+    if assumed := assumed_text(names):
+        report = replace(report, quarantine=str(common_folder(data, "quarantine") / report.digest))
+        with atomic_path(Path(report.quarantine) / "assumed.txt") as partial:
+            partial.write_text(assumed, "utf-8")
     tasks = {}
     for name in names:
         (data / "history" / name).mkdir(parents=True, exist_ok=True)

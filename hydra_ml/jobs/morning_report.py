@@ -18,10 +18,10 @@ from hydra_ml.io.files import atomic_path, load_json, load_json_as
 from hydra_ml.io.incoming import DONE
 from hydra_ml.io.layout import common_folder, task_folder
 from hydra_ml.io.mlflow.registry import Registry
+from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs.hold import hold_of
 from hydra_ml.jobs.ingest_report import IngestReport
-from hydra_ml.measures import MEASURES
-from hydra_ml.tasks import get_task
+from hydra_ml.measures import measure_named
 from hydra_ml.tasks.task import Task
 
 NIGHT_S = 24 * 3600.0  # how far back drops count as the night's
@@ -49,7 +49,7 @@ def results_rows(task: Task, data: Path, before: Mapping[str, float] | None = No
         if not isinstance(found, Mapping):
             continue
         one = found[measure]
-        row = {"method": method, MEASURES[measure].title: round(one["value"], 4), "95 % interval": _interval(one)}
+        row = {"method": method, measure_named(measure).title: round(one["value"], 4), "95 % interval": _interval(one)}
         if before is not None:
             was = before.get(f"{method}/{measure}")
             row["night before"] = "-" if was is None else f"{was:.4f} ({one['value'] - was:+.4f})"

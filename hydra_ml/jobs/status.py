@@ -21,11 +21,12 @@ from hydra_ml.io.layout import common_folder, task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.orchestrator import POOL, FlowRun, read_schedule, read_workers
 from hydra_ml.io.own_stack import last_words
+from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs.hold import hold_of
+from hydra_ml.jobs.waiting_requests import look_into as look_into_requests
 from hydra_ml.jobs.waiting_requests import set_aside, unreadable, waiting_requests
 from hydra_ml.params import Params
 from hydra_ml.release import PARTS
-from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 
 NEWEST = 3  # batches whose dead letters are named
@@ -86,7 +87,9 @@ class Status:
     failures: tuple[FlowRun, ...]
     worker: WorkerStatus | None = None  # None: nothing is known of it
     incoming: tuple[str, ...] = ()  # what lies in data/incoming for the next ingest
-    incoming_unknown: tuple[str, ...] = ()  # what lies there and no ingest takes
+    incoming_unknown: Mapping[str, str] = field(default_factory=dict)  # what lies there and no ingest takes, and why
+    requests_unknown: Mapping[str, str] = field(default_factory=dict)  # what lies in data/requests and nobody answers
+    growing: tuple[str, ...] = ()  # what lies in either and is half written, by its name
     problem: str = ""  # why nothing is known of runs
 
     def document(self) -> dict[str, Any]:
@@ -105,7 +108,8 @@ class Status:
             for run in self.failures
             if not run.settled
         ]
-        found += [f"data/incoming/{name} is nothing that ingest takes" for name in self.incoming_unknown]
+        unknown = {"data/incoming": self.incoming_unknown, "data/requests": self.requests_unknown}
+        found += [f"{at}/{name} is not taken: {why}" for at, left in unknown.items() for name, why in left.items()]
         late = [run for run in self.next_runs if run.state == "Late"]
         return (*found, *(f"{run.deployment} is late: it was to start at {run.at[:16]}" for run in late))
 
@@ -116,8 +120,7 @@ def collect_status(
     """The state of every task of params.yaml; `api_url` as for `read_schedule`. Raises nothing that is a HydraError."""
     registry = _once(connect)
     tasks = tuple(task_status(get_task(name), data=data, connect=registry) for name in params.tasks)
-    drops, unknown = look_into(common_folder(data, "incoming"))
-    status = Status(tasks, (), (), incoming=drops, incoming_unknown=unknown)
+    status = Status(tasks, (), (), **_arrived(data))
     try:
         schedule = read_schedule(api_url)
         workers = read_workers(POOL, url=api_url)
@@ -128,6 +131,18 @@ def collect_status(
     said = "" if online else last_words(data.parent / ".logs" / "worker.log", 1)
     worker = WorkerStatus(online, seen, said)
     return replace(status, next_runs=schedule.next_runs, failures=schedule.failures, worker=worker)
+
+
+def _arrived(data: Path) -> dict[str, Any]:
+    """What waits in data/incoming, and what lies there and in data/requests that is half written or not taken."""
+    incoming, requests = common_folder(data, "incoming"), common_folder(data, "requests")
+    drops, asked = look_into(incoming), look_into_requests(data)
+    return {
+        "incoming": tuple(readable(path.relative_to(incoming)) for path in drops.taken),
+        "incoming_unknown": {readable(path.relative_to(incoming)): why for path, why in drops.left.items()},
+        "requests_unknown": {readable(path.relative_to(requests)): why for path, why in asked.left.items()},
+        "growing": tuple(readable(path.relative_to(data)) for path in (*drops.growing, *asked.growing)),
+    }
 
 
 def _once(connect: Callable[[], Registry]) -> Callable[[], Registry]:

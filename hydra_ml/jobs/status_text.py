@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hydra_ml.io.orchestrator import FlowRun
+from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs.status import Status, TaskStatus, WorkerStatus
-from hydra_ml.tasks import get_task
 
 
 def status_text(status: Status) -> str:
@@ -17,8 +17,11 @@ def status_text(status: Status) -> str:
     if status.worker is not None:
         lines += [_worker_line(status.worker), ""]
     lines += [line for task in status.tasks for line in (*_task_lines(task), "")]
-    waiting = [*status.incoming, *(f"{name} (nothing that ingest takes)" for name in status.incoming_unknown)]
-    lines += [f"data/incoming: {', '.join(waiting) or 'nothing waits'}", ""]
+    waiting = [*status.incoming, *(f"{name} (not taken)" for name in status.incoming_unknown)]
+    lines += [f"data/incoming: {', '.join(waiting) or 'nothing waits'}"]
+    if status.growing:
+        lines += [f"half written, by its name: {', '.join(status.growing)}; `mv` it to its own name when it is whole"]
+    lines += [""]
     if status.problem:
         return "\n".join([*lines, f"Runs: {status.problem}"])
     return "\n".join([*lines, *_run_lines("Next runs", status.next_runs), *_failure_lines(status.failures)])

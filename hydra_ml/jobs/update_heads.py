@@ -31,6 +31,7 @@ from hydra_ml.io.history_store import changed_users, drop_names
 from hydra_ml.io.layout import TRAINERS, task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.tables import load_table
+from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs.update_release import JOB, about_bank, finished_update, open_bank
 from hydra_ml.jobs.update_report import (
     COMPONENTS,
@@ -42,7 +43,6 @@ from hydra_ml.params import Params, parse_params
 from hydra_ml.records import content_digest
 from hydra_ml.release import PARTS, Release
 from hydra_ml.serving.open_release import release_params
-from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 
 # Planning.

@@ -22,6 +22,7 @@ from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.mlflow.tracking import Run
 from hydra_ml.io.tables import load_table, save_table
+from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs.register_release import register_once
 from hydra_ml.jobs.update_report import (
     COMPONENTS,
@@ -35,7 +36,6 @@ from hydra_ml.jobs.update_report import (
 from hydra_ml.jobs.withdraw import drops_of
 from hydra_ml.model.heads import Heads, no_heads
 from hydra_ml.release import ComponentRef, Release, data_version
-from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 
 JOB = "update_heads"

@@ -13,8 +13,8 @@ import pandas as pd
 from hydra_ml.answering.fit_component import NOTHING_NEW
 from hydra_ml.io.files import load_json
 from hydra_ml.io.tables import load_table
+from hydra_ml.io.task_files import get_task
 from hydra_ml.release import PARTS
-from hydra_ml.tasks import get_task
 
 COMPONENTS = tuple(dict.fromkeys(part.split(".")[0] for part in PARTS))
 

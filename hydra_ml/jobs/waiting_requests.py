@@ -1,7 +1,8 @@
 """Which request files wait for batch_score: those in data/requests whose content has no finished batch yet.
 
-A file in data/requests/<task> is the task's; one in data/requests itself is for every task that one of its requests
-names. What was scored with an earlier release stays scored: asking again is `hydra-ml score`'s affair.
+A file in data/requests/<task> is the task's; any other below data/requests, which may lie in a folder a day, is for
+every task that one of its requests names. What was scored with an earlier release stays scored: asking again is
+`hydra-ml score`'s affair.
 """
 
 from __future__ import annotations
@@ -9,44 +10,47 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from hydra_ml.errors import DataError, ParamsError
+from hydra_ml.io.arrivals import Arrivals, is_settled, look
 from hydra_ml.io.batch_folder import BatchFolder, content_of
 from hydra_ml.io.bounded_json import checked_as
-from hydra_ml.io.incoming import is_settled
-from hydra_ml.io.layout import task_folder
-from hydra_ml.io.parquet_rows import DAMAGE, first_line
-from hydra_ml.io.record_reader import ENDINGS, read_rows
-from hydra_ml.io.requests import SHARED
-from hydra_ml.tasks import get_task
+from hydra_ml.io.layout import common_folder, task_folder
+from hydra_ml.io.parquet_rows import first_line
+from hydra_ml.io.requests import is_shared
+from hydra_ml.io.row_files import read_rows
+from hydra_ml.io.task_files import get_task
 from hydra_ml.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
 
 def waiting_requests(task: Task, *, data: Path, settle_s: float = 0.0) -> list[Path]:
-    """The files to score for this task, by name; [] if the folder is not there. A file that cannot be read waits too:
-    planning its batch tells why. settle_s: files that changed since so many seconds may still grow and are left out."""
-    folder = data / SHARED
-    files = [path for place in (folder / task.folder, folder) for path in sorted(place.glob("*.*")) if _counts(path)]
+    """The files to score for this task, its own first, by name; [] if the folder is not there. A file that cannot be
+    read waits too: planning its batch tells why. settle_s: files that changed since so many seconds may still grow and
+    are left out."""
+    folder = common_folder(data, "requests")
+    own = folder / task.folder
+    files = [path for path in look_into(data).taken if is_shared(path) or path.is_relative_to(own)]
     done = _scored(task_folder(data, "predictions", task))
     waiting = [path for path in files if is_settled(path, settle_s) and not _is_in(done, path)]
-    return [path for path in waiting if path.parent != folder or _names(path, task)]
+    return [
+        *(path for path in waiting if path.is_relative_to(own)),
+        *(path for path in waiting if not path.is_relative_to(own) and _names(path, task)),
+    ]
+
+
+def look_into(data: Path) -> Arrivals:
+    """What lies in data/requests: files of requests, scored ones too, what is half written, what nobody takes."""
+    return look(common_folder(data, "requests"))
 
 
 def unreadable(path: Path) -> str:
     """Why a request file cannot be read at all; "" if it can, though every request in it may still be unfit."""
     try:
-        if path.suffix == ".parquet":
-            with pq.ParquetFile(path) as file:
-                file.schema_arrow  # noqa: B018  it is read here
-        else:
-            with path.open("rb") as lines:
-                lines.read(1)
-    except DAMAGE as error:
-        return first_line(error)
-    return ""
+        first = next(read_rows(path, ["request_id"]), None)
+    except DataError as error:
+        return first_line(error.__cause__ or error)
+    return "it holds no row" if first is None else ""
 
 
 def set_aside(task: Task, *, data: Path) -> dict[str, int]:
@@ -63,10 +67,6 @@ def set_aside(task: Task, *, data: Path) -> dict[str, int]:
         if n_letters:
             found.append((path.stat().st_mtime, folder.dead_letters.relative_to(data).as_posix(), n_letters))
     return {name: n_letters for _, name, n_letters in sorted(found, reverse=True)}
-
-
-def _counts(path: Path) -> bool:
-    return path.is_file() and path.suffix in ENDINGS and not path.name.startswith(".")
 
 
 def _scored(home: Path) -> set[str]:

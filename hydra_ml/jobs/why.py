@@ -15,7 +15,7 @@ from hydra_ml.errors import ArtifactError, DataError, ParamsError
 from hydra_ml.io.batch_folder import BatchFolder
 from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.predictions import load_dead_letters, load_predictions
-from hydra_ml.tasks import get_task
+from hydra_ml.io.task_files import get_task
 from hydra_ml.tasks.task import Task
 
 WIDTH = 100  # characters told of a record's text

@@ -9,10 +9,14 @@ cites papers that use them; both references offered are on the paper's own topic
 from __future__ import annotations
 
 from random import Random
+from typing import cast
 
 from hydra_ml.sample.piece import NOISE, Piece, Taste
 from hydra_ml.sample.prose import Lexicon, capitalized, fill, sentence, title_case
-from hydra_ml.tasks.citation import CITATION
+from hydra_ml.tasks import TASKS
+from hydra_ml.tasks.citation import CitationTask
+
+CITATION = cast(CitationTask, TASKS["LaMP_1"])
 
 # Method families: how each is named in titles and abstracts.
 FAMILIES: dict[str, tuple[str, ...]] = {

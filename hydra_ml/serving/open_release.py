@@ -27,6 +27,7 @@ from hydra_ml.predictions import PREDICTION_COLUMNS
 from hydra_ml.release import Release, model_name
 from hydra_ml.serving.component import Component, torch_threads
 from hydra_ml.serving.pair_reader import PairReader
+from hydra_ml.tasks.definition import task_from_json
 from hydra_ml.tasks.task import Task
 
 
@@ -37,7 +38,8 @@ class OpenRelease:
     version: str
     release: Release
     params: Params  # the release's, but for how its LLM is called
-    task: Task
+    task: Task  # as it was when the release was made
+    asked_as: Task  # as requests are written today
     reranker: Component
     adapter: Component
     texts: CachedEncoder  # what the models, and the offline LLM, read through
@@ -60,6 +62,9 @@ class OpenRelease:
         if llm is None:
             with self.llm() as opened:
                 return self.score_and_blame(requests, records, opened)
+        if self.task is not self.asked_as:
+            texts = map(self.asked_as.query_text, requests["input"])
+            requests = requests.assign(input=[self.task.templated(text) for text in texts])
         user_ids = set(requests["user_id"])
         with_head = {
             user_id
@@ -105,7 +110,15 @@ def open_release(
         return Component(folder, bank, reader)
 
     reranker, adapter = component("reranker", params.train_reranker), component("adapter", params.train_adapter)
-    return OpenRelease(version, release, params, task, reranker, adapter, texts, cache)
+    then = task_of(release, task)
+    return OpenRelease(version, release, params, then, task, reranker, adapter, texts, cache)
+
+
+def task_of(release: Release, now: Task) -> Task:
+    """The task as the release answers it: one whose instruction or labels changed since is another to its heads."""
+    if not release.definition or release.definition == now.definition:
+        return now
+    return task_from_json(release.definition)
 
 
 def release_params(release: Release, where: str, llm: LLM | None = None) -> Params:

@@ -20,8 +20,8 @@ from hydra_ml.errors import HydraError, exit_of
 from hydra_ml.io.layout import INPUTS, task_folder
 from hydra_ml.io.llm_environment import check_named_model
 from hydra_ml.io.params_file import load_params
+from hydra_ml.io.task_files import get_task
 from hydra_ml.params import Params
-from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 
 MAY_PASS = 75  # what sysexits.h calls a temporary failure: whoever runs the stage may try again

@@ -13,9 +13,10 @@ from typing import Any
 from tqdm import tqdm
 
 from hydra_ml.errors import DataError
-from hydra_ml.io.files import folder_digest, save_json
+from hydra_ml.io.files import file_digest, folder_digest, save_json
 from hydra_ml.io.history_store import changed_users, drop_names, records_of
 from hydra_ml.io.lamp.files import Question, is_dated, outputs_path, read_split
+from hydra_ml.io.own_questions import OwnQuestions
 from hydra_ml.io.tables import save_table
 from hydra_ml.io.user_tables import ROW_GROUP
 from hydra_ml.learning.guard import guard_table
@@ -33,13 +34,18 @@ def prepare(*, raw: Path, history: Path, out: Path, task: Task, params: Params) 
     history: drops of the ingest job; may be empty or absent. Their dated users can be learned from like any other.
     """
     split = params.prepare.evaluate_split
-    asked = read_asked(raw, split, task)
+    own = OwnQuestions.of(raw, task, split)
+    asked = read_asked(raw, split, task) if own is None else own.asked()
     learners = asked.train.keys() | (changed_users(history, ()) if asked.dated else ())
+    learners |= set() if own is None else own.user_ids()
     cohorts = choose_cohorts(learners, asked.evaluate.keys(), params.prepare, dated=asked.dated, seed=params.seed)
     limit = max(params.annotate.queries_per_user, params.generate.queries_per_user)  # more would not be drawn
-    preparation = Preparation(task, asked, cohorts, seed=params.seed, history=params.prepare.history, limit=limit)
     user_ids = sorted(cohorts.known | cohorts.evaluated)
     arrived = arrived_records(history, user_ids)
+    if own is not None:
+        asked, before = own.with_profiles(asked, user_ids)
+        arrived = {user_id: [*before.get(user_id, ()), *arrived.get(user_id, ())] for user_id in user_ids}
+    preparation = Preparation(task, asked, cohorts, seed=params.seed, history=params.prepare.history, limit=limit)
     progress = tqdm(user_ids, desc=f"prepare {task.folder}", unit="user")
     users = [preparation.user(user_id, arrived.get(user_id, ())) for user_id in progress]
     queries, records = query_table(users), record_table(users)
@@ -47,7 +53,8 @@ def prepare(*, raw: Path, history: Path, out: Path, task: Task, params: Params) 
         "task": task.folder,
         "kind": task.kind,
         "dated": asked.dated,
-        "data_version": content_digest("".join(folder_digest(raw / name) for name in ("train", split)))[:16],
+        "definition": content_digest(task.definition),  # another one makes everything anew
+        "data_version": _data_version(raw, split) if own is None else file_digest(own.path)[:16],
         "evaluate_split": split,
         "history": drop_names(history),
         "counts": table_counts(queries, records),
@@ -58,6 +65,10 @@ def prepare(*, raw: Path, history: Path, out: Path, task: Task, params: Params) 
     save_table(queries, out / "queries.parquet", row_group_size=ROW_GROUP)
     save_json(manifest, out / "manifest.json")
     return manifest
+
+
+def _data_version(raw: Path, split: str) -> str:
+    return content_digest("".join(folder_digest(raw / name) for name in ("train", split)))[:16]
 
 
 def read_asked(raw: Path, evaluate_split: str, task: Task) -> Asked:

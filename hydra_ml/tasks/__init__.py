@@ -1,29 +1,38 @@
-"""The LaMP tasks by folder name, and the way from a name someone typed to one of them."""
+"""LaMP's tasks by folder name. Those that a project declares besides are found by `io.task_files`."""
 
 from __future__ import annotations
 
-from hydra_ml.errors import ParamsError
-from hydra_ml.tasks.citation import CITATION
-from hydra_ml.tasks.email_subject import EMAIL_SUBJECT
-from hydra_ml.tasks.headline import HEADLINE
-from hydra_ml.tasks.movie_tag import MOVIE_TAG
-from hydra_ml.tasks.news_category import NEWS_CATEGORY
-from hydra_ml.tasks.paper_title import PAPER_TITLE
-from hydra_ml.tasks.rating import RATING
-from hydra_ml.tasks.task import Task
-from hydra_ml.tasks.tweet import TWEET
+from importlib.resources import files
 
-TASKS: dict[str, Task] = {
-    task.folder: task
-    for task in (CITATION, MOVIE_TAG, NEWS_CATEGORY, RATING, HEADLINE, PAPER_TITLE, EMAIL_SUBJECT, TWEET)
-}
+from ruamel.yaml import YAML
+
+from hydra_ml.errors import ParamsError
+from hydra_ml.tasks.definition import TaskDefinition
+from hydra_ml.tasks.field_task import FieldTask
+from hydra_ml.tasks.task import Task
+
+__all__ = ["TASKS", "FieldTask", "Task", "as_folder", "get_task"]
+
+
+def _lamp_tasks() -> dict[str, Task]:
+    """The tasks of lamp/*.yaml, which are part of this package as its code is."""
+    texts = (entry.read_text("utf-8") for entry in files(__package__).joinpath("lamp").iterdir())
+    tasks = [TaskDefinition.model_validate(YAML(typ="safe").load(text)).task() for text in texts]
+    return {task.folder: task for task in sorted(tasks, key=lambda task: task.folder)}
+
+
+TASKS = _lamp_tasks()
+
+
+def as_folder(name: str) -> str:
+    """A task's name, however it was typed, as tasks are compared by it: "LaMP-2N", "LaMP_2N" and "lamp-2n" alike."""
+    return name.strip().casefold().replace("-", "_")
 
 
 def get_task(name: str) -> Task:
-    """The task of that name, "LaMP-2N", "LaMP_2N" and "lamp-2n" alike. Raises ParamsError for any other."""
-    wanted = name.strip().casefold().replace("-", "_")
+    """LaMP's task of that name, "LaMP-2N", "LaMP_2N" and "lamp-2n" alike. Raises ParamsError for any other."""
     for folder, task in TASKS.items():
-        if folder.casefold() == wanted:
+        if as_folder(folder) == as_folder(name):
             return task
     allowed = ", ".join(task.name for task in TASKS.values())
     raise ParamsError(f"unknown task {name!r}; allowed are {allowed} (LaMP-2 is movie tags, LaMP-2N news categories).")

@@ -7,23 +7,26 @@ around it. What is ambiguous stays unread.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+from hydra_ml.records import normalized
 from hydra_ml.tasks.answers import closed_answer, one_line, whole_number
 
 _NEGATION = re.compile(
     r"\b(?:not|no|never|neither|nor|without|rather than|instead of|except)\b|n['’]t\b", re.IGNORECASE
 )
-_SCALE = re.compile(
-    r"(?:out\s+of|/|of)\s*(?:5|five)\b(?:\s*stars?)?|\b(?:1|one)\s*(?:to|-|–)\s*(?:5|five)\b", re.IGNORECASE
-)
 _NUMBER = re.compile(r"(?<![\w.$£€])[-−]?\d+(?:[.,]\d+)?(?!\w)")
 _NOT_IT = re.compile(r"(?:\bnot|n['’]t)\s+(?:an?\s+)?[\d\[]", re.IGNORECASE)  # "not 5"; "I did not like it: 2" is a 2
-_WORDS = {"one": "1", "two": "2", "three": "3", "four": "4", "five": "5"}
+_WORDS = {
+    word: str(number)
+    for number, word in enumerate(
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    )
+}
 _WORD = re.compile(rf"\b({'|'.join(_WORDS)})\b(?=\s*(?:stars?\b|[.!]?\s*$))", re.IGNORECASE)
 _REFERENCE = re.compile(r"(?:[\[(]|\breference\s+|\boption\s+)([12])\b", re.IGNORECASE)
-_THING = r"(?:title|headline|subject(?:\s+line)?|paraphrase[ds]?(?:\s+tweet)?|tweet)"
+_THING = r"(?:title|headline|subject(?:\s+line)?|paraphrase[ds]?(?:\s+tweet)?|tweet|reply|response|message)"
 _LEAD = re.compile(  # "Sure! Here is a headline for the article:", but not "Here's Why:", which is a headline
     rf"^(?:(?:sure|certainly|of course|okay|ok)\b[,.!:]?\s*)?here(?:['’]s|\s+is|\s+are)\b[^:\n]{{0,60}}"
     rf"\b(?:{_THING}|version|option|answer|rewrite)s?\b[^:\n]{{0,60}}:\s*",
@@ -37,9 +40,9 @@ _NAME = re.compile(  # "**Title:**", "The headline is:"
 )
 
 
-def named_label(raw: str, labels: Sequence[str]) -> str | None:
+def named_label(raw: str, labels: Sequence[str], stands_for: Mapping[str, str] | None = None) -> str | None:
     """The one label of a closed set that the text names, case, number and Markdown overlooked; None if it names none,
-    several, or what it is not.
+    several, or what it is not. stands_for: the label meant, by the normalized spelling; None: each means itself.
 
     A first line that is a label counts alone: base models go on to write the next question.
     """
@@ -50,6 +53,8 @@ def named_label(raw: str, labels: Sequence[str]) -> str | None:
         return None
     pattern, spelled = _any_of(tuple(labels))
     named = {spelled[match.lastgroup or ""] for match in pattern.finditer(raw)}
+    if stands_for is not None:
+        named = {stands_for[normalized(name)] for name in named}
     return named.pop() if len(named) == 1 else None
 
 
@@ -81,11 +86,20 @@ def named_rating(raw: str, labels: Sequence[str]) -> str | None:
         return found
     if _NOT_IT.search(raw):
         return None
-    text = _SCALE.sub(" ", raw)
+    text = _scale(labels[0], labels[-1]).sub(" ", raw)
     named = {whole_number(number) for number in _NUMBER.findall(text)}
     named = named or {_WORDS[word.lower()] for word in _WORD.findall(text)}
     score = named.pop() if len(named) == 1 else None
     return score if score in labels else None
+
+
+@lru_cache
+def _scale(lowest: str, highest: str) -> re.Pattern[str]:
+    """What says how far the scale goes, and is no score: "out of 5", "/5 stars", "1 to 5"."""
+    word = {number: word for word, number in _WORDS.items()}
+    low, high = (rf"(?:{end}|{word[end]})" if end in word else re.escape(end) for end in (lowest, highest))
+    pattern = rf"(?:out\s+of|/|of)\s*{high}\b(?:\s*stars?)?|(?<!\w){low}\s*(?:to|-|–)\s*{high}\b"
+    return re.compile(pattern, re.IGNORECASE)
 
 
 def named_reference(raw: str) -> str | None:
@@ -93,6 +107,11 @@ def named_reference(raw: str) -> str | None:
     none, to both, or to what it is not."""
     named = set(_REFERENCE.findall(raw))
     return f"[{named.pop()}]" if len(named) == 1 and not _NOT_IT.search(raw) else None
+
+
+def told_text(raw: str) -> str | None:
+    """All of the text, without "Here is a reply:" before it; None if nothing is left."""
+    return _LEAD.sub("", raw.strip(), count=1).strip() or None
 
 
 def told_line(raw: str) -> str | None:

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from hydra_ml.records import Message, PromptForm, Reading, Record
 from hydra_ml.tasks.answers import closed_answer
 from hydra_ml.tasks.chatty_answers import named_reference
-from hydra_ml.tasks.task import Item, Task
+from hydra_ml.tasks.field_task import FieldTask
+from hydra_ml.tasks.task import Item
 
 # From lead-in to lead-in, never from quote to quote: titles hold quotation marks of their own.
 _REFERENCES = re.compile(r'\[1\]:\s*"(?P<first>.*?)"\s*\[2\]:\s*"(?P<second>.*)"\s*$', re.DOTALL)
 _ASK = "which reference is related? Just answer with [1] or [2] without explanation."
 
 
-class CitationTask(Task):
+class CitationTask(FieldTask):
     """The one task answered by pointing: "[1]" or "[2]"."""
 
     def references(self, input: str) -> tuple[str, str] | None:
@@ -64,15 +65,3 @@ class CitationTask(Task):
             return [{"role": "user", "content": input}]
         titles = "\n".join(f'- "{record.input}"' for record in demos)
         return [{"role": "user", "content": f"The author has also written these papers:\n{titles}\n\n{input}"}]
-
-
-CITATION = CitationTask(
-    name="LaMP-1",
-    folder="LaMP_1",
-    kind="choice",
-    instruction='For an author who has written the paper with the title "',
-    marker='[1]: "',
-    item_keys=("title", "abstract"),
-    measures=("accuracy", "f1"),
-    labels=("[1]", "[2]"),
-)

@@ -1,7 +1,7 @@
-"""What a LaMP task is to the rest of the system: how its inputs, records and answers read, and how it is measured.
+"""What a task is to the rest of the system: how its inputs, records and answers read, and how it is measured.
 
-One module of this package per task declares one `Task`; the shared behaviour is here. Source of every template and
-rule: LaMP (arXiv 2304.11406) and its released code. Knows nothing of files, retrieval, models or LLM clients.
+A YAML file declares each (`definition`), LaMP's in `lamp/`; the shared behaviour is here. Source of LaMP's templates
+and rules: LaMP (arXiv 2304.11406) and its released code. Knows nothing of retrieval, models or LLM clients.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Literal
 from hydra_ml.records import Message, PromptForm, Reading, Record
 
 Kind = Literal["label", "rating", "text", "choice"]
-Item = Mapping[str, str]  # one raw history item of a LaMP file
+Read = Literal["first_line", "whole_text"]  # how much of an LLM's text is a free answer
+Demos = Literal["turns", "block"]  # records as earlier turns of the chat, or as text before the question
+Item = Mapping[str, str]  # one raw history item: a row of a LaMP profile or of a table
 
 TEXT_TOKENS = 64  # a headline, a title, a tweet
 TALK_TOKENS = 16  # "The article belongs to the category of", before or after a label
@@ -23,29 +25,58 @@ CHARS_A_TOKEN = 2  # of labels, at the least: half as many as in running English
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """One LaMP task. Subclasses override only what differs from "instruction, marker, text -> one answer"."""
+    """One task. Subclasses override only what differs from "instruction, text -> one answer"."""
 
     name: str  # as reports print it: "LaMP-2N"
     folder: str  # as folders and dvc stages spell it: "LaMP_2N"
     kind: Kind
-    instruction: str  # everything of the input up to and including the marker
-    marker: str  # the query text is what follows its first occurrence: "article:"
+    instruction: str  # everything of the input before its text
     item_keys: tuple[str, ...]  # the keys every raw history item must have, all strings
     measures: tuple[str, ...]  # primary measure first
+    after: str = ""  # everything of the input behind its text
+    marker: str = (
+        ""  # of questions that come written out: the text is what follows its first occurrence; "" for bare ones
+    )
     labels: tuple[str, ...] = ()  # the closed answer set of label, rating and choice tasks, official order
+    system: str = ""  # a system turn before every chat
+    demos: Demos = "turns"
+    most_tokens: int | None = None  # of an answer; None: what its kind needs
+    user_key: str = "user_id"  # of a row of a table, as is the next
+    date_key: str | None = "date"  # None: a user's rows stand in order
+    definition: str = ""  # the YAML it was made from, as JSON
 
     def query_text(self, input: str) -> str:
         """The input without its template; all of it when the marker is missing (one official question lacks it)."""
-        head, found, tail = input.partition(self.marker)
-        return tail.strip() if found else head.strip()
+        if self.marker:
+            head, found, tail = input.partition(self.marker)
+            return tail.strip() if found else head.strip()
+        before, after = self.instruction.strip(), self.after.strip()
+        if input.strip().startswith(before) and input.strip().endswith(after):
+            input = input.strip().removeprefix(before).removesuffix(after)
+        return input.strip()
 
     def templated(self, text: str) -> str:
         """The task input around a bare text: what `query_text` undoes."""
-        return f"{self.instruction} {text}"
+        return f"{self.instruction}{text}{self.after}"
+
+    def asked(self, input: str) -> str:
+        """The task input of what a request or a table says: templated, unless questions come written out."""
+        return input if self.marker or self.asks(input) else self.templated(input)
 
     def asks(self, input: str) -> bool:
-        """Whether the input begins as the task's own do: the first four words tell all tasks apart."""
+        """Whether the input begins as the task's own do: the first four words tell LaMP's tasks apart."""
+        if not self.marker:
+            before, after = self.instruction.strip(), self.after.strip()
+            return bool(before or after) and input.strip().startswith(before) and input.strip().endswith(after)
         return input[:80].split()[:4] == self.instruction[:80].split()[:4]
+
+    def row_names(self, row: Mapping[str, object]) -> dict[str, object]:
+        """A row of a table with the task's own names of user and date as everybody else has them: user_id, date."""
+        found = dict(row)
+        for name, key in (("user_id", self.user_key), ("date", self.date_key)):
+            if key is not None and key != name and key in found and name not in found:
+                found[name] = found[key]
+        return found
 
     @abstractmethod
     def record_text(self, item: Item) -> str:
@@ -65,8 +96,8 @@ class Task(ABC):
 
     def answer_tokens(self, given: int | None) -> int:
         """The most tokens an LLM may write for an answer: those given, else what the task's kind of answer needs."""
-        if given is not None:
-            return given
+        if given is not None or self.most_tokens is not None:
+            return given or self.most_tokens or TEXT_TOKENS
         longest = max(map(len, self.labels), default=0)
         return TALK_TOKENS + -(-longest // CHARS_A_TOKEN) if self.labels else TEXT_TOKENS
 
@@ -75,10 +106,13 @@ class Task(ABC):
         return answer
 
     def messages(self, input: str, demos: Sequence[Record], form: PromptForm = "lamp") -> list[Message]:
-        """The chat that asks the LLM: each record an earlier turn pair, most useful first, the input last."""
-        chat: list[Message] = []
+        """The chat that asks the LLM: each record an earlier turn pair, most useful first, the input last; or all of
+        it in one turn, the records' texts and answers before the question."""
+        chat: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
+        if self.demos == "block":
+            shown = [f"{self.query_text(record.input)}\n=> {record.answer}" for record in demos]
+            return [*chat, {"role": "user", "content": "\n\n".join([*shown, input])}]
         for record in demos:
             asked = record.input if form == "lamp" else self.query_text(record.input)
             chat += [{"role": "user", "content": asked}, {"role": "assistant", "content": record.answer}]
-        chat.append({"role": "user", "content": input})
-        return chat
+        return [*chat, {"role": "user", "content": input}]

@@ -9,11 +9,12 @@ from __future__ import annotations
 from hydra_ml.records import Reading
 from hydra_ml.tasks.answers import one_line
 from hydra_ml.tasks.chatty_answers import told_line
+from hydra_ml.tasks.field_task import FieldTask
 from hydra_ml.tasks.neutral import neutral_form
-from hydra_ml.tasks.task import Item, Task
+from hydra_ml.tasks.task import Item
 
 
-class TweetTask(Task):
+class TweetTask(FieldTask):
     """The task whose history is answers without questions."""
 
     def record_text(self, item: Item) -> str:
@@ -31,14 +32,3 @@ class TweetTask(Task):
     def parse_answer(self, raw: str, input: str, reading: Reading = "lenient") -> str | None:
         """One line of text; None if there is none."""
         return one_line(raw) if reading == "strict" else told_line(raw)
-
-
-TWEET = TweetTask(
-    name="LaMP-7",
-    folder="LaMP_7",
-    kind="text",
-    instruction="Paraphrase the following tweet without any explanation before or after it:",
-    marker="before or after it:",
-    item_keys=("text",),
-    measures=("rouge_1", "rouge_l"),
-)

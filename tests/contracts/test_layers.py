@@ -22,7 +22,7 @@ LAYERS = [
     {"io"},
     {"serving"},
     {"stages"},
-    {"jobs"},
+    {"jobs", "library"},
     {"cli", "__main__"},
 ]
 # What only some places may import; "core" is everything below io.

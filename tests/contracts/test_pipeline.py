@@ -93,6 +93,7 @@ PLUMBING = {
     "stages/command",
     "io/layout",
     "io/lent_file",
+    "io/task_files",
     "io/files",
     "io/tables",
     "io/user_tables",

@@ -36,6 +36,7 @@ FILES = [
     "hydra_ml",
     "flows",
     "dvc.yaml",
+    "tasks",
     "prefect.yaml",
     "prefect.toml",
     "supervisord.conf",

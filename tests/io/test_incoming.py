@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hydra_ml.io.files import short_name
+from hydra_ml.io.files import readable, short_name
 from hydra_ml.io.incoming import drop_digest, drop_state, look_into, move_drop, waiting_drops
 
 HOUR_S, DAY_S = 3600.0, 86400.0  # no delay of a test reaches either
@@ -19,7 +19,7 @@ def names(incoming: Path, settle_s: float = 0) -> list[str]:
 
 
 def test_what_is_a_drop(tmp_path: Path) -> None:
-    for name in ("b.jsonl", "a.parquet", ".hidden.jsonl", "c.jsonl.partial", "notes.txt", "report.json"):
+    for name in ("b.jsonl", "a.parquet", ".hidden.jsonl", "c.jsonl.partial", "notes.txt", "no_ending"):
         (tmp_path / name).write_text("{}")
     for folder in ("LaMP_2/train", "official/LaMP_3/dev", "done/LaMP_4/train", ".staging/LaMP_5", "photos"):
         (tmp_path / folder).mkdir(parents=True)
@@ -82,7 +82,11 @@ def test_what_is_no_file_and_no_folder_of_files_is_no_drop(tmp_path: Path) -> No
     (tmp_path / "LaMP_2").symlink_to(tmp_path)
     (tmp_path / "good.jsonl").write_text("{}")
     assert names(tmp_path) == ["good.jsonl"]
-    assert look_into(tmp_path) == (("good.jsonl",), ("LaMP_2", "gone.jsonl", "pipe.jsonl", "self.jsonl"))
+    left = {path.name: why for path, why in look_into(tmp_path).left.items()}
+    assert left == {
+        "LaMP_2": "it is a link that leads back to where it lies",
+        **dict.fromkeys(("gone.jsonl", "pipe.jsonl", "self.jsonl"), "it is no file, or a link to nothing"),
+    }
 
 
 def test_links_that_lead_round_change_nothing_and_stop_nobody(tmp_path: Path) -> None:
@@ -102,7 +106,7 @@ def test_a_name_that_is_no_utf_8_is_told_and_its_folder_has_a_digest(tmp_path: P
     (tmp_path / "LaMP_2").mkdir()
     (tmp_path / os.fsdecode(b"caf\xe9.jsonl")).write_text("{}")
     (tmp_path / "LaMP_2" / os.fsdecode(b"caf\xe9.json")).write_text("{}")
-    assert look_into(tmp_path)[0] == ("LaMP_2", "caf\\xe9.jsonl")
+    assert [readable(path.name) for path in look_into(tmp_path).taken] == ["LaMP_2", "caf\\xe9.jsonl"]
     assert len(drop_digest(tmp_path / "LaMP_2")) == 16
 
 

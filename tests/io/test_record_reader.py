@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from decimal import Decimal
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from hydra_ml.errors import DataError
 from hydra_ml.io.gx.drop_checks import judge_rows
 from hydra_ml.io.gx.expectations import new_context
 from hydra_ml.io.lamp.files import questions_path, read_questions
-from hydra_ml.io.record_reader import Fault, Row, read_date, read_rows, read_text
+from hydra_ml.io.record_reader import Fault, read_date, read_text
 from hydra_ml.io.requests import Unfit, read_history
+from hydra_ml.io.row_files import Row, read_rows
 from hydra_ml.learning.history import read_record
 from hydra_ml.records import RECORD_COLUMNS, Record
 from hydra_ml.tasks import get_task
@@ -24,7 +26,7 @@ from hydra_ml.tasks import get_task
 MOVIES, REVIEWS = get_task("LaMP_2"), get_task("LaMP_3")
 BERLIN = dt.timezone(dt.timedelta(hours=1))
 
-DATES = {  # as written -> as kept; None: refused
+DATES = {  # as written -> as kept; None: refused, "": missing
     "2020-01-05": "2020-01-05",
     "2020-1-5": "2020-01-05",
     "2020-01": "2020-01",
@@ -42,18 +44,24 @@ DATES = {  # as written -> as kept; None: refused
     "1701010812345": None,
     1701010812345: None,
     "1701010812": None,
-    "": None,
+    1701010812.5: None,
+    20200105.0: "2020-01-05",
+    "NaT": "",
+    "nan": "",
+    None: "",
+    "": "",
     True: None,
 }
 
 
 @pytest.mark.parametrize(("written", "kept"), DATES.items(), ids=map(repr, DATES))
 def test_dates(written: Any, kept: str | None) -> None:
-    if kept is not None:
+    if kept:
         assert read_date({"date": written}) == kept
         return
-    with pytest.raises(Fault):
+    with pytest.raises(Fault) as caught:
         read_date({"date": written})
+    assert (caught.value.kind in ("missing", "empty")) == (kept == "")
 
 
 def test_dates_as_tables_hold_them() -> None:
@@ -71,7 +79,18 @@ def test_a_count_of_seconds_is_told_as_such(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "kept"),
-    [("a", "a"), (41, "41"), (41.0, "41"), (2**53 + 1, str(2**53 + 1)), (-3.0, "-3"), ("4.0", "4.0")],
+    [
+        ("a", "a"),
+        (41, "41"),
+        (41.0, "41"),
+        (2**53 + 1, str(2**53 + 1)),
+        (-3.0, "-3"),
+        ("4.0", "4.0"),
+        ("007", "007"),
+        (Decimal("9007199254740993"), "9007199254740993"),  # NUMBER and NUMERIC of warehouses are exact
+        (Decimal("41.00"), "41"),
+        ("Zoe\u0308", "Zo\u00eb"),
+    ],
 )
 def test_ids(value: Any, kept: str) -> None:
     assert read_text({"user_id": value}, "user_id") == kept
@@ -83,7 +102,10 @@ def test_ids(value: Any, kept: str) -> None:
         (None, "missing"),
         (float("nan"), "missing"),
         (4.5, "no text"),
-        (2.0**53, "no text"),
+        (Decimal("4.5"), "no text"),
+        (float("inf"), "no text"),
+        (pd.NaT, "missing"),
+        (2.0**53, "rounded"),
         (True, "no text"),
         ([], "no text"),
         (" ", "empty"),
@@ -147,7 +169,7 @@ def test_files_drops_and_requests_make_the_same_record_of_the_same_row(task: Any
     taken = by_drop(task, items)
     for n, (item, dropped) in enumerate(zip(items, taken, strict=True)):
         assert by_request(task, item) == dropped, item
-        if n % 5 == 0 and item["date"] != "":  # a file that names users must date every item
+        if n % 5 == 0 and DATES[item["date"]] != "":  # a file that names users must date every item
             assert by_file(task, item, tmp_path) == dropped, item
     assert sum(record is not None for record in taken) > 10
 

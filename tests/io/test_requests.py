@@ -51,7 +51,7 @@ def test_both_formats_give_the_same_requests(tmp_path):
         ({"user_id": ""}, "user_id is empty"),
         ({"input": 5}, "input is not a text"),
         ({"input": "half \ud800"}, "input holds half a character"),
-        ({"task": "movies"}, "task is none of LaMP's"),
+        ({"task": "movies"}, "task is none that is known here"),
         ({"task": "lamp_3"}, "is for LaMP-3; this batch scores LaMP-2"),
         ({"input": get_task("LaMP_2N").templated("A vote.")}, "is a question of LaMP-2N, not of LaMP-2"),
         ({"history": "[oops"}, "history is not JSON"),
@@ -69,6 +69,22 @@ def test_a_reason_says_what_is_wrong_and_quotes_nothing(change, reason):
     with pytest.raises(Unfit, match=reason) as caught:
         read_request({**GOOD, **change}, TASK)
     assert "secret" not in str(caught.value)
+
+
+def test_what_tables_write_where_nothing_is_counts_as_nothing():
+    nothing = float("nan")
+    request = read_request({**GOOD, "user_id": 41.0, "history": nothing}, TASK)
+    assert (request.user_id, request.history) == ("41", None)
+    assert read_request({**GOOD, "history": [{**ITEM, "date": nothing}]}, TASK).history[0].date == ""
+    with pytest.raises(Unfit, match="lacks user_id"):
+        read_request({**GOOD, "user_id": nothing}, TASK)
+
+
+def test_a_user_is_the_same_in_both_spellings_of_the_name():
+    one, other = (
+        read_request({**GOOD, "user_id": name, "history": [ITEM]}, TASK) for name in ("Zo\u00eb", "Zoe\u0308")
+    )
+    assert one == other
 
 
 def test_bad_lines_are_told_by_number_and_id(tmp_path):
@@ -125,7 +141,7 @@ def test_in_the_shared_folder_another_tasks_requests_are_left_to_it(tmp_path):
 
 def test_a_file_that_holds_no_requests_is_refused_whole(tmp_path):
     for name, content, match in (
-        ("a.txt", b"", "end in .jsonl or .parquet"),
+        ("a.txt", b"", "end in .jsonl, .ndjson, .json, .csv"),
         ("a.jsonl", b"\n \n", "holds no request"),
         ("a.parquet", b"PAR1", "cannot be read"),
     ):

@@ -21,8 +21,8 @@ from hydra_ml.io.batch_folder import BatchFacts, BatchFolder, begun_batch, clear
 from hydra_ml.io.gx.drop_checks import judge_rows
 from hydra_ml.io.gx.expectations import new_context
 from hydra_ml.io.predictions import DeadLetter, load_dead_letters, load_predictions
-from hydra_ml.io.record_reader import read_rows
 from hydra_ml.io.requests import read_requests
+from hydra_ml.io.row_files import read_rows
 from hydra_ml.io.tables import save_table
 from hydra_ml.jobs.batch_report import BatchReport
 from hydra_ml.jobs.waiting_requests import set_aside, unreadable, waiting_requests

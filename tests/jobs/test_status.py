@@ -160,7 +160,7 @@ def test_trouble_comes_first_with_the_next_command():
     failed = FlowRun("batch-score", "batch-1", "Failed", "2026-11-20T10:00:00+00:00", "a.jsonl: the LLM is away")
     late = FlowRun("ingest", "ingest-1", "Late", "2026-11-20T10:15:00+00:00")
     worker = WorkerStatus(False, "2026-11-20T09:00:00+00:00", "PermissionError: [Errno 13] /tmp/x")
-    status = Status((TaskStatus("LaMP_2"),), (late,), (failed,), worker, incoming_unknown=("notes.docx",))
+    status = Status((TaskStatus("LaMP_2"),), (late,), (failed,), worker, incoming_unknown={"notes.docx": "why"})
     lines = status_text(status).splitlines()
     assert lines[0] == "Look at"
     assert len(status.troubles()) == 5
@@ -179,7 +179,12 @@ def test_what_lies_in_incoming_is_told(live):
     for name in ("a.jsonl", "b.parquet.partial", "c.docx", ".hidden"):
         (folder / name).write_text("")
     found = status_of(live)
-    assert (found.incoming, found.incoming_unknown) == (("a.jsonl", "b.parquet.partial"), ("c.docx",))
+    assert (found.incoming, found.growing) == (("a.jsonl",), ("incoming/b.parquet.partial",))
+    assert [*found.incoming_unknown] == ["c.docx"]
+    assert any(
+        line.startswith("data/incoming/c.docx is not taken: its name ends in .docx") for line in found.troubles()
+    )
+    assert "half written, by its name: incoming/b.parquet.partial" in text_of(live)
 
 
 def test_a_hold_is_shown(live):

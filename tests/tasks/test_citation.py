@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hydra_ml.records import Record
-from hydra_ml.tasks.citation import CITATION
+from hydra_ml.tasks import get_task
+
+CITATION = get_task("LaMP_1")
 
 OFFICIAL = (
     'For an author who has written the paper with the title "Learning to Rank", which reference is related? Just '

@@ -17,7 +17,7 @@ from hydra_ml.records import Record
 from hydra_ml.tasks.task import Task
 
 RECORDS, WORDS = 10, 200
-WANTED = {  # by folder of the task: what the profile should say
+WANTED = {  # by folder of the task, or else by its kind: what the profile should say
     "LaMP_1": "In two sentences: which topics and methods does this author work on?",
     "LaMP_2": "Name the tags this user gives most often, the commonest first, and what kind of movie gets which.",
     "LaMP_2N": "Name the categories this author files articles under, the commonest first, and what gets which.",
@@ -26,6 +26,10 @@ WANTED = {  # by folder of the task: what the profile should say
     "LaMP_5": "Describe how this author's titles are built: length, capitals, punctuation, turns of phrase.",
     "LaMP_6": "Describe how this user's subject lines are built: length, capitals, punctuation, turns of phrase.",
     "LaMP_7": "Describe how this user writes: spelling, punctuation, emoticons, slang, length.",
+    "label": "Which of these answers does this user give most often, the commonest first, and to what?",
+    "rating": "Which rating does this user give when content, and which when disappointed? Which is the commonest?",
+    "text": "Describe how this user answers: tone, length, punctuation, turns of phrase, what recurs.",
+    "choice": "In two sentences: what does this user deal with, and what do they prefer?",
 }
 ASK = (
     "Below are things one user wrote or judged.\n\n{records}\n\n"
@@ -44,7 +48,7 @@ def drawn(records: Sequence[Record], seed: int) -> list[Record]:
 def rounds(task: Task, records: Sequence[Record], seed: int) -> Rounds:
     """One prompt; its reply is the profile."""
     told = "\n".join(brief_record(record, task, WORDS) for record in drawn(records, seed))
-    [profile] = yield [ASK.format(records=told, wanted=WANTED[task.folder])]
+    [profile] = yield [ASK.format(records=told, wanted=WANTED.get(task.folder, WANTED[task.kind]))]
     return TEXT.format(profile=profile) if profile else ""
 
 

@@ -15,10 +15,11 @@ import pandas as pd
 
 from hydra_ml.errors import ParamsError
 from hydra_ml.io.gx.expectations import Check, bad_rows, date_check, record_checks
-from hydra_ml.io.record_reader import Fault, Row, is_missing, read_date, read_text
+from hydra_ml.io.record_reader import EPOCH, ROUNDED, Fault, Kind, is_missing, read_date, read_text
+from hydra_ml.io.row_files import Row
+from hydra_ml.io.task_files import get_task, known_tasks
 from hydra_ml.learning.history import read_record
 from hydra_ml.records import RECORD_COLUMNS
-from hydra_ml.tasks import TASKS, get_task
 from hydra_ml.tasks.task import Task
 
 UNKNOWN = "unknown"  # stands for the task of a row that names none
@@ -69,19 +70,29 @@ def judge_rows(rows: Sequence[Row], *, max_text_chars: int, today: date, context
     for position in objects:
         tasks[position] = _task_folder(rows[position].value) or UNKNOWN
     tomorrow = (today + timedelta(days=1)).isoformat()
-    heads = pd.DataFrame([_head(rows[i].value, tasks[i], tomorrow) for i in objects], index=objects)
+    values = {i: _as_named(rows[i].value, tasks[i], today) for i in objects}
+    heads = pd.DataFrame([_head(values[i], tasks[i], tomorrow) for i in objects], index=objects)
     with_head = judging.check("rows, whose and when", heads, _head_checks(tomorrow))
     records: dict[str, pd.DataFrame] = {}
     for folder in sorted({tasks[i] for i in objects} - {UNKNOWN}):
-        task = TASKS[folder]
+        task = known_tasks()[folder]
         own = [i for i in objects if tasks[i] == folder]
-        fields = pd.DataFrame([_fields(rows[i].value, task) for i in own], index=own)
+        fields = pd.DataFrame([_fields(values[i], task) for i in own], index=own)
         whole = judging.check(f"{folder} fields", fields, _field_checks(task))
         sound = sorted(set(whole) & set(with_head))
         made = _records(task, heads, fields, sound)
         kept = judging.check(f"{folder} records", made, [*record_checks(task, max_text_chars), _NO_REPEAT])
         records[folder] = made.loc[kept, list(RECORD_COLUMNS)].reset_index(drop=True)
     return Judged(records, judging.reasons, tasks)
+
+
+def _as_named(value: Mapping[str, Any], folder: str, today: date) -> Mapping[str, Any]:
+    """The row with user and date under the names that all tasks share; of a task without dates, as written today."""
+    if folder == UNKNOWN:
+        return value
+    task = known_tasks()[folder]
+    named = task.row_names(value)
+    return named if task.date_key is not None else {"date": today.isoformat(), **named}
 
 
 def _holds(column: str, name: str) -> Check:
@@ -93,9 +104,15 @@ _NO_REPEAT = _holds("is_first", "row repeats no earlier row of the drop")
 
 
 def _head_checks(tomorrow: str) -> list[Check]:
+    known = list(known_tasks())
     return [
         Check("has a task", "task", "ExpectColumnValuesToNotBeNull"),
-        Check(f"task is one of: {', '.join(TASKS)}", "task", "ExpectColumnValuesToBeInSet", {"value_set": [*TASKS]}),
+        Check(
+            f"task is one of: {', '.join(known)}",
+            "task",
+            "ExpectColumnValuesToBeInSet",
+            {"value_set": known},
+        ),
         Check("has a user_id", "user_id", "ExpectColumnValuesToNotBeNull"),
         Check(
             "user_id is text or a whole number, and not blank",
@@ -103,6 +120,7 @@ def _head_checks(tomorrow: str) -> list[Check]:
             "ExpectColumnValuesToMatchRegex",
             {"regex": r"\S"},
         ),
+        _holds("is_exact", f"user_id is not a {ROUNDED}"),
         Check(
             f"user_id has at most {MAX_USER_ID} characters",
             "user_id",
@@ -116,6 +134,7 @@ def _head_checks(tomorrow: str) -> list[Check]:
             {"regex": r"[\x00-\x1f\x7f]"},
         ),
         date_check("date"),
+        _holds("is_no_count", f"date is not a {EPOCH}"),
         _holds("is_day", "date is a day of the calendar"),
         _holds("is_past", f"date is not after {tomorrow}"),
     ]
@@ -126,12 +145,15 @@ def _head(value: Mapping[str, Any], folder: str, tomorrow: str) -> dict[str, Any
     task: str | None = folder
     if folder == UNKNOWN:
         task = None if value.get("task") is None else ""
-    day, is_day = _day(value)
+    user_id, whose = _user(value)
+    day, when = _day(value)
     return {
         "task": task,
-        "user_id": None if is_missing(value.get("user_id")) else _text(value, "user_id") or "",
+        "user_id": user_id,
+        "is_exact": whose != "rounded",
         "date": day,
-        "is_day": is_day,
+        "is_no_count": when != "epoch",
+        "is_day": when != "no day",
         "is_past": day <= tomorrow or not day[:1].isdigit(),
     }
 
@@ -190,9 +212,19 @@ def _text(value: Mapping[str, Any], key: str) -> str | None:
         return str(value[key]) if fault.kind == "empty" else None
 
 
-def _day(value: Mapping[str, Any]) -> tuple[str, bool]:
-    """The date as records have it and whether there is such a day; "" where there is none, else no date at all."""
+def _user(value: Mapping[str, Any]) -> tuple[str | None, Kind | None]:
+    """The user_id, None where it is missing and "" where it is no text, and what is wrong with it. One that is rounded
+    has a check of its own, and is not called blank as well."""
     try:
-        return read_date(value), True
+        return read_text(value, "user_id"), None
     except Fault as fault:
-        return "" if fault.kind in ("missing", "empty", "no day") else "no date", fault.kind != "no day"
+        told = {"missing": None, "rounded": "?", "empty": str(value.get("user_id"))}
+        return told.get(fault.kind, ""), fault.kind
+
+
+def _day(value: Mapping[str, Any]) -> tuple[str, Kind | None]:
+    """The date as records have it and what is wrong with it; "" where there is none or another check tells of it."""
+    try:
+        return read_date(value), None
+    except Fault as fault:
+        return "" if fault.kind in ("missing", "empty", "epoch", "no day") else "no date", fault.kind

@@ -6,112 +6,93 @@ import filecmp
 import os
 import shutil
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
 from hydra_ml.errors import DataError
 from hydra_ml.io.lamp.checks import load_document
-from hydra_ml.io.lamp.download import SPLITS
-from hydra_ml.io.lamp.files import is_dated, questions_path, read_split, split_files
+from hydra_ml.io.lamp.contents import Contents, read_contents
+from hydra_ml.io.lamp.files import split_files, write_split
+from hydra_ml.io.lamp.folders import SPLITS, files_of, task_folders
 from hydra_ml.tasks import TASKS
 from hydra_ml.tasks.task import Task
 
 
-def add(source: Path, raw: Path, only: Collection[str] | None = None) -> list[str]:
-    """Sorted names of the task folders of `source`, now checked and copied to `raw/<folder>/`.
+def add(
+    source: Path, raw: Path, only: Collection[str] | None = None, *, seed: int = 0, max_bad_share: float = 0.0
+) -> dict[str, list[str]]:
+    """The task folders of `source` by name, now checked and in `raw/<folder>/`; of each what was assumed or left out.
 
-    Each needs train and dev with golds; test, and test's golds, may be absent. LaMP's own LaMP_2/new (movies, beside
-    plain news) is understood. A folder of `raw` that is identical already is left untouched; one that differs is
-    replaced whole. Folders not in `only`, if given, are passed over. Raises DataError with the faults of every folder,
-    and then copies nothing.
+    Each needs train or dev with golds, see `io.lamp.contents`; test, and test's golds, may be absent. Names and layouts
+    that people use are understood, see `io.lamp.folders`. Files of which nothing was assumed are copied as they are. A
+    folder of `raw` that would become what it is already is left untouched; one that differs is replaced whole. Folders
+    not in `only`, if given, are passed over. seed, max_bad_share: as for `read_contents`. Raises DataError with the
+    faults of every folder, and then copies nothing.
     """
-    found = _task_folders(source, only)
+    found = task_folders(source, only)
     faults: list[str] = []
-    for folder, path in tqdm(sorted(found.items()), desc="checking LaMP files", unit="task", leave=False):
-        try:
-            _check_folder(path, TASKS[folder])
-        except DataError as error:
-            faults.append(str(error))
-    if faults:
-        raise DataError("\n".join([*faults, f"Nothing was copied to {raw}."]))
-    changed = {raw / folder: path for folder, path in found.items() if not _holds_the_same(raw / folder, path)}
+    notes: dict[str, list[str]] = {}
     try:  # all copies are made before the first folder is replaced
-        for target, path in changed.items():
-            _copy(path, _beside(target, "partial"))
-        for target in changed:
-            _swap_in(_beside(target, "partial"), target)
+        for folder, path in tqdm(sorted(found.items()), desc="checking LaMP files", unit="task", leave=False):
+            try:
+                contents = read_contents(path, TASKS[folder], seed=seed, max_bad_share=max_bad_share)
+            except DataError as error:
+                faults.append(str(error))
+                continue
+            notes[folder] = [*_layout_notes(path, folder), *contents.notes]
+            _put(contents, path, TASKS[folder], _beside(raw / folder, "partial"))
+        if faults:
+            raise DataError("\n".join([*faults, f"Nothing was copied to {raw}."]))
+        for folder in notes:
+            fresh = _beside(raw / folder, "partial")
+            if not _is_the_same(fresh, raw / folder):
+                _swap_in(fresh, raw / folder)
     finally:
-        for target in changed:
-            shutil.rmtree(_beside(target, "partial"), ignore_errors=True)
-    return sorted(found)
+        for folder in found:
+            shutil.rmtree(_beside(raw / folder, "partial"), ignore_errors=True)
+        with suppress(OSError):
+            raw.rmdir()  # only if nothing is in it
+    return notes
+
+
+def _layout_notes(path: Path, folder: str) -> list[str]:
+    """What was made of the folder's name and layout, where they are not LaMP's."""
+    named = [] if path.name in (folder, "new") or folder == "LaMP_2N" else [f"folder {path.name} is taken for {folder}"]
+    flat = [split for split in SPLITS if files_of(path, split)["questions"].parent == path]
+    return [*named, *([f"no split folders: files are taken by their names ({', '.join(flat)})"] if flat else [])]
 
 
 def n_questions(folder: Path) -> int:
     """How many questions a task's checked folder holds, in all its splits."""
-    return sum(len(load_document(questions_path(folder, split))) for split in _splits_of(folder))
+    paths = [files_of(folder, split)["questions"] for split in SPLITS]
+    return sum(len(load_document(path)) for path in paths if path.exists())
 
 
-def _task_folders(source: Path, only: Collection[str] | None) -> dict[str, Path]:
-    """Folder name of each task -> where its splits are. Raises DataError if there is none, or one of no known task."""
-    paths = sorted(path for path in source.glob("LaMP_*") if path.is_dir() and (only is None or path.name in only))
-    if not paths:
-        state = "has no LaMP_* folder" if source.is_dir() else "is no folder"
-        raise DataError(
-            f"{source}: {state}. Expected is e.g. {source / 'LaMP_3' / 'train' / 'train_questions.json'}; give the "
-            "folder that holds the LaMP_n folders."
-        )
-    unknown = [path.name for path in paths if path.name not in TASKS]
-    if unknown:
-        raise DataError(f"{source}: {', '.join(unknown)}: no such task. Allowed folders are {', '.join(TASKS)}.")
-    found = {path.name: path for path in paths}
-    movies = source / "LaMP_2" / "new"
-    if "LaMP_2" in found and movies.is_dir():  # LaMP's own layout
-        if (source / "LaMP_2" / "train").is_dir():
-            found.setdefault("LaMP_2N", source / "LaMP_2")
-        found["LaMP_2"] = movies
-    return found
+def _put(contents: Contents, path: Path, task: Task, fresh: Path) -> None:
+    """Make the new folder `fresh` of a task folder: its files as they are, or as `write_split` writes what is taken."""
+    for split, (questions, golds) in contents.splits.items():
+        if contents.notes:
+            write_split(fresh, split, task, questions, golds)
+            continue
+        for kind, target in split_files(fresh, split).items():
+            if (file := files_of(path, split)[kind]).exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
 
 
-def _splits_of(path: Path) -> list[str]:
-    """train and dev always, test if its questions are there."""
-    return [split for split in SPLITS if split != "test" or questions_path(path, split).exists()]
-
-
-def _check_folder(path: Path, task: Task) -> None:
-    """Raise DataError unless every split reads well and all are of one kind, time-based or user-based."""
-    kinds: dict[str, bool] = {}
-    for split in _splits_of(path):
-        questions, _ = read_split(path, split, task, need_golds=split != "test")
-        kinds[split] = is_dated(questions)
-    if len(set(kinds.values())) > 1:
-        told = ", ".join(f"{split} is {'time' if dated else 'user'}-based" for split, dated in kinds.items())
-        raise DataError(f"{path}: {told}. Take all splits from one of LaMP's two families.")
-
-
-def _file_names(path: Path) -> set[Path]:
-    """The LaMP files that a task folder has, relative to it."""
-    files = (file for split in _splits_of(path) for file in split_files(path, split).values())
-    return {file.relative_to(path) for file in files if file.exists()}
-
-
-def _holds_the_same(target: Path, path: Path) -> bool:
-    """Whether `target` has the LaMP files of `path`, byte for byte, and no other file."""
-    names = _file_names(path)
-    held = {file.relative_to(target) for file in target.rglob("*") if file.is_file()}
-    return held == names and all(filecmp.cmp(path / name, target / name, shallow=False) for name in names)
+def _is_the_same(fresh: Path, target: Path) -> bool:
+    """Whether both folders hold the same files, byte for byte."""
+    names, held = (
+        {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()} for folder in (fresh, target)
+    )
+    return held == names and all(filecmp.cmp(fresh / name, target / name, shallow=False) for name in names)
 
 
 def _beside(target: Path, state: str) -> Path:
     """A hidden neighbour of `target` for this process."""
     return target.with_name(f".{target.name}.{os.getpid()}.{state}")
-
-
-def _copy(path: Path, fresh: Path) -> None:
-    """Copy the LaMP files of `path` to the new folder `fresh`."""
-    for name in sorted(_file_names(path)):
-        (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path / name, fresh / name)
 
 
 def _swap_in(fresh: Path, target: Path) -> None:

@@ -5,6 +5,7 @@ Every problem of a file is gathered and told at once, with the record it stands 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +14,52 @@ from hydra_ml.io.bounded_json import parse_json
 from hydra_ml.io.record_reader import Fault, read_date, read_text
 from hydra_ml.tasks.task import Task
 
+NOTED = 3  # of records left out
 TOLD = 20  # problems spelled out per file; the rest are counted
+
+
+@dataclass
+class Leave:
+    """How much of a file may be left out as bad, and what was assumed or left out of the files read with it."""
+
+    max_bad_share: float
+    notes: list[str] = field(default_factory=list)
+    question_ids: set[str] = field(default_factory=set)  # left out, of the file being read: golds go with questions
+    undated: list[Path] = field(default_factory=list)  # files that name users and date no item
 
 
 class Problems:
     """All that was found wrong with one file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, leave: Leave | None = None) -> None:
         self.path = path
+        self.leave = leave
+        self.n_records = 0  # questions, items, golds
         self.count = 0
         self.told: list[str] = []
+        self.bad: set[str] = set()  # records
+        self.fatal = leave is None
 
-    def add(self, where: str, what: str) -> None:
-        """Note one problem; `where` names the record: "question '12', item 3"."""
+    def add(self, where: str, what: str, *, fatal: bool = False) -> None:
+        """Note one problem; `where` names the record: "question '12', item 3". fatal: leaving it out mends nothing."""
         self.count += 1
+        self.bad.add(where)
+        self.fatal |= fatal
         if len(self.told) < TOLD:
             self.told.append(f"  {where}: {what}")
 
     def raise_if_any(self, remedy: str) -> None:
-        """Raise DataError with the first problems, their count and the remedy, if there is any problem."""
+        """Raise DataError with the first problems, their count and the remedy, if there is any problem; where some may
+        be left out, only if there are more."""
         if not self.count:
+            return
+        leave = self.leave
+        if leave is not None and not self.fatal and len(self.bad) <= leave.max_bad_share * self.n_records:
+            first = "; ".join(told.strip() for told in self.told[:NOTED])
+            more = "" if self.count <= NOTED else f"; and {self.count - NOTED} more"
+            leave.notes.append(
+                f"{self.path.name}: {len(self.bad)} of {self.n_records:,} records left out: {first}{more}"
+            )
             return
         rest = [f"  ... and {self.count - TOLD} more"] if self.count > TOLD else []
         raise DataError("\n".join([f"{self.path}: {self.count} problem(s)", *self.told, *rest, remedy]))
@@ -97,7 +124,7 @@ def checked_date(entry: dict[str, Any], where: str, problems: Problems) -> str:
     try:
         return read_date(entry)
     except Fault as fault:
-        if fault.kind in ("no date", "no day"):
+        if fault.kind in ("no date", "epoch", "no day"):
             problems.add(where, f"{fault} (found {shown(entry['date'])})")
         else:
             checked_text(entry, "date", where, problems)

@@ -19,11 +19,11 @@ from tqdm import tqdm
 from hydra_ml.errors import DataError, ParamsError
 from hydra_ml.io.lamp.checks import looks_like_html
 from hydra_ml.io.lamp.files import split_files
+from hydra_ml.io.lamp.folders import SPLITS
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
 
 OFFICIAL_BASE = "https://ciir.cs.umass.edu/downloads/LaMP"
-SPLITS = ("train", "dev", "test")
 ATTEMPTS = 5  # in a row without a new byte, before a download is given up
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from hydra_ml.errors import DataError
 from hydra_ml.io.files import atomic_path
 from hydra_ml.io.lamp.checks import (
+    Leave,
     Problems,
     checked_date,
     checked_item,
@@ -25,6 +26,8 @@ from hydra_ml.io.lamp.checks import (
     load_document,
     shown,
 )
+from hydra_ml.io.lamp.folders import files_of
+from hydra_ml.io.record_reader import has_date
 from hydra_ml.tasks import TASKS
 from hydra_ml.tasks.answers import whole_number
 from hydra_ml.tasks.task import Task
@@ -56,8 +59,11 @@ def split_files(folder: Path, split: str) -> dict[str, Path]:
     return {"questions": questions_path(folder, split), "outputs": outputs_path(folder, split)}
 
 
-def read_questions(path: Path, task: Task) -> list[Question]:
-    """The questions of a file, in file order, every text checked. Raises DataError that lists what is wrong with it."""
+def read_questions(path: Path, task: Task, leave: Leave | None = None) -> list[Question]:
+    """The questions of a file, in file order, every text checked. Raises DataError that lists what is wrong with it.
+
+    leave: what may be left out; None for nothing. With it, a file that names users may date none of their items.
+    """
     document = _question_list(path)
     held = _held_task(document)
     if held is not None and held.folder != task.folder:
@@ -66,24 +72,43 @@ def read_questions(path: Path, task: Task) -> list[Question]:
             f"{path}: holds questions of {held.name} (the first reads {shown(_first_input(document))}), not of "
             f"{task.name}.{twins} Put these files into a folder named {held.folder}."
         )
-    problems = Problems(path)
+    problems = Problems(path, leave)
     dated = any(isinstance(entry, dict) and "user_id" in entry for entry in document)
+    if leave is not None and dated and _drop_empty_dates(document):
+        leave.undated.append(path)
+        item_dated = False
+    else:
+        item_dated = dated
     questions: list[Question] = []
     first_index: dict[str, int] = {}
     for index, raw in enumerate(document):
-        question = _checked_question(raw, index, task, dated, problems)
+        question = _checked_question(raw, index, task, (dated, item_dated), problems)
         if question is None:
             continue
         earlier = first_index.setdefault(question.question_id, index)
         if earlier != index:
-            problems.add(f"question {question.question_id!r}", f"id repeated: entries {earlier} and {index}")
+            problems.add(
+                f"question {question.question_id!r}", f"id repeated: entries {earlier} and {index}", fatal=True
+            )
         questions.append(question)
     problems.raise_if_any(_remedy(task))
     return questions
 
 
-def read_golds(path: Path) -> dict[str, str]:
-    """Gold answers by question id, from an outputs file. Raises DataError that lists what is wrong with it."""
+def _drop_empty_dates(document: Sequence[Any]) -> bool:
+    """Whether no item of any profile has a date; then none has an empty one any more either."""
+    profiles = (entry.get("profile") for entry in document if isinstance(entry, dict))
+    items = [item for some in profiles if isinstance(some, list) for item in some if isinstance(item, dict)]
+    if not items or any(map(has_date, items)):
+        return False
+    for item in items:
+        item.pop("date", None)
+    return True
+
+
+def read_golds(path: Path, leave: Leave | None = None) -> dict[str, str]:
+    """Gold answers by question id, from an outputs file; without space around them. leave: as for `read_questions`.
+    Raises DataError that lists what is wrong with it."""
     document = load_document(path)
     golds = document.get("golds") if isinstance(document, dict) else None
     if not isinstance(golds, list):
@@ -92,7 +117,8 @@ def read_golds(path: Path) -> dict[str, str]:
             f"{path}: top level is {found}; an outputs file is an object "
             '{"task": "LaMP_n", "golds": [{"id": ..., "output": ...}, ...]}.'
         )
-    problems = Problems(path)
+    problems = Problems(path, leave)
+    problems.n_records = len(golds)
     answers: dict[str, str] = {}
     for index, raw in enumerate(golds):
         entry = checked_object(raw, f"gold {index}", problems)
@@ -100,39 +126,66 @@ def read_golds(path: Path) -> dict[str, str]:
             continue
         question_id = checked_text(entry, "id", f"gold {index}", problems)
         if question_id in answers:
-            problems.add(f"gold {question_id!r}", f"id repeated at entry {index}")
-        answers[question_id] = checked_text(entry, "output", f"gold {question_id or index!r}", problems)
+            problems.add(f"gold {question_id!r}", f"id repeated at entry {index}", fatal=True)
+        answer = checked_text(entry, "output", f"gold {question_id or index!r}", problems).strip()
+        if leave is not None and not answer:
+            leave.question_ids.add(question_id)
+        else:
+            answers[question_id] = answer
     problems.raise_if_any("Mend or remove these golds, and their questions with them.")
     return answers
 
 
 def read_split(
-    folder: Path, split: str, task: Task, *, need_golds: bool = True
+    folder: Path, split: str, task: Task, *, need_golds: bool = True, leave: Leave | None = None
 ) -> tuple[list[Question], dict[str, str]]:
     """Questions and golds (by question id) of `folder/split`, matched one to one; scores as whole numbers.
 
     With `need_golds` False a missing outputs file gives {}; one that is there must match all the same.
-    Raises DataError naming the ids that stand on one side only, and golds outside a closed answer set.
+    Raises DataError naming the ids that stand on one side only, and golds outside a closed answer set. leave: as for
+    `read_questions`; a question and its gold are left out together.
     """
-    questions = read_questions(questions_path(folder, split), task)
-    path = outputs_path(folder, split)
+    files = files_of(folder, split)
+    path = files["outputs"]
+    if leave is not None:
+        leave.question_ids.clear()
+    questions = read_questions(files["questions"], task, leave)
     if not need_golds and not path.exists():
         return questions, {}
-    golds = read_golds(path)
+    golds = read_golds(path, leave)
     if task.kind == "rating":
         golds = {question_id: whole_number(gold) for question_id, gold in golds.items()}
-    problems = Problems(path)
+    left = set() if leave is None else leave.question_ids
+    problems = Problems(path, leave)
+    problems.n_records = len({*golds, *(question.question_id for question in questions)})
+    _check_match(questions, golds, task, left, problems)
+    problems.raise_if_any(f"Questions and outputs must name the same ids. {_remedy(task)}")
+    if leave is not None:
+        questions = [question for question in questions if question.question_id not in left]
+        golds = {question.question_id: golds[question.question_id] for question in questions}
+    return questions, golds
+
+
+def _check_match(
+    questions: Sequence[Question], golds: Mapping[str, str], task: Task, left: set[str], problems: Problems
+) -> None:
+    """Note what stands on one side only and golds outside a closed set; adds their ids to those left out."""
     asked = {question.question_id for question in questions}
-    for question in questions:
-        if question.question_id not in golds:
-            problems.add(f"question {question.question_id!r}", "has no gold here")
+    bad = set()
+    for question_id in (question.question_id for question in questions):
+        if question_id not in golds and question_id not in left:
+            problems.add(f"question {question_id!r}", "has no gold here")
+            bad.add(question_id)
     for question_id, gold in golds.items():
+        if question_id in left:
+            continue
         if question_id not in asked:
-            problems.add(f"gold {question_id!r}", f"belongs to no question of {split}_questions.json")
+            problems.add(f"gold {question_id!r}", f"belongs to no question of {problems.path.name[:-12]}questions.json")
+            bad.add(question_id)
         if task.labels and gold not in task.labels:
             problems.add(f"gold {question_id!r}", f"answer {shown(gold)} is outside the task's set")
-    problems.raise_if_any(f"Questions and outputs must name the same ids. {_remedy(task)}")
-    return questions, golds
+            bad.add(question_id)
+    left |= bad
 
 
 def is_dated(questions: Sequence[Question]) -> bool:
@@ -175,29 +228,39 @@ def _question_list(path: Path) -> list[Any]:
     return document
 
 
-def _checked_question(raw: object, index: int, task: Task, dated: bool, problems: Problems) -> Question | None:
-    """One entry as a Question; None, with problems noted, if it is not fit."""
+def _checked_question(
+    raw: object, index: int, task: Task, dated: tuple[bool, bool], problems: Problems
+) -> Question | None:
+    """One entry as a Question without its unfit items; None, with problems noted, if it is not fit. dated: whether it
+    must name its user, and whether items must have dates."""
+    problems.n_records += 1
+    before = problems.count
     entry = checked_object(raw, f"question {index}", problems)
     if entry is None:
         return None
     question_id = checked_text(entry, "id", f"question {index}", problems)
     where = f"question {question_id!r}" if question_id else f"question {index}"
     text = checked_text(entry, "input", where, problems)
-    user_id = checked_text(entry, "user_id", where, problems) if dated else None
-    date = checked_date(entry, where, problems) if "date" in entry else ""
+    user_id = checked_text(entry, "user_id", where, problems) if dated[0] else None
+    date = checked_date(entry, where, problems) if has_date(entry) else ""
     profile = entry.get("profile")
     if not isinstance(profile, list):
         problems.add(where, f"'profile' is {shown(profile)}, not a list" if "profile" in entry else "lacks 'profile'")
-        return None
+        profile = []
+    is_fit = problems.count == before
+    problems.n_records += len(profile)
     items = [
         item
         for number, raw_item in enumerate(profile)
-        if (item := checked_item(raw_item, task, dated, f"{where}, item {number}", problems)) is not None
+        if (item := checked_item(raw_item, task, dated[1], f"{where}, item {number}", problems)) is not None
     ]
     if len({item["id"] for item in items}) < len(items):
         twice = [item_id for item_id, count in Counter(item["id"] for item in items).items() if count > 1]
         problems.add(where, f"profile repeats the item id(s) {', '.join(map(repr, twice[:5]))}")
-    return Question(question_id, text, tuple(items), user_id, date) if question_id else None
+        is_fit = False
+    if not is_fit and problems.leave is not None:
+        problems.leave.question_ids.add(question_id)
+    return Question(question_id, text, tuple(items), user_id, date) if question_id and is_fit else None
 
 
 def _held_task(document: Sequence[Any]) -> Task | None:

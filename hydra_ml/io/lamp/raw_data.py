@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra_ml.errors import DataError
 from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.lamp.add import add
+from hydra_ml.io.lamp.files import outputs_path
 from hydra_ml.io.lamp.sample_files import write_sample
+from hydra_ml.io.own_records import Added, add_table
 from hydra_ml.io.params_file import load_params, set_params
+from hydra_ml.tasks.task import Task
+
+_SPLIT = "evaluate_split_of_sample"  # in source.json: what stood in params.yaml before data without test answers came
 
 
 def use_sample(raw: Path, params_path: Path) -> Sequence[str]:
@@ -20,7 +25,8 @@ def use_sample(raw: Path, params_path: Path) -> Sequence[str]:
     source = raw / "source.json"
     before = load_json(source) if source.exists() else {"source": "sample"}
     if before["source"] != "sample":
-        set_params(params_path, {"tasks": before["tasks_of_sample"]})
+        split = {key: before[_SPLIT] for key in ("prepare.evaluate_split",) if _SPLIT in before}
+        set_params(params_path, {"tasks": before["tasks_of_sample"], **split})
     params = load_params(params_path)
     write_sample(raw, params.tasks, truth=raw.parent / "sample_truth", seed=params.seed)
     if before["source"] != "sample" or not source.exists():
@@ -59,16 +65,59 @@ def bring_data(raw: Path, params_path: Path, tasks: Sequence[str]) -> bool:
     return True
 
 
-def use_folder(folder: Path, raw: Path, params_path: Path) -> list[str]:
-    """Check the LaMP files of `folder`, put them into `raw`, and name their tasks in params.yaml; returns the tasks."""
+def use_folder(folder: Path, raw: Path, params_path: Path) -> dict[str, list[str]]:
+    """Check the LaMP files of `folder`, put them into `raw`, and name their tasks in params.yaml, which
+    evaluates on dev from then on if one of them has no test answers.
+
+    Returns the tasks, and of each what was assumed or left out; source.json keeps it too.
+    """
     source = raw / "source.json"
     before = load_json(source) if source.exists() else {"source": "sample"}
-    tasks_of_sample = before.get("tasks_of_sample", load_params(params_path).tasks)
-    tasks = add(folder, raw)
-    save_json({"source": str(folder), "tasks_of_sample": tasks_of_sample}, source)
-    set_params(params_path, {"tasks": tasks})
-    _open_history(raw, tasks)
+    params = load_params(params_path)
+    tasks = add(folder, raw, seed=params.seed, max_bad_share=params.ingest.max_bad_share)
+    split = before.get(_SPLIT, params.prepare.evaluate_split)
+    kept = {"tasks_of_sample": before.get("tasks_of_sample", params.tasks)}
+    if split == "test" and (lacking := [task for task in tasks if not outputs_path(raw / task, "test").exists()]):
+        for task in lacking:
+            tasks[task].append(f"no test answers: `prepare.evaluate_split` is dev in {params_path} from now on")
+        kept[_SPLIT], split = split, "dev"
+    save_json({"source": str(folder), **kept, "assumed": tasks}, source)
+    set_params(params_path, {"tasks": [*tasks], "prepare.evaluate_split": split})
+    _open_history(raw, [*tasks])
     return tasks
+
+
+def use_table(
+    table: Path, task: Task, raw: Path, params_path: Path, *, shares: tuple[float, float] = (0.1, 0.1)
+) -> Added:
+    """Put a table of records into `raw` as a task's data and name the task in params.yaml, beside those whose data is
+    somebody's own; what became of its rows. Raises as `own_records.add_table`."""
+    source = raw / "source.json"
+    before = load_json(source) if source.exists() else {"source": "sample"}
+    settings = load_params(params_path)
+    added = add_table(table, raw / task.folder, task, shares=shares, max_bad_share=settings.ingest.max_bad_share)
+    kept = [] if before["source"] == "sample" else [name for name in settings.tasks if (raw / name).is_dir()]
+    save_json({"source": str(table), "tasks_of_sample": before.get("tasks_of_sample", settings.tasks)}, source)
+    set_params(params_path, {"tasks": [*kept, *({task.folder} - set(kept))]})
+    _open_history(raw, [task.folder])
+    return added
+
+
+def use_task(task: Task, raw: Path, params_path: Path) -> None:
+    """Name a task in params.yaml whose data lies in `raw` already. Raises DataError if it does not."""
+    if not (raw / task.folder).is_dir():
+        raise DataError(
+            f"{raw}: no data of {task.name}. Name its table with --data, or add it with `hydra-ml data add TABLE "
+            f"--task {task.name}`."
+        )
+    tasks = load_params(params_path).tasks
+    if task.folder not in tasks or is_sample(raw):
+        set_params(params_path, {"tasks": [task.folder]})
+
+
+def assumed_text(tasks: Mapping[str, Sequence[str]]) -> str:
+    """What was assumed or left out of each task's files, a line each; "" if nothing was."""
+    return "".join(f"{task}: {note}\n" for task, notes in tasks.items() for note in notes)
 
 
 def _open_history(raw: Path, tasks: Sequence[str]) -> None:

@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 
 from hydra_ml.io.files import save_json
 from hydra_ml.io.lamp.files import Question, write_split
+from hydra_ml.io.task_files import get_task
 from hydra_ml.sample import generate
-from hydra_ml.tasks import get_task
 
 
 def write_sample(raw: Path, tasks: Sequence[str], *, seed: int, truth: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from hydra_ml.tasks.movie_tag import TAGS
+from hydra_ml.tasks import TASKS
 from tests.llm.scripted_server import ScriptedServer, say
 
 
@@ -45,7 +45,7 @@ def answered_by(messages: list[dict[str, str]]) -> str:
     last = messages[-1]["content"]
     if is_writing(messages):
         return written_by(last) if "=>" in last else grouped_by(last)
-    return (messages[0]["role"] == "system" and liked_in(messages[0]["content"])) or TAGS[0]
+    return (messages[0]["role"] == "system" and liked_in(messages[0]["content"])) or TASKS["LaMP_2"].labels[0]
 
 
 async def _behave(number: int, body: dict[str, Any]) -> Response:

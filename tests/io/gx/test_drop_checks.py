@@ -10,7 +10,7 @@ import pandas as pd
 
 from hydra_ml.io.gx.drop_checks import Judged, judge_rows
 from hydra_ml.io.gx.expectations import new_context
-from hydra_ml.io.record_reader import Row
+from hydra_ml.io.row_files import Row
 from hydra_ml.learning.history import read_record
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.tasks import get_task
@@ -19,10 +19,12 @@ TODAY = date(2026, 11, 20)
 MOVIE = {"task": "LaMP_2", "user_id": "ann", "date": "2020-01-31", "description": "A robot", "tag": "comedy"}
 REVIEW = {"task": "LaMP-3", "user_id": "ann", "text": "Fine", "score": 4}
 IS_DATE = "date is YYYY-MM-DD, a shorter form of it, or blank"
+NO_COUNT = "date is not a number; if it counts seconds or milliseconds since 1970, write the day, YYYY-MM-DD"
 IS_DAY = "date is a day of the calendar"
 IN_TIME = "date is not after 2026-11-21"
 STARS = "answer is one of: 1, 2, 3, 4, 5"
 IS_USER = "user_id is text or a whole number, and not blank"
+EXACT_USER = "user_id is not a number of 2**53 or more, which a table has rounded: write it as text"
 TASK = "task is one of: LaMP_1, LaMP_2, LaMP_2N, LaMP_3, LaMP_4, LaMP_5, LaMP_6, LaMP_7"
 TAGS = f"answer is one of: {', '.join(get_task('LaMP_2').labels)}"
 
@@ -44,6 +46,7 @@ BAD: list[tuple[Any, list[str]]] = [
     ({**MOVIE, "user_id": float("nan")}, ["has a user_id"]),
     ({**MOVIE, "user_id": float("inf")}, [IS_USER]),
     ({**MOVIE, "user_id": 7.5}, [IS_USER]),
+    ({**MOVIE, "user_id": 9007199254740993.0}, [EXACT_USER]),
     ({**MOVIE, "user_id": "a\n"}, ["user_id has no line breaks or other control characters"]),
     ({**MOVIE, "user_id": "a" * 257}, ["user_id has at most 256 characters"]),
     ({key: MOVIE[key] for key in MOVIE if key != "tag"}, ["has tag"]),
@@ -63,7 +66,9 @@ BAD: list[tuple[Any, list[str]]] = [
     ({**MOVIE, "date": "zzz"}, [IS_DATE]),
     ({**MOVIE, "date": ["2020"]}, [IS_DATE]),
     ({**MOVIE, "date": "２０２０"}, [IS_DATE]),
-    ({**MOVIE, "date": 1605916800}, [IS_DATE]),
+    ({**MOVIE, "date": 1605916800}, [NO_COUNT]),
+    ({**MOVIE, "date": "1605916800123"}, [NO_COUNT]),
+    ({**MOVIE, "date": 1605916800.5}, [NO_COUNT]),
     ({**MOVIE, "date": "2020-02-31"}, [IS_DAY]),
     ({**MOVIE, "date": "2020-13"}, [IS_DAY]),
     ({**MOVIE, "date": "2026-11-22"}, [IN_TIME]),
@@ -129,6 +134,12 @@ def test_dates_in_all_their_forms() -> None:
     found = judged(rows)
     assert found.reasons == {}
     assert found.records["LaMP_2"]["date"].tolist() == [*forms.values(), ""]
+
+
+def test_two_spellings_of_a_name_are_one_user() -> None:
+    names = ["Zo\u00eb", "Zoe\u0308"]
+    rows = [Row(i, {**MOVIE, "description": f"film {i}", "user_id": name}) for i, name in enumerate(names)]
+    assert judged(rows).records["LaMP_2"]["user_id"].tolist() == [names[0]] * 2
 
 
 def test_citations_need_no_answer() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from hydra_ml.errors import DataError
 from hydra_ml.io.files import load_json
-from hydra_ml.io.lamp.raw_data import bring_data
+from hydra_ml.io.lamp.raw_data import assumed_text, bring_data, use_folder, use_sample
+from hydra_ml.io.params_file import load_params
 
 ROOT = Path(__file__).parents[3]
 
@@ -44,3 +45,22 @@ def test_data_that_dvc_knows_of_is_pulled_and_not_replaced_by_the_sample(workspa
     (workspace / "data/raw/LaMP_2.dvc").write_text("outs: []")
     with pytest.raises(DataError, match="`dvc pull`"):
         bring(workspace, "LaMP_2")
+
+
+def test_data_without_test_answers_is_evaluated_on_dev_until_other_data_comes(workspace):
+    raw, params = workspace / "data/raw", workspace / "params.yaml"
+    bring(workspace, "LaMP_2", "LaMP_3")
+    own = workspace / "own/LaMP_2"
+    shutil.copytree(raw / "LaMP_2", own)
+    (own / "test/test_outputs.json").unlink()
+    told = use_folder(own.parent, raw, params)
+    assert assumed_text(told) == f"LaMP_2: no test answers: `prepare.evaluate_split` is dev in {params} from now on\n"
+    assert load_json(raw / "source.json")["assumed"] == told
+    assert load_params(params).prepare.evaluate_split == "dev"
+    use_sample(raw, params)
+    assert load_params(params).prepare.evaluate_split == "test"
+    assert load_params(params).tasks == ["LaMP_2", "LaMP_3", "LaMP_4"]
+    use_folder(own.parent, raw, params)
+    shutil.copytree(raw / "LaMP_3", workspace / "other/LaMP_3")
+    assert assumed_text(use_folder(workspace / "other", raw, params)) == ""
+    assert load_params(params).prepare.evaluate_split == "test"

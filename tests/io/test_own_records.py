@@ -1,0 +1,158 @@
+"""A table of one's own records: read row by row, split by time, and what `prepare` then asks of whom."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from hydra_ml.errors import DataError
+from hydra_ml.io import own_records
+from hydra_ml.io.own_questions import OwnQuestions
+from hydra_ml.io.own_records import FILE, add_table
+from hydra_ml.tasks.definition import parse_definition
+from hydra_ml.tasks.task import Task
+
+
+def made_task(**columns: Any) -> Task:
+    told = {"user": "who", "date": "day", "input": "asked", "answer": "said", **columns}
+    definition, found = parse_definition(
+        {"name": "own", "kind": "text", "instruction": "Q: {input}", "columns": {k: v for k, v in told.items() if v}}
+    )
+    assert definition is not None
+    assert not found
+    return definition.task()
+
+
+TASK = made_task()
+
+
+def rows_of(user: str, n: int, first_day: int = 1) -> list[dict[str, Any]]:
+    return [
+        {"who": user, "day": f"2026-01-{first_day + i:02}", "asked": f"q{i}", "said": f"{user} {i}"} for i in range(n)
+    ]
+
+
+def written(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    path = folder / "table.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def stored(raw: Path) -> pd.DataFrame:
+    return pq.read_table(raw / FILE).to_pandas()
+
+
+def test_each_users_newest_records_are_asked(tmp_path: Path) -> None:
+    table = written(tmp_path, [*rows_of("ann", 20), *rows_of("bob", 4), *rows_of("cy", 3), *rows_of("di", 2)][::-1])
+    added = add_table(table, tmp_path / "raw", TASK, shares=(0.1, 0.2))
+    found = stored(tmp_path / "raw")
+    splits = found.groupby(["user_id", "split"]).size().unstack(fill_value=0)[["train", "dev", "test"]]
+    assert splits.loc["ann"].tolist() == [14, 2, 4]
+    assert splits.loc["bob"].tolist() == [2, 1, 1]
+    assert splits.loc["cy"].tolist() == [2, 0, 1]
+    assert splits.loc["di"].tolist() == [2, 0, 0], "too few to ask anything"
+    for _, own in found.groupby("user_id"):
+        assert own["date"].is_monotonic_increasing
+        assert own["split"].tolist() == sorted(own["split"], key=["train", "dev", "test"].index)
+    assert (added.rows, added.users, added.n_refused) == (29, 4, 0)
+    assert "29 records of 4 users" in added.text(TASK)
+
+
+def test_the_same_rows_in_any_parts_are_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = written(tmp_path, [row for i in range(30) for row in rows_of(f"u{i}", 7)])
+    add_table(table, tmp_path / "a", TASK)
+    monkeypatch.setattr(own_records, "ROWS_AT_ONCE", 11)
+    add_table(table, tmp_path / "b", TASK)
+    assert (tmp_path / "a" / FILE).read_bytes() == (tmp_path / "b" / FILE).read_bytes()
+
+
+def test_bad_rows_are_left_out_and_counted_by_reason(tmp_path: Path) -> None:
+    bad = [
+        {"who": "ann", "day": "2026-02-30", "asked": "q", "said": "s"},
+        {"who": "ann", "day": "2026-01-01", "said": "s"},
+    ]
+    table = written(tmp_path, [*rows_of("ann", 12), *bad])
+    added = add_table(table, tmp_path / "raw", TASK)
+    assert added.n_refused == 2
+    assert sum(added.splits.values()) == 12
+    assert added.first == ["row 13: date is no day of the calendar", "row 14: lacks asked"]
+    with pytest.raises(DataError, match=r"2 of 14 rows are bad, more than the 10%"):
+        add_table(table, tmp_path / "other", TASK, max_bad_share=0.1)
+    assert not (tmp_path / "other").exists() or not list((tmp_path / "other").iterdir())
+
+
+def test_a_refused_table_leaves_what_was_there(tmp_path: Path) -> None:
+    add_table(written(tmp_path, rows_of("ann", 9)), tmp_path / "raw", TASK)
+    before = (tmp_path / "raw" / FILE).read_bytes()
+    for rows in ([], rows_of("ann", 2), [{"who": "ann"}] * 5):
+        with pytest.raises(DataError):
+            add_table(written(tmp_path, rows), tmp_path / "raw", TASK)
+    assert (tmp_path / "raw" / FILE).read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw", "table.jsonl"], "no parts are left behind"
+
+
+def test_equal_rows_of_a_user_are_one_record(tmp_path: Path) -> None:
+    added = add_table(written(tmp_path, [*rows_of("ann", 5), *rows_of("ann", 5)]), tmp_path / "raw", TASK)
+    assert added.repeated == 5
+    assert len(stored(tmp_path / "raw")) == 5
+
+
+def test_without_a_date_column_rows_are_in_order(tmp_path: Path) -> None:
+    task = made_task(date=None)
+    rows = [{"who": "ann", "asked": f"q{i}", "said": f"s{i}"} for i in (3, 1, 2, 0)]
+    add_table(written(tmp_path, rows), tmp_path / "raw", task)
+    found = stored(tmp_path / "raw")
+    assert found["item.asked"].tolist() == ["q3", "q1", "q2", "q0"]
+    assert found["date"].tolist() == ["0001-01-01", "0001-01-02", "0001-01-03", "0001-01-04"]
+    assert found["split"].tolist() == ["train", "train", "dev", "test"]
+
+
+@pytest.mark.parametrize("shares", [(0.1, 0.0), (0.5, 0.5), (-0.1, 0.2), (0.1, float("nan"))])
+def test_shares_that_leave_nothing_are_refused(tmp_path: Path, shares: tuple[float, float]) -> None:
+    with pytest.raises(DataError, match="time split"):
+        add_table(written(tmp_path, rows_of("ann", 9)), tmp_path / "raw", TASK, shares=shares)
+
+
+def test_questions_see_strictly_earlier_records_alone(tmp_path: Path) -> None:
+    rows = [
+        *rows_of("ann", 10),
+        {"who": "ann", "day": "2026-01-10", "asked": "same day", "said": "x"},
+        *rows_of("bob", 2),
+    ]
+    add_table(written(tmp_path, rows), tmp_path / "raw", TASK, shares=(0.1, 0.2))
+    for split, _n_history in (("test", 8), ("dev", 8)):
+        own = OwnQuestions.of(tmp_path / "raw", TASK, split)
+        assert own is not None
+        asked = own.asked()
+        assert asked.dated
+        assert not asked.train
+        assert list(asked.evaluate) == ["ann"]
+        filled, before = own.with_profiles(asked, ["ann", "bob"])
+        for question in filled.evaluate["ann"]:
+            assert question.profile
+            assert all(item["date"] < question.date for item in question.profile)
+            assert question.input.startswith("Q: ")
+            assert asked.golds[question.question_id]
+        dates = [record.date for record in before["ann"]]
+        assert dates == sorted(dates)
+        assert len(before["bob"]) == 2
+        assert all(date <= min(q.date for q in filled.evaluate["ann"]) for date in dates), split
+        assert own.user_ids() == {"ann", "bob"}
+
+
+def test_a_task_whose_columns_changed_is_told_to_add_its_table_again(tmp_path: Path) -> None:
+    add_table(written(tmp_path, rows_of("ann", 9)), tmp_path / "raw", TASK)
+    own = OwnQuestions.of(tmp_path / "raw", made_task(answer="reply"), "test")
+    assert own is not None
+    with pytest.raises(DataError, match=r"has no item\.reply.*hydra-ml data add"):
+        own.asked()
+    (tmp_path / "raw" / FILE).write_bytes(b"no parquet")
+    with pytest.raises(DataError, match="cannot be read"):
+        own.asked()
+    assert OwnQuestions.of(tmp_path / "nothing", TASK, "test") is None
