@@ -60,7 +60,7 @@ def test_both_formats_give_the_same_requests(tmp_path):
         ({"history": ["x"]}, "history item 1 is not an object"),
         ({"history": [ITEM, {"id": "8", "tag": "comedy"}]}, "item 2 is no record of LaMP-2"),
         ({"history": [{**ITEM, "tag": "secret words"}]}, "its answer one of the task's"),
-        ({"history": [ITEM, {**ITEM, "date": None}]}, "needs the texts tag, description, date"),
+        ({"history": [ITEM, {**ITEM, "date": None}]}, "needs the texts description, tag, date"),
         ({"history": [{"input": FILM, "answer": "secret words"}]}, "needs the texts input, answer"),
         ({"history": [{"input": FILM, "answer": "comedy", "date": "yesterday"}]}, "input, answer, date"),
     ],
