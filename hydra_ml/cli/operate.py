@@ -64,7 +64,7 @@ def env() -> None:
 @operate_app.command()
 def score(
     requests: Annotated[
-        Path, typer.Argument(exists=True, help="JSONL or Parquet: request_id, user_id, input, history")
+        Path, typer.Argument(exists=True, help="JSONL, CSV or Parquet: request_id, user_id, input, history")
     ],
     task: TaskOption = None,
     release: Annotated[str, typer.Option(help="the release that answers, a version or alias")] = "champion",
