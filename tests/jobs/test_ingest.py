@@ -20,41 +20,11 @@ import pytest
 from hydra_ml.errors import DataError, VersionsError
 from hydra_ml.io.files import folder_digest
 from hydra_ml.io.history_store import drop_names, records_of
-from hydra_ml.io.lamp.files import Question, write_split
 from hydra_ml.jobs import ingest as job
-from hydra_ml.jobs.ingest import find_drops, ingest_drop, publish
+from hydra_ml.jobs.ingest import find_drops, publish
 from hydra_ml.jobs.ingest_report import Counts, IngestReport
 from hydra_ml.params import Ingest, Params
-from hydra_ml.tasks import get_task
-
-MOVIES = get_task("LaMP_2")
-PARAMS = Params()
-QUIET = Params(ingest=Ingest(push=False))
-
-
-def movie(number: int, user: str = "ann", **change: Any) -> dict[str, Any]:
-    row = {"task": "LaMP_2", "user_id": user, "date": f"2020-01-{number:02d}", "description": f"film {number}"}
-    return {**row, "tag": "comedy", **change}
-
-
-def drop(root: Path, name: str, *rows: Any) -> Path:
-    path = root / "data/incoming" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-    return path
-
-
-def ingest(root: Path, path: Path, params: Params = QUIET) -> IngestReport:
-    return ingest_drop(path, data=root / "data", params=params)
-
-
-def history(root: Path, task: str = "LaMP_2") -> Path:
-    return root / "data/history" / task
-
-
-def quarantined(report: IngestReport, task: str = "LaMP_2") -> list[dict[str, Any]]:
-    lines = (Path(report.quarantine) / f"{task}.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
+from tests.jobs.ingest_world import PARAMS, drop, history, ingest, movie, quarantined, write_lamp
 
 
 def waiting(root: Path) -> list[str]:
@@ -116,38 +86,6 @@ def test_parquet_of_several_tasks(versioned: Path) -> None:
     assert (versioned / "data/history/LaMP_3.dvc").exists()
 
 
-def test_a_table_in_parts_and_a_folder_a_day(versioned: Path, caplog: pytest.LogCaptureFixture) -> None:
-    incoming = versioned / "data/incoming"
-    (incoming / "spark.parquet").mkdir(parents=True)
-    for number in (1, 2):
-        pd.DataFrame([movie(number)]).to_parquet(incoming / f"spark.parquet/part-0000{number}.snappy.parquet")
-    (incoming / "spark.parquet/_SUCCESS").write_text("")
-    drop(versioned, "2026-11-27/day.jsonl", movie(3))
-    drop(versioned, "2026-11-28/day.jsonl", movie(4, user_id=None), *(movie(number) for number in range(5, 10)))
-    (incoming / "2026-11-28/notes.docx").write_text("")
-    paths = find_drops(incoming, 0)
-    assert "2026-11-28/notes.docx is not taken: its name ends in .docx" in caplog.text
-    reports = [ingest(versioned, path, PARAMS) for path in paths]
-    assert [report.drop for report in reports] == ["2026-11-27/day.jsonl", "2026-11-28/day.jsonl", "spark.parquet"]
-    assert [report.kind for report in reports] == ["records"] * 3
-    assert [report.tasks["LaMP_2"].accepted for report in reports] == [1, 5, 2]
-    assert quarantined(reports[1])[0]["row"] == 1
-    assert len(records_of(history(versioned), ["ann"])) == 8
-    assert (incoming / "done" / f"{reports[2].digest}-spark.parquet/part-00001.snappy.parquet").exists()
-    assert find_drops(incoming, 0) == []
-
-
-def test_ids_that_a_table_rounded_are_nobodys(versioned: Path) -> None:
-    path = versioned / "data/incoming/ids.parquet"
-    path.parent.mkdir(parents=True)
-    users = [41.0, *[42.0] * 6, float("nan"), 9007199254740993.0]
-    pd.DataFrame([movie(i, user_id=user) for i, user in enumerate(users, start=1)]).to_parquet(path)
-    report = ingest(versioned, path, Params(ingest=Ingest(push=False, max_bad_share=0.5)))
-    assert report.tasks["LaMP_2"] == Counts(accepted=7, quarantined=2)
-    assert records_of(history(versioned), ["9007199254740992", "9007199254740993", "nan"]).empty
-    assert any("write it as text" in reason for reason in report.reasons)
-
-
 @pytest.mark.parametrize(
     ("name", "rows", "why"),
     [
@@ -174,13 +112,6 @@ def test_a_drop_too_bad_is_refused_whole(versioned: Path, name: str, rows: list[
     assert "refused" in report.markdown()
 
 
-def write_lamp(folder: Path, text: str, gold: str = "comedy") -> None:
-    for split in ("train", "dev"):
-        item = {"id": "1", "description": "film", "tag": "comedy", "date": "2020-01-01"}
-        question = Question(f"{split}-0", MOVIES.templated(f"{text} {split}"), (item,), "ann", "2020-02-01")
-        write_split(folder, split, MOVIES, [question], {question.question_id: gold})
-
-
 def test_lamp_files_are_taken_whole_or_not_at_all(versioned: Path) -> None:
     incoming = versioned / "data/incoming"
     write_lamp(incoming / "LaMP_2", "first")
@@ -200,23 +131,6 @@ def test_lamp_files_are_taken_whole_or_not_at_all(versioned: Path) -> None:
     assert "a secret tag" in (Path(refused.quarantine) / "faults.txt").read_text()
     assert folder_digest(raw) == first
     assert waiting(versioned) == []
-
-
-def test_one_bad_record_of_lamp_files_is_left_out_and_told_beside(versioned: Path) -> None:
-    folder = versioned / "data/incoming/LaMP-2"
-    write_lamp(folder, "first")
-    path = folder / "train/train_questions.json"
-    (question,) = json.loads(path.read_text())
-    question["profile"] += [{**question["profile"][0], "id": str(i), "description": f"film {i}"} for i in range(2, 20)]
-    question["profile"][3]["description"] = ""
-    path.write_text(json.dumps([question]))
-    report = ingest(versioned, folder)
-    assert (report.refused, report.kind, report.tasks) == ("", "lamp", {"LaMP_2": Counts(accepted=2)})
-    told = (Path(report.quarantine) / "assumed.txt").read_text().splitlines()
-    assert told == [
-        "LaMP_2: folder LaMP-2 is taken for LaMP_2",
-        "LaMP_2: train_questions.json: 1 of 20 records left out: question 'train-0', item 3: 'description' is empty",
-    ]
 
 
 def test_an_unreachable_remote_leaves_the_data_merged_and_the_next_run_pushes(versioned: Path) -> None:
