@@ -126,9 +126,14 @@ def test_in_the_shared_folder_another_tasks_requests_are_left_to_it(tmp_path):
         {**GOOD, "task": "LaMP-3", "user_id": None},
         {**GOOD, "request_id": "t", "task": "movies"},
     ]
-    for folder, told in {"requests": ["t"], "requests/LaMP_2": ["s", "r", "t"], "elsewhere": ["s", "r", "t"]}.items():
+    for folder, told in {
+        "requests": ["t"],
+        "requests/2026-11": ["t"],
+        "requests/LaMP_2": ["s", "r", "t"],
+        "elsewhere": ["s", "r", "t"],
+    }.items():
         path = tmp_path / folder / "mixed.jsonl"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(map(json.dumps, entries)))
         requests, dead = read_requests(path, TASK)
         assert [request.request_id for request in requests] == ["r"]
