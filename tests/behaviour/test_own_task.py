@@ -1,4 +1,4 @@
-"""The example of docs/own_task.md, smaller, as a newcomer would go through it: from a CSV to a champion that answers."""
+"""The example of docs/own_task.md, smaller, as a newcomer goes through it: from a CSV to a champion that answers."""
 
 from __future__ import annotations
 
