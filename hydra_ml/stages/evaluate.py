@@ -91,14 +91,7 @@ def evaluate(
         predictions, task, resamples=settings.resamples, seed=params.seed, bands=settings.bands, own_texts=own
     )
 
-    about = {
-        "task": task.name,
-        "llm": params.llm.model,
-        "prompts": params.prompts,
-        "answers_read": params.answers,
-        "data_version": manifest["data_version"],
-        "seed": params.seed,
-    }
+    about = _about(task, params, manifest)
     groups = queries.set_index("query_id")["cohort"]
     had = [method for method in methods if method.family != "control"]  # what cannot be had has no price
     bill = bill_rows(_spent(bought, written, queries, methods), groups, had, annotations, params.llm)
@@ -114,6 +107,18 @@ def evaluate(
     metrics = {**about, "bill": bill, **results.metrics_document()}
     _save_figures(metrics, {**about, **details, **results.details_document()}, out)
     return {"queries": len(queries), "methods": int(predictions["method"].nunique())}
+
+
+def _about(task: Task, params: Params, manifest: Document) -> Document:
+    """What was evaluated, as both documents say it."""
+    return {
+        "task": task.name,
+        "llm": params.llm.model,
+        "prompts": params.prompts,
+        "answers_read": params.answers,
+        "data_version": manifest["data_version"],
+        "seed": params.seed,
+    }
 
 
 def _asides(chosen: Sequence[Method], ran: Sequence[Method], params: Params) -> Document:
