@@ -72,8 +72,8 @@ def plan_update(
     drops = tuple(name for name in drop_names(history) if name not in release.history)
     if drops and task_of(release, task) is not task:
         log.warning(
-            "%s: its definition changed since release %s was made: %d drop(s) wait for the next nightly, for heads go on "
-            "learning what their base has learned",
+            "%s: its definition changed since release %s was made: %d drop(s) wait for the next nightly, for heads "
+            "go on learning what their base has learned",
             task.name,
             version,
             len(drops),
