@@ -1,6 +1,7 @@
-"""ingest: takes every drop in data/incoming into the data, and tells update_heads who has something to learn.
+"""ingest: takes every drop in data/incoming and all feedback into the data, and tells update_heads who has something to
+learn.
 
-A drop that fails or is refused does not stop the others; the run then fails at its end, so that somebody looks.
+A drop or file that fails or is refused does not stop the others; the run then fails at its end, so that somebody looks.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from flows.policy import HOOKS, HOUR, MINUTE, TASK_HOOKS, TRY_AGAIN
 from flows.runs import DATA, begin, named, raise_failed, settings, try_each
 from hydra_ml.io.layout import common_folder
 from hydra_ml.io.own_stack import load_own_stack
+from hydra_ml.jobs import feedback as feedback_job
 from hydra_ml.jobs import ingest as job
+from hydra_ml.jobs.feedback import WAITED, find_feedback
+from hydra_ml.jobs.feedback_report import FeedbackReport
 from hydra_ml.jobs.ingest_report import IngestReport, plain_name
 
 
@@ -32,10 +36,13 @@ def ingest() -> dict[str, int]:
     drops = job.find_drops(incoming, settings().ingest.settle_s)
     reports, failed = try_each({job.drop_name(path, incoming): path for path in drops}, take_drop)
     taken = [*reports.values()]
-    for folder in sorted({folder for report in taken for folder in report.history}):
+    feedback, unfit = take_all_feedback()
+    changed = {folder for report in taken for folder in report.history}
+    for folder in sorted(changed | {folder for report in feedback for folder in report.changed}):
         tell(folder)  # before the remote is asked: what is merged here can be learned while it is out of reach
     publish()
     failed |= {report.drop: "refused, see its report among the artifacts" for report in taken if report.refused}
+    failed |= unfit
     raise_failed(failed, f"{len(failed)} drops were not taken in")
     accepted: Counter[str] = Counter()
     for report in taken:
@@ -53,6 +60,31 @@ def take_drop(path: Path) -> IngestReport:
     create_markdown_artifact(told, key=key, description=f"{report.drop}: {'refused' if report.refused else 'taken in'}")
     if report.docs:
         create_link_artifact(docs_address(Path(report.docs)), key=f"{key}-docs", link_text=f"Data Docs: {report.drop}")
+    return report
+
+
+def take_all_feedback() -> tuple[list[FeedbackReport], dict[str, str]]:
+    """What became of the rows that waited and of each file in data/feedback; and why some were not taken, by file."""
+    files = find_feedback(DATA, settings().ingest.settle_s)
+    named: dict[str, Path | None] = {WAITED: None, **{f"feedback {path.name}": path for path in files}}
+    reports, failed = try_each(named, take_feedback)
+    taken = [report for report in reports.values() if report is not None]
+    failed |= {f"feedback {one.file}": "refused, see its report among the artifacts" for one in taken if one.refused}
+    return taken, failed
+
+
+@task(name="take_feedback", task_run_name="feedback", timeout_seconds=HOUR, **TRY_AGAIN, **TASK_HOOKS)
+def take_feedback(path: Path | None) -> FeedbackReport | None:
+    """One file's report, which becomes an artifact; of the rows that waited without a path, None if none can be told
+    more of."""
+    if path is None:
+        report = feedback_job.take_waiting(data=DATA, params=settings())
+    else:
+        report = feedback_job.take_feedback(path, data=DATA, params=settings())
+    if report is not None:
+        key = f"feedback-{plain_name(report.file)}-{report.digest[:6]}"
+        told = f"feedback {report.file}: {'refused' if report.refused else 'taken'}"
+        create_markdown_artifact(report.markdown(), key=key, description=told)
     return report
 
 

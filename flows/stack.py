@@ -53,7 +53,11 @@ def up(stack: Stack) -> None:
             _check_free(name, getattr(stack, name.lower()))
         for folder in (".logs", ".prefect", ".tmp", ".mlflow/artifacts", "data/docs"):
             (stack.root / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in ("data/incoming", "data/requests"):  # where people put files: others may have to, too
+        for folder in (
+            "data/incoming",
+            "data/feedback",
+            "data/requests",
+        ):  # where people put files: others may have to, too
             (stack.root / folder).mkdir(parents=True, exist_ok=True)
         save_own_stack(stack.kept, stack.root)
         _start(stack, environment)

@@ -90,7 +90,32 @@ def append_drop(folder: Path, records: pd.DataFrame, *, but: Sequence[Path] = ()
     fresh = fresh[[key not in known for key in zip(fresh["user_id"], fresh["record_id"], strict=True)]]
     if fresh.empty:
         return None
-    table = pa.Table.from_pandas(_in_order(fresh), schema=_SCHEMA, preserve_index=False).replace_schema_metadata()
+    return _write_drop(folder, fresh)
+
+
+def take_out(folder: Path, records: Collection[tuple[str, str]]) -> list[str]:
+    """Take records, by (user, record id), out of the drops that hold them; the names of those drops.
+
+    Each such drop is replaced by one of the records that stay, or goes where none do. For what a user has corrected:
+    whole drops are withdrawn by `jobs.withdraw`. Run again after a kill, it ends the same.
+    """
+    gone, changed = set(records), []
+    for name in drop_names(folder) if gone else []:
+        with opened_drop(folder, name) as drop:
+            table = drop.read().to_pandas()
+        stays = [key not in gone for key in zip(table["user_id"], table["record_id"], strict=True)]
+        if all(stays):
+            continue
+        if any(stays):
+            _write_drop(folder, table[stays])
+        (folder / f"{name}.parquet").unlink()
+        changed.append(name)
+    return changed
+
+
+def _write_drop(folder: Path, records: pd.DataFrame) -> str:
+    """Write the records as a drop; its name."""
+    table = pa.Table.from_pandas(_in_order(records), schema=_SCHEMA, preserve_index=False).replace_schema_metadata()
     name = _digest(table.columns)
     with atomic_path(folder / f"{name}.parquet") as partial:
         pq.write_table(table, partial, row_group_size=ROW_GROUP, compression="zstd")

@@ -20,7 +20,7 @@ Stage = Literal[
     "arena",
 ]
 Part = Stage | Literal["raw", "history", "withdrawn", "predictions"]
-Common = Literal["incoming", "quarantine", "requests", "reports", "docs"]
+Common = Literal["incoming", "feedback", "quarantine", "requests", "predictions", "reports", "docs"]
 
 # What a stage reads, by the name of its argument: the part that holds it.
 INPUTS: dict[str, Part] = {

@@ -6,9 +6,11 @@ Holds ids, answers and figures; no text of a request or a record.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,7 @@ from hydra_ml.io.parquet_rows import DAMAGE, damage_told, first_line
 from hydra_ml.io.tables import as_typed
 from hydra_ml.predictions import PREDICTIONS
 
+log = logging.getLogger(__name__)
 TASK = "task"  # a column of finished predictions beside these: the task's folder
 
 
@@ -72,6 +75,24 @@ def load_predictions(path: Path) -> pd.DataFrame:
             f"{path}: no predictions of ours ({first_line(error)}). Name the Parquet that `hydra-ml score` wrote."
         ) from error
     return pd.DataFrame(rows, columns=PREDICTIONS.names)
+
+
+def find_predictions(home: Path, request_ids: Collection[str]) -> pd.DataFrame:
+    """Every prediction that a file below `home`, in a folder a task, has of these requests, those of the newest file
+    last; columns PREDICTION_COLUMNS, folder (of the task) and path. A damaged file is told in the log."""
+    wanted = pa.array(sorted(set(request_ids)), pa.string())
+    rows: list[dict[str, Any]] = []
+    files = sorted(home.glob("*/*.parquet"), key=lambda path: path.stat().st_mtime) if len(wanted) else []
+    for path in files:
+        try:
+            ids = pq.read_table(path, columns=["request_id"])["request_id"].cast(pa.string())
+            if pc.any(pc.is_in(ids, wanted)).as_py():
+                table = as_typed(pq.read_table(path), PREDICTIONS)
+                found = table.filter(pc.is_in(table["request_id"], wanted)).to_pylist()
+                rows += [{**row, "folder": path.parent.name, "path": path} for row in found]
+        except DAMAGE as error:
+            log.warning("%s is not looked through: %s", path, first_line(error))
+    return pd.DataFrame(rows, columns=[*PREDICTIONS.names, "folder", "path"]).astype(object)
 
 
 def predictions_json(path: Path) -> Iterator[str]:

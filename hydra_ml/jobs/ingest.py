@@ -84,7 +84,7 @@ def publish(data: Path, params: Params) -> None:
 
     Raises VersionsError if the remote cannot be reached or git refuses; what is merged here stays.
     """
-    files = sorted(file for name in ("raw", "history", WITHDRAWN) for file in (data / name).glob("*.dvc"))
+    files = sorted(file for name in ("raw", "history", WITHDRAWN, "feedback") for file in (data / name).glob("*.dvc"))
     targets = [file.relative_to(data.parent) for file in files]
     if params.ingest.commit:
         git.commit(targets, "Data: what came in", data.parent)
@@ -170,7 +170,7 @@ def _take_records(
     report = replace(report, tasks=tasks, reasons=dict(reasons.most_common()), docs=str(docs.publish()))
     report = replace(report, docs_pages=tuple(map(str, docs.pages(name))))
     if judged.reasons:
-        report = replace(report, quarantine=str(_quarantine(rows, judged, data, report.digest)))
+        report = replace(report, quarantine=str(quarantine_rows(rows, judged, data, report.digest)))
     bad_share = len(judged.reasons) / len(rows)
     if bad_share > params.ingest.max_bad_share:
         told = (
@@ -186,7 +186,7 @@ def _merge(report: IngestReport, judged: Judged, data: Path) -> tuple[IngestRepo
     tasks, history, users = dict(report.tasks), {}, {}
     folders = {task: data / "history" / task for task in judged.records}
     for folder in folders.values():
-        _need_earlier_drops(folder, data.parent)
+        need_earlier_drops(folder, data.parent)
     before = _first_found({task: drop_names(folder) for task, folder in folders.items()}, report, data)
     for task, records in judged.records.items():
         folder = folders[task]
@@ -214,7 +214,7 @@ def _appended_before(folder: Path, before: Collection[str], records: pd.DataFram
     return None
 
 
-def _need_earlier_drops(folder: Path, root: Path) -> None:
+def need_earlier_drops(folder: Path, root: Path) -> None:
     """Bring back the drops that the .dvc file in git counts and that are not here: tracking would forget them."""
     file = folder.with_name(f"{folder.name}.dvc")
     missing = versions.n_tracked_files(file) - len(drop_names(folder))
@@ -256,7 +256,7 @@ def _take_lamp(
     return replace(report, tasks=tasks), {}
 
 
-def _quarantine(rows: Sequence[Row], judged: Judged, data: Path, digest: str) -> Path:
+def quarantine_rows(rows: Sequence[Row], judged: Judged, data: Path, digest: str) -> Path:
     """Write every bad row with its number and reasons, a file for each task; the folder they lie in."""
     folder = common_folder(data, "quarantine") / digest
     by_task: dict[str, list[dict[str, Any]]] = {}

@@ -36,8 +36,8 @@ class Judged:
 
 
 @dataclass
-class _Judging:
-    """Reasons gathered so far, and where validations are kept."""
+class Judging:
+    """Reasons gathered so far, by a row's position, and where validations are kept."""
 
     context: Any
     run_name: str
@@ -63,9 +63,9 @@ def judge_rows(rows: Sequence[Row], *, max_text_chars: int, today: date, context
     today: the day in UTC; a record may be a day ahead of it, for the sake of other time zones. context: where Great
     Expectations keeps what it found (`expectations.new_context`).
     """
-    judging = _Judging(context, run_name)
+    judging = Judging(context, run_name)
     lines = pd.DataFrame({"is_object": [not row.fault and isinstance(row.value, dict) for row in rows]})
-    objects = judging.check("rows", lines, [_holds("is_object", "row is a JSON object in UTF-8")])
+    objects = judging.check("rows", lines, [holds("is_object", "row is a JSON object in UTF-8")])
     tasks = [UNKNOWN] * len(rows)
     for position in objects:
         tasks[position] = _task_folder(rows[position].value) or UNKNOWN
@@ -95,12 +95,12 @@ def _as_named(value: Mapping[str, Any], folder: str, today: date) -> Mapping[str
     return named if task.date_key is not None else {"date": today.isoformat(), **named}
 
 
-def _holds(column: str, name: str) -> Check:
+def holds(column: str, name: str) -> Check:
     """A check of a boolean column."""
     return Check(name, column, "ExpectColumnValuesToBeInSet", {"value_set": [True]})
 
 
-_NO_REPEAT = _holds("is_first", "row repeats no earlier row of the drop")
+_NO_REPEAT = holds("is_first", "row repeats no earlier row of the drop")
 
 
 def _head_checks(tomorrow: str) -> list[Check]:
@@ -120,7 +120,7 @@ def _head_checks(tomorrow: str) -> list[Check]:
             "ExpectColumnValuesToMatchRegex",
             {"regex": r"\S"},
         ),
-        _holds("is_exact", f"user_id is not a {ROUNDED}"),
+        holds("is_exact", f"user_id is not a {ROUNDED}"),
         Check(
             f"user_id has at most {MAX_USER_ID} characters",
             "user_id",
@@ -134,9 +134,9 @@ def _head_checks(tomorrow: str) -> list[Check]:
             {"regex": r"[\x00-\x1f\x7f]"},
         ),
         date_check("date"),
-        _holds("is_no_count", f"date is not a {EPOCH}"),
-        _holds("is_day", "date is a day of the calendar"),
-        _holds("is_past", f"date is not after {tomorrow}"),
+        holds("is_no_count", f"date is not a {EPOCH}"),
+        holds("is_day", "date is a day of the calendar"),
+        holds("is_past", f"date is not after {tomorrow}"),
     ]
 
 
@@ -164,7 +164,7 @@ def _field_checks(task: Task) -> list[Check]:
         for key in task.item_keys
         for check in (
             Check(f"has {key}", key, "ExpectColumnValuesToNotBeNull"),
-            _holds(f"{key} is text", f"{key} is text in valid Unicode"),
+            holds(f"{key} is text", f"{key} is text in valid Unicode"),
             Check(f"{key} is not blank", key, "ExpectColumnValuesToMatchRegex", {"regex": r"\S"}),
         )
     ]
