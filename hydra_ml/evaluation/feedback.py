@@ -86,14 +86,15 @@ def _approval(release: str, rows: pd.DataFrame) -> Approval:
 def judge_feedback(
     final: Sequence[str], served: Sequence[str], champion: Sequence[str | None], challenger: Sequence[str | None]
 ) -> list[Reason]:
-    """In words, on requests that neither release has learned the feedback of, on which both give the answer that the
-    user ended with; [] for fewer than ENOUGH. It refuses nothing: users who take what they are shown speak for whoever
-    served them, so the requests on which they ended with another answer are counted apart."""
+    """In words, on requests with a final answer, how often either release would choose it now among the candidates that
+    were kept; [] for fewer than ENOUGH. It refuses nothing: the challenger's heads may have learned these answers, and
+    users who take what they are shown speak for whoever served them. So requests on which they ended with another
+    answer are counted apart. A release that cannot choose has None."""
     if len(final) < ENOUGH:
         return []
     changed = [not _alike(f, s) for f, s in zip(final, served, strict=True)]
     told = []
-    for name, picked in (("", [True] * len(final)), (", and where they did not take what was served", changed)):
+    for name, picked in (("", [True] * len(final)), (" on which they did not take what was served", changed)):
         n = sum(picked)
         if n:
             shares = [
@@ -101,8 +102,8 @@ def judge_feedback(
                 for answers in (champion, challenger)
             ]
             told.append(f"{shares[0]:.1%} -> {shares[1]:.1%} of {n:,} requests{name}")
-    text = "gives the answer that users ended with: " + "; ".join(told)
-    return [Reason("feedback", True, f"{text}. Shown, not judged by: the first figure favours whoever served")]
+    text = "would choose the answer that users ended with, among those kept: " + "; ".join(told)
+    return [Reason("feedback", True, f"{text}. Shown, not judged by: heads may have learned these very answers")]
 
 
 def _alike(one: str | None, other: str | None) -> bool:

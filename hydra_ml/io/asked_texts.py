@@ -47,7 +47,7 @@ def answered_on(predictions: Path) -> str:
 
 
 def _texts_of(file: Path, path: Path, task: Task, ids: set[str]) -> dict[tuple[Path, str], tuple[str, str]]:
-    found = {}
+    found: dict[tuple[Path, str], tuple[str, str]] = {}
     for row in read_rows(file):
         if isinstance(row.value, dict) and not row.fault:
             try:

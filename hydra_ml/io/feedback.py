@@ -88,7 +88,7 @@ class WaitingRow:
 
 def look_into_feedback(data: Path) -> Arrivals:
     """What lies in data/feedback: files to take, what is half written, and what nobody takes."""
-    return look(common_folder(data, "feedback"), but={DONE, STORE, WAITING})
+    return look(common_folder(data, "feedback"), but={DONE, STORE, f"{STORE}.dvc", WAITING})
 
 
 def store_folder(data: Path, task: Task) -> Path:
@@ -141,6 +141,12 @@ def waiting_rows(data: Path) -> list[WaitingRow]:
         return [checked_as(WaitingRow, parse_json(line)) for line in path.read_bytes().splitlines() if line.strip()]
     except ValueError as error:
         raise ArtifactError(f"{path}: cannot be read ({error}). Send these rows again, and delete it.") from error
+
+
+def n_waiting_rows(data: Path) -> int:
+    """How many rows wait, whether or not they can be read."""
+    path = common_folder(data, "feedback") / WAITING
+    return sum(bool(line.strip()) for line in path.read_bytes().splitlines()) if path.exists() else 0
 
 
 def save_waiting_rows(data: Path, rows: Sequence[WaitingRow]) -> None:

@@ -77,9 +77,9 @@ def load_predictions(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=PREDICTIONS.names)
 
 
-def find_predictions(home: Path, request_ids: Collection[str]) -> pd.DataFrame:
+def find_predictions(home: Path, request_ids: Collection[str]) -> list[dict[str, Any]]:
     """Every prediction that a file below `home`, in a folder a task, has of these requests, those of the newest file
-    last; columns PREDICTION_COLUMNS, folder (of the task) and path. A damaged file is told in the log."""
+    last; by PREDICTION_COLUMNS, folder (of the task) and path. A damaged file is told in the log."""
     wanted = pa.array(sorted(set(request_ids)), pa.string())
     rows: list[dict[str, Any]] = []
     files = sorted(home.glob("*/*.parquet"), key=lambda path: path.stat().st_mtime) if len(wanted) else []
@@ -92,7 +92,7 @@ def find_predictions(home: Path, request_ids: Collection[str]) -> pd.DataFrame:
                 rows += [{**row, "folder": path.parent.name, "path": path} for row in found]
         except DAMAGE as error:
             log.warning("%s is not looked through: %s", path, first_line(error))
-    return pd.DataFrame(rows, columns=[*PREDICTIONS.names, "folder", "path"]).astype(object)
+    return rows
 
 
 def predictions_json(path: Path) -> Iterator[str]:

@@ -44,6 +44,8 @@ from hydra_ml.io.gx.feedback_checks import JudgedFeedback, judge_feedback
 from hydra_ml.io.history_store import append_drop, opened_drop, take_out
 from hydra_ml.io.incoming import drop_digest, drop_state, move_drop
 from hydra_ml.io.layout import common_folder, task_folder
+from hydra_ml.io.predictions import find_predictions
+from hydra_ml.io.record_reader import read_text
 from hydra_ml.io.row_files import Row, read_rows
 from hydra_ml.jobs.feedback_report import FeedbackReport, Said
 from hydra_ml.jobs.ingest import need_earlier_drops, publish, quarantine_rows
@@ -100,12 +102,10 @@ def take_waiting(*, data: Path, params: Params) -> FeedbackReport | None:
     `take_feedback`, and ArtifactError if they cannot be read."""
     with alone(common_folder(data, "incoming")), told_of_disk(common_folder(data, "feedback")):
         waiting = waiting_rows(data)
-        if not waiting:
+        if not (_is_late(waiting, datetime.now(UTC).date()).any() or _are_answered(waiting, data)):
             return None
         digest = content_digest(json.dumps([asdict(row) for row in waiting], default=str))[:16]
         report = _take([row.row for row in waiting], FeedbackReport(WAITED, digest), data, params, waited=waiting)
-        if not (report.tasks or report.reasons):
-            return None  # none of them can be told more of
     return published(report, data, params)
 
 
@@ -134,7 +134,8 @@ def _take(
     docs.publish()
     reasons, waiting = dict(judged.reasons), list(judged.waiting)
     if waited is not None:
-        late = [i for i in waiting if waited[i].since < (today - timedelta(days=WAIT_DAYS)).isoformat()]
+        is_late = _is_late(waited, today)
+        late = [i for i in waiting if is_late[i]]
         reasons |= {i: [LATE] for i in late}
         waiting = [i for i in waiting if i not in {*late}]
     counted = Counter(reason for of_row in reasons.values() for reason in of_row)
@@ -150,6 +151,18 @@ def _take(
     tasks = {task: replace(report.tasks.get(task, Said()), quarantined=bad[task]) for task in {*report.tasks, *bad}}
     _wait(rows, waiting, report.file, data, today, waited)
     return replace(report, tasks=dict(sorted(tasks.items())), waiting=len(waiting))
+
+
+def _is_late(waiting: Sequence[WaitingRow], today: date) -> np.ndarray:
+    """bool [N]: rows that waited for too long."""
+    last = (today - timedelta(days=WAIT_DAYS)).isoformat()
+    return np.array([row.since < last for row in waiting], dtype=bool)
+
+
+def _are_answered(waiting: Sequence[WaitingRow], data: Path) -> bool:
+    """Whether some of these rows' requests have a prediction now."""
+    ids = {read_text(row.value, "request_id") for row in waiting}  # rows that wait have passed this
+    return bool(find_predictions(common_folder(data, "predictions"), ids))
 
 
 def _wait(
@@ -173,9 +186,11 @@ def _keep(judged: JudgedFeedback, report: FeedbackReport, data: Path) -> Feedbac
     by_task: dict[str, tuple[Task, list[Feedback]]] = {}
     for task, said in judged.said.values():
         by_task.setdefault(task.folder, (task, []))[1].append(said)
-    tasks, history, changed = {}, {}, []
-    for folder, (task, said) in sorted(by_task.items()):
-        tasks[folder], drop, has_changed = _merge(task, said, data)
+    tasks: dict[str, Said] = {}
+    history: dict[str, str] = {}
+    changed: list[str] = []
+    for folder, (task, of_task) in sorted(by_task.items()):
+        tasks[folder], drop, has_changed = _merge(task, of_task, data)
         history |= {folder: drop} if drop else {}
         changed += [folder] if has_changed else []
     touched = [data / "history" / folder for folder in changed]

@@ -11,6 +11,7 @@ from hydra_ml.io.feedback import standing_feedback, stored_feedback
 from hydra_ml.tasks.task import Task
 
 RELEASES = 5  # newest releases told
+NEWEST = 5_000  # requests with feedback, that shares are of
 COLUMNS = ["request_id", "user_id", "verdict", "answer", "release", "prediction", "generic_prediction"]
 
 
@@ -69,7 +70,7 @@ class FeedbackReport:
 
 
 def approvals(task: Task, data: Path) -> list[Approval]:
-    """What users said of the answers, by release, the newest first; at most RELEASES. Raises ArtifactError if the store
-    is damaged."""
-    rows = standing_feedback(stored_feedback(data, task, COLUMNS))
+    """What users said of the answers, by release, the newest first; at most RELEASES, of the NEWEST requests. Raises
+    ArtifactError if the store is damaged."""
+    rows = standing_feedback(stored_feedback(data, task, COLUMNS)).tail(NEWEST)
     return approval_by_release(rows)[:RELEASES]

@@ -19,6 +19,7 @@ from hydra_ml.io.incoming import DONE
 from hydra_ml.io.layout import common_folder, task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.task_files import get_task
+from hydra_ml.jobs.feedback_report import FeedbackReport, approvals
 from hydra_ml.jobs.hold import hold_of
 from hydra_ml.jobs.ingest_report import IngestReport
 from hydra_ml.measures import measure_named
@@ -102,6 +103,7 @@ def _task_lines(night: TaskNight, data: Path, registry: Registry | None) -> list
         lines.append(f"- users under {OURS}, against {REFERENCE}: {told} (of {shares['worse']['n']})")
     if registry is not None and night.release:
         lines += _gate_lines(task, registry, night.release)
+    lines += [f"- what users said of release {one.release}: {one.text()}" for one in approvals(task, data)]
     lines.append(f"- {_cost(night.stages)}")
     return lines
 
@@ -160,7 +162,26 @@ def _drop_lines(data: Path) -> list[str]:
             lines.append(f"- {report.drop}: {told}")
         except ArtifactError:
             lines.append(f"- {path}: its report cannot be read")
-    return lines or ["- nothing"]
+    return [*lines, *_feedback_lines(data, since)] or ["- nothing"]
+
+
+def _feedback_lines(data: Path, since: float) -> list[str]:
+    """What was taken of feedback since then, a line a file; refused ones are among the quarantine's."""
+    found = [
+        *common_folder(data, "feedback").glob(f"{DONE}/*.report.json"),
+        *common_folder(data, "quarantine").glob("*/feedback.json"),
+    ]
+    lines = []
+    for path in sorted(path for path in found if path.stat().st_mtime >= since):
+        try:
+            report = load_json_as(FeedbackReport, path)
+            new, bad = (sum(getattr(of, name) for of in report.tasks.values()) for name in ("taken", "quarantined"))
+            waits = f", {report.waiting:,} wait for a prediction" if report.waiting else ""
+            told = f"**refused**: {report.refused}" if report.refused else f"{new:,} new, {bad:,} bad rows put aside"
+            lines.append(f"- feedback {report.file}: {told}{waits}")
+        except ArtifactError:
+            lines.append(f"- {path}: its report cannot be read")
+    return lines
 
 
 def _interval(one: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ from hydra_ml.io.files import file_digest, load_json
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.weights import check_schema
+from hydra_ml.jobs.feedback_evidence import feedback_evidence
 from hydra_ml.jobs.heads_compare import measure_users
 from hydra_ml.jobs.hold import hold, hold_of
 from hydra_ml.params import Params
@@ -93,6 +94,7 @@ def judge(
         answers, task, n_affected=n_affected, resamples=params.promote.resamples, seed=params.seed
     )
     told = judge_llms(champion, challenger, is_other_model=bool(frozen.asked_anew), as_kept=against in frozen.as_kept)
+    told += feedback_evidence(task, against, version, data=data, registry=registry, cache=cache)
     reasons += told + judge_comparison(figures, params.promote) + past
     return Decision(task.name, version, against, tuple(reasons), figures, now)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from hydra_ml.errors import HydraError
 from hydra_ml.evaluation.decision import gate_figures
+from hydra_ml.io.feedback import look_into_feedback, n_waiting_rows
 from hydra_ml.io.files import readable
 from hydra_ml.io.history_store import drop_names
 from hydra_ml.io.incoming import look_into
@@ -22,6 +23,7 @@ from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.orchestrator import POOL, FlowRun, read_schedule, read_workers
 from hydra_ml.io.own_stack import last_words
 from hydra_ml.io.task_files import get_task
+from hydra_ml.jobs.feedback_report import approvals
 from hydra_ml.jobs.hold import hold_of
 from hydra_ml.jobs.waiting_requests import look_into as look_into_requests
 from hydra_ml.jobs.waiting_requests import set_aside, unreadable, waiting_requests
@@ -53,6 +55,7 @@ class TaskStatus:
     requests: tuple[str, ...] = ()  # files in data/requests that no finished batch has answered
     requests_unreadable: Mapping[str, str] = field(default_factory=dict)  # of those, what cannot be read, and why
     requests_set_aside: Mapping[str, int] = field(default_factory=dict)  # dead letters of the newest batches, by file
+    feedback: tuple[str, ...] = ()  # what users said of the answers, a line a release, the newest first
     held: str = ""  # why no release goes live by itself, and since when; "" if any may
     problem: str = ""  # why something of this is missing
 
@@ -89,7 +92,10 @@ class Status:
     incoming: tuple[str, ...] = ()  # what lies in data/incoming for the next ingest
     incoming_unknown: Mapping[str, str] = field(default_factory=dict)  # what lies there and no ingest takes, and why
     requests_unknown: Mapping[str, str] = field(default_factory=dict)  # what lies in data/requests and nobody answers
-    growing: tuple[str, ...] = ()  # what lies in either and is half written, by its name
+    feedback: tuple[str, ...] = ()  # files in data/feedback for the next ingest
+    feedback_unknown: Mapping[str, str] = field(default_factory=dict)  # what lies there and nobody takes
+    feedback_waiting: int = 0  # rows whose request has no prediction yet
+    growing: tuple[str, ...] = ()  # what lies in any of them and is half written, by its name
     problem: str = ""  # why nothing is known of runs
 
     def document(self) -> dict[str, Any]:
@@ -108,7 +114,11 @@ class Status:
             for run in self.failures
             if not run.settled
         ]
-        unknown = {"data/incoming": self.incoming_unknown, "data/requests": self.requests_unknown}
+        unknown = {
+            "data/incoming": self.incoming_unknown,
+            "data/requests": self.requests_unknown,
+            "data/feedback": self.feedback_unknown,
+        }
         found += [f"{at}/{name} is not taken: {why}" for at, left in unknown.items() for name, why in left.items()]
         late = [run for run in self.next_runs if run.state == "Late"]
         return (*found, *(f"{run.deployment} is late: it was to start at {run.at[:16]}" for run in late))
@@ -134,14 +144,18 @@ def collect_status(
 
 
 def _arrived(data: Path) -> dict[str, Any]:
-    """What waits in data/incoming, and what lies there and in data/requests that is half written or not taken."""
-    incoming, requests = common_folder(data, "incoming"), common_folder(data, "requests")
-    drops, asked = look_into(incoming), look_into_requests(data)
+    """What waits in data/incoming and data/feedback, and what lies there and in data/requests that is half written or
+    not taken."""
+    incoming, requests, feedback = (common_folder(data, name) for name in ("incoming", "requests", "feedback"))
+    drops, asked, said = look_into(incoming), look_into_requests(data), look_into_feedback(data)
     return {
         "incoming": tuple(readable(path.relative_to(incoming)) for path in drops.taken),
         "incoming_unknown": {readable(path.relative_to(incoming)): why for path, why in drops.left.items()},
         "requests_unknown": {readable(path.relative_to(requests)): why for path, why in asked.left.items()},
-        "growing": tuple(readable(path.relative_to(data)) for path in (*drops.growing, *asked.growing)),
+        "feedback": tuple(readable(path.relative_to(feedback)) for path in said.taken),
+        "feedback_unknown": {readable(path.relative_to(feedback)): why for path, why in said.left.items()},
+        "feedback_waiting": n_waiting_rows(data),
+        "growing": tuple(readable(p.relative_to(data)) for p in (*drops.growing, *asked.growing, *said.growing)),
     }
 
 
@@ -169,6 +183,7 @@ def task_status(task: Task, *, data: Path, connect: Callable[[], Registry] = Reg
     found = TaskStatus(task.folder, drops_not_learned=tuple(drops))
     try:
         found = replace(found, **_requests(task, data))
+        found = replace(found, feedback=tuple(f"release {one.release}: {one.text()}" for one in approvals(task, data)))
         registry = connect()
         aliases = registry.aliases(task)
         held = hold_of(task, registry)

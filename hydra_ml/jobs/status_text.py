@@ -19,6 +19,9 @@ def status_text(status: Status) -> str:
     lines += [line for task in status.tasks for line in (*_task_lines(task), "")]
     waiting = [*status.incoming, *(f"{name} (not taken)" for name in status.incoming_unknown)]
     lines += [f"data/incoming: {', '.join(waiting) or 'nothing waits'}"]
+    said = [*status.feedback, *(f"{name} (not taken)" for name in status.feedback_unknown)]
+    said += [f"{status.feedback_waiting:,} rows wait for a prediction"] if status.feedback_waiting else []
+    lines += [f"data/feedback: {', '.join(said)}"] if said else []
     if status.growing:
         lines += [f"half written, by its name: {', '.join(status.growing)}; `mv` it to its own name when it is whole"]
     lines += [""]
@@ -47,6 +50,7 @@ def _task_lines(status: TaskStatus) -> list[str]:
     rows.append(("requests", waiting))
     rows += [("unreadable", f"{name}: {why}") for name, why in status.requests_unreadable.items()]
     rows += [("set aside", f"{n} requests, why stands in {name}") for name, n in status.requests_set_aside.items()]
+    rows += [("feedback", told) for told in status.feedback]
     if status.held:
         rows.append(("HELD", f"{status.held}; `hydra-ml release-hold --task {name}` lifts it"))
     if status.challenger:

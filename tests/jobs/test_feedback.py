@@ -10,12 +10,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from hydra_ml.cli.main import main
 from hydra_ml.io.feedback import standing_feedback, stored_feedback, waiting_rows
 from hydra_ml.io.history_store import drop_names
+from hydra_ml.io.mlflow.registry import Registry
+from hydra_ml.io.params_file import set_params
 from hydra_ml.jobs import feedback as job
 from hydra_ml.jobs.feedback import find_feedback, take_feedback, take_waiting
 from hydra_ml.jobs.feedback_report import Said, approvals
 from hydra_ml.jobs.ingest import ingest_drop
+from hydra_ml.jobs.morning_report import morning_report
+from hydra_ml.jobs.status import collect_status
+from hydra_ml.jobs.status_text import status_text
 from hydra_ml.params import Ingest, Params
 from tests.jobs.feedback_world import MOVIES, QUIET, TAGS, FeedbackWorld, asked, write
 
@@ -218,6 +224,32 @@ def test_parquet_with_all_columns_and_numbers_for_ids(world):
     assert report.tasks == {"LaMP_2": Said(taken=2, records=2, choices=1)}
 
 
+def test_csv_as_a_table_tool_writes_it(world):
+    path = world.data / "feedback/table.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["request_id,accepted,chosen,rating", "a1,True,,", "a2,False,action,", "a3,,,+1", "a4,,,-1.0", "a5,0,,1.0"]
+    path.write_text("\n".join(lines))
+    report = take_feedback(path, data=world.data, params=QUIET)
+    assert report.tasks == {"LaMP_2": Said(taken=5, records=4, choices=1)}
+
+
+def test_whatever_stands_there_is_told_and_stops_nothing(world):
+    values = [[], {}, ["action"], 3.5, "perhaps", {"a": 1}, -2, 1e300, "\ud800"]
+    odd = [
+        {"request_id": "a1", **({} if name in {"chosen", "edited", "rating"} else {"accepted": True}), name: value}
+        for name in ("accepted", "chosen", "edited", "rating", "request_id", "user_id", "task", "date")
+        for value in values
+    ]
+    report = world.take(
+        {"request_id": "b1", "accepted": True}, *odd, params=Params(ingest=Ingest(push=False, max_bad_share=0.999))
+    )
+    assert report.refused == ""
+    assert sum(report.reasons.values()) >= len(odd) - report.waiting
+    assert report.waiting == 2  # requests "perhaps" and -2, for which nothing was answered yet
+    assert world.history("ann") == {}
+    assert world.history("bob") == {"film b1": "comedy"}
+
+
 def test_no_word_of_a_user_reaches_a_log(world, caplog):
     with caplog.at_level(logging.DEBUG, logger="hydra_ml"):
         world.take({"request_id": "a1", "edited": "sci-fi"}, {"request_id": "later", "edited": "a secret"})
@@ -237,6 +269,51 @@ def test_what_users_said_is_told_by_release(world):
     assert (older.release, older.n, older.accepted, older.edited, older.rejected) == ("1", 3, 1, 1, 1)
     assert (older.n_personal, older.personal_wins, older.generic_wins) == (2, 1, 1)
     assert "33% taken as they were, 33% changed (edit distance" in older.text()
+
+
+def test_the_verb_takes_all_and_tells_people_and_programs(world, capsys, monkeypatch):
+    monkeypatch.chdir(world.root)
+    set_params(Path("params.yaml"), {"ingest.settle_s": 0.0, "ingest.push": False})
+
+    def said(*options: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["feedback", *options])
+        return int(ended.value.code or 0), capsys.readouterr().out
+
+    assert said() == (0, "Nothing waits in data/feedback.\n")
+    write(
+        world.data / "feedback/a.jsonl", [{"request_id": "a1", "accepted": True}, {"request_id": "soon", "rating": 1}]
+    )
+    code, told = said()
+    assert code == 0
+    assert "rows that wait for a prediction of their request: 1" in told
+    world.answer({"soon": "cid"}, name="later")
+    write(world.data / "feedback/b.jsonl", ["{"])
+    code, told = said("--json")
+    waited, refused = json.loads(told)
+    assert (code, waited["file"], waited["tasks"]["LaMP_2"]["records"]) == (1, "rows that waited", 1)
+    assert "1 of 1 rows are bad" in refused["refused"]
+
+
+def test_status_and_the_morning_tell_of_it(world):
+    world.take({"request_id": "a1", "accepted": True}, {"request_id": "soon", "accepted": True})
+    write(world.data / "feedback/next.jsonl", [])
+    write(world.data / "feedback/photo.png", [])
+    nowhere = "http://127.0.0.1:9"
+
+    def nobody_there() -> Registry:
+        return Registry(nowhere)
+
+    found = collect_status(Params(tasks=["LaMP_2"]), data=world.data, connect=nobody_there, api_url=f"{nowhere}/api")
+    text = status_text(found)
+    assert "feedback   release 1: 1 answers: 100% taken as they were" in text
+    assert "data/feedback: next.jsonl, photo.png (not taken), 1 rows wait for a prediction" in text
+    assert [told for told in found.troubles() if "data/feedback" in told] == [
+        "data/feedback/photo.png is not taken: its name ends in .png: remove it; taken are "
+        ".jsonl, .ndjson, .json, .csv, .tsv (each also .gz) and .parquet"
+    ]
+    page = morning_report([], "2026-11-28", data=world.data, registry=None, links={})
+    assert "- feedback said.jsonl: 1 new, 0 bad rows put aside, 1 wait for a prediction" in page
 
 
 def test_git_sees_the_store_by_its_dvc_file_alone(world):

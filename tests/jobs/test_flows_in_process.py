@@ -19,6 +19,7 @@ from flows.nightly import nightly, push_versions
 from flows.runs import FlowFailed
 from hydra_ml.errors import DataError, VersionsError
 from hydra_ml.io.params_file import set_params
+from tests.jobs.feedback_world import FeedbackWorld
 
 HOUR_S, DAY_S = 3600.0, 86400.0  # how long a file settles here, and how old one is that has: no delay reaches either
 
@@ -57,6 +58,23 @@ def test_settled_drops_of_any_name_are_taken_and_told_though_the_remote_is_out_o
         ingest_flow.ingest()
     assert (taken.exists(), young.exists()) == (False, True)
     assert told == [{"task": "LaMP_2"}]
+
+
+def test_feedback_is_taken_along_and_told_to_update_heads(
+    server: None, versioned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(versioned)
+    set_params(Path("params.yaml"), {"ingest.push": False})
+    FeedbackWorld(versioned).answer({"a1": "ann", "a2": "ann"})
+    said = written(versioned / "data/feedback/said.jsonl", {"request_id": "a1", "chosen": "action"})
+    bad = written(versioned / "data/feedback/bad.jsonl", {"request_id": "a2"})
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(ingest_flow, "emit_event", lambda *_, payload, **__: told.append(payload))
+    with pytest.raises(FlowFailed, match=r"feedback bad\.jsonl: refused"):
+        ingest_flow.ingest()
+    assert (said.exists(), bad.exists()) == (False, False)
+    assert told == [{"task": "LaMP_2"}]
+    assert FeedbackWorld(versioned).history("ann") == {"film a1": "action"}
 
 
 def test_a_bad_request_file_does_not_stop_the_others(server: None, own_project: Any) -> None:

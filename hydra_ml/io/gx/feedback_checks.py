@@ -50,28 +50,29 @@ def judge_feedback(
     lines = pd.DataFrame({"is_object": [not row.fault and isinstance(row.value, dict) for row in rows]})
     objects = judging.check("feedback rows", lines, [holds("is_object", "row is a JSON object in UTF-8")])
     tomorrow = (today + timedelta(days=1)).isoformat()
-    verdicts = pd.DataFrame([_verdict(rows[i].value, tomorrow) for i in objects], index=objects)
-    formed = judging.check("feedback verdicts", verdicts, _verdict_checks(max_text_chars, tomorrow))
-    found = find_predictions(common_folder(data, "predictions"), {verdicts.at[i, "request_id"] for i in formed})
-    of_request = {request_id: some.to_dict("records") for request_id, some in found.groupby("request_id")}
-    waiting = [i for i in formed if verdicts.at[i, "request_id"] not in of_request]
-    matched = {
-        i: _match(rows[i].value, of_request[verdicts.at[i, "request_id"]]) for i in formed if i not in {*waiting}
-    }
+    verdicts = {i: _verdict(rows[i].value, tomorrow) for i in objects}
+    table = pd.DataFrame([*verdicts.values()], index=objects)
+    formed = judging.check("feedback verdicts", table, _verdict_checks(max_text_chars, tomorrow))
+    ids = {i: str(verdicts[i]["request_id"]) for i in formed}
+    of_request: dict[str, list[dict[str, Any]]] = {}
+    for found in find_predictions(common_folder(data, "predictions"), set(ids.values())):
+        of_request.setdefault(found["request_id"], []).append(found)
+    waiting = [i for i in formed if ids[i] not in of_request]
+    matched = {i: _match(rows[i].value, of_request[ids[i]]) for i in formed if ids[i] in of_request}
     texts = asked_texts(
         [(row["path"], task, row["request_id"]) for row, task, _ in matched.values() if row and task], data
     )
     tasks = [UNKNOWN] * len(rows)
     joined: dict[int, tuple[Task, Feedback]] = {}
-    table = {}
+    facts = {}
     for i, (row, task, faults) in matched.items():
         tasks[i] = task.folder if task else UNKNOWN
-        said = _feedback(verdicts.loc[i], rows[i].value, row, task, texts) if row and task else None
-        table[i] = {**faults, **_content(said, task)}
+        said = _feedback(verdicts[i], rows[i].value, row, task, texts) if row and task else None
+        facts[i] = {**faults, **_content(said, task)}
         if said and task:
             joined[i] = (task, said)
-    frame = pd.DataFrame(list(table.values()), index=list(table))
-    sound = judging.check("feedback, with its prediction", frame, _CONTENT_CHECKS)
+    table = pd.DataFrame([*facts.values()], index=[*facts])
+    sound = judging.check("feedback, with its prediction", table, _CONTENT_CHECKS)
     return JudgedFeedback({i: joined[i] for i in sound}, judging.reasons, tasks, waiting)
 
 
@@ -195,7 +196,7 @@ def _task(name: str) -> Task | None:
 
 
 def _feedback(
-    verdict: pd.Series,
+    verdict: Mapping[str, Any],
     value: Mapping[str, Any],
     row: Mapping[str, Any],
     task: Task,
