@@ -86,6 +86,11 @@ class LLM(Allowance):
         return (tokens_in * self.price_in + tokens_out * self.price_out) / PRICED
 
     @property
+    def writes(self) -> bool:
+        """Whether it writes what it is asked to write; the offline stand-ins only answer."""
+        return not self.model.startswith("offline-")
+
+    @property
     def identity(self) -> str:
         """Whose answers these are, as the response cache knows them: the model's name, and what else shapes answers
         where it is set."""

@@ -40,19 +40,49 @@ def record_book(records: pd.DataFrame) -> RecordBook:
     }
 
 
-def top_records(ranking: pd.DataFrame, k: int) -> dict[str, list[str]]:
-    """The first k record ids of each query, best first, from rows query_id, rank (0-based), record_id."""
+def top_records(ranking: pd.DataFrame, k: int, column: str = "record_id") -> dict[str, list[str]]:
+    """The first k record ids of each query, best first, from rows query_id, rank (0-based), record_id; or what another
+    column says of these."""
     top = ranking[ranking["rank"] < k].sort_values(["query_id", "rank"])
-    return {str(query_id): ids.tolist() for query_id, ids in top.groupby("query_id")["record_id"]}
+    return {str(query_id): ids.tolist() for query_id, ids in top.groupby("query_id")[column]}
 
 
 def build_prompts(
-    queries: pd.DataFrame, demos: Sequence[Sequence[str]], book: RecordBook, task: Task, form: PromptForm
+    queries: pd.DataFrame,
+    demos: Sequence[Sequence[str]],
+    book: RecordBook,
+    task: Task,
+    form: PromptForm,
+    texts: Sequence[str] | None = None,
 ) -> list[list[Message]]:
-    """One chat per query row (user_id, input), with the records named in `demos` (same order) as demos, best first."""
+    """One chat per query row (user_id, input), with the records named in `demos` (same order) as demos, best first; a
+    text of `texts` that says something stands before it all, as a system turn. Records are the query's own user's,
+    unless the row says whose (owners)."""
+    chats = [
+        task.messages(input, records, form)
+        for input, records in zip(queries["input"], shown_records(queries, demos, book), strict=True)
+    ]
+    return chats if texts is None else [_headed(text, chat) for text, chat in zip(texts, chats, strict=True)]
+
+
+def _headed(text: str, chat: list[Message]) -> list[Message]:
+    """The chat with a text first, in its one system turn."""
+    if not text:
+        return chat
+    own = chat[0]["content"] if chat[0]["role"] == "system" else ""
+    said = "\n\n".join(filter(None, (text, own)))
+    return [{"role": "system", "content": said}, *(chat[1:] if own else chat)]
+
+
+def shown_records(queries: pd.DataFrame, demos: Sequence[Sequence[str]], book: RecordBook) -> list[list[Record]]:
+    """The records that each row of `build_prompts` shows."""
+    if "owners" in queries:
+        owners = queries["owners"].tolist()
+    else:
+        owners = [[user_id] * len(ids) for user_id, ids in zip(queries["user_id"], demos, strict=True)]
     return [
-        task.messages(input, [book[user_id, record_id] for record_id in record_ids], form)
-        for user_id, input, record_ids in zip(queries["user_id"], queries["input"], demos, strict=True)
+        [book[owner, record_id] for owner, record_id in zip(of_row, ids, strict=True)]
+        for of_row, ids in zip(owners, demos, strict=True)
     ]
 
 
@@ -87,7 +117,7 @@ def build_asks(
     room = task.answer_tokens(settings.max_tokens)
     for row, (prompt, is_sampled) in enumerate(zip(prompts, sampled, strict=True)):
         messages = tuple(prompt)
-        demos = len(messages) // 2  # turn pairs before the question
+        demos = sum(message["role"] == "assistant" for message in messages)  # turn pairs before the question
         asks.append(Ask(messages, max_tokens=room, seed=seed, demos=demos))
         owners.append(row)
         if is_sampled:

@@ -67,7 +67,7 @@ def env() -> None:
 def score(
     requests: Annotated[
         Path,
-        typer.Argument(help="request_id, user_id, input, history; -: JSONL in, predictions out"),
+        typer.Argument(help="JSONL, CSV or Parquet: request_id, user_id, input, history; -: JSONL in, predictions out"),
     ],
     task: TaskOption = None,
     release: Annotated[str, typer.Option(help="the release that answers, a version or alias")] = "champion",

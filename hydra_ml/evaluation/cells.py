@@ -22,6 +22,12 @@ def shown_methods(methods: Iterable[str]) -> list[str]:
     return method_order([method for method in methods if not (is_rival(method) and is_control(method))])
 
 
+def asides(details: Document) -> list[str]:
+    """What must stand beside the methods: which were named and not run, and why; which showed other users' data."""
+    without = [f"{method}: not run: {why}" for method, why in details.get("not_run", {}).items()]
+    return [*without, *details.get("others_shown", [])]
+
+
 def bands_of(details: Document) -> list[str]:
     """Shortest history first: JSON's sorted keys would put "101+" before "11-30"."""
     return sorted(details["bands"], key=lambda band: int(band.rstrip("+").split("-")[0]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 
 from hydra_ml.evaluation.cells import (
+    asides,
     bands_of,
     column_title,
     difference,
@@ -83,6 +84,7 @@ def _methods_section(metrics: Document, details: Document) -> str:
     legend = "* best. [95 % interval, users resampled; differences paired on the same questions, two-sided p]"
     if best:
         legend += f"\nBest baseline: {_short(best)}, chosen on these same questions, which flatters it a little."
+    legend = "\n".join([legend, *asides(details)])
     return f"{aligned(rows, right={len(measures) + 1})}\n{legend}"
 
 

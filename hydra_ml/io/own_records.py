@@ -153,6 +153,7 @@ def _deal(rows: Iterable[Mapping[str, str]], task: Task, parts: Path) -> None:
     waiting: dict[int, list[list[str]]] = {}
 
     def flush() -> None:
+        """Write what is held."""
         for part, held in waiting.items():
             if part not in writers:
                 writers[part] = pq.ParquetWriter(parts / f"{part}.parquet", schema)

@@ -23,12 +23,30 @@ from hydra_ml.params import Params, parse_params
 def load_params(path: Path) -> Params:
     """The checked settings of the file; defaults if it is empty. Raises ParamsError: no file, not YAML, bad keys, or a
     task that is neither LaMP's nor the project's."""
-    params = parse_params(_document(path, YAML(typ="safe")), str(path))
-    for name in params.tasks:
-        folder = get_task(name).folder
-        if folder != name:
-            raise ParamsError(f"{path}: tasks: {name} is spelled {folder} here. Write it so.")
+    document = _document(path, YAML(typ="safe"))
+    unknown = [f"{path}: {problem}" for problem in _unknown_tasks(document)]
+    try:
+        params = parse_params(document, str(path))
+    except ParamsError as error:
+        raise ParamsError("\n".join([*unknown, str(error)])) from None
+    if unknown:
+        raise ParamsError("\n".join(unknown))
     return params
+
+
+def _unknown_tasks(document: Any) -> list[str]:
+    """What is wrong with each name of `tasks`."""
+    names = document.get("tasks") if isinstance(document, dict) else None
+    problems = []
+    for place, name in enumerate(names if isinstance(names, list) else []):
+        try:
+            folder = get_task(str(name)).folder
+        except ParamsError as error:
+            problems.append(f"tasks.{place}: {error}")
+            continue
+        if folder != name:
+            problems.append(f"tasks.{place}: {name} is spelled {folder} here. Write it so.")
+    return problems
 
 
 def set_params(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:

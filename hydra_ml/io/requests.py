@@ -23,6 +23,7 @@ from hydra_ml.io.row_files import TAKEN, format_of, read_rows
 from hydra_ml.io.task_files import get_task, known_tasks
 from hydra_ml.learning.history import made_record, read_record
 from hydra_ml.records import Record, Request
+from hydra_ml.tasks import as_folder
 from hydra_ml.tasks.task import Task
 
 SHARED = (
@@ -89,7 +90,7 @@ def read_request(entry: Mapping[str, Any], task: Task, line: int = 1) -> Request
     Unfit with the reason; fields beyond the known ones are overlooked."""
     _check_task(_text(entry, "task"), task)
     user_id, input = _text(entry, "user_id"), _text(entry, "input")
-    other = next((found for found in known_tasks().values() if found is not task and found.asks(input)), None)
+    other = next((found for found in known_tasks().values() if found.folder != task.folder and found.asks(input)), None)
     if other is not None and not task.asks(input):
         raise Unfit(f"its input is a question of {other.name}, not of {task.name}")
     history = entry.get("history")
@@ -125,18 +126,20 @@ def _text(entry: Mapping[str, Any], name: str) -> str:
 def _is_of_another(entry: Mapping[str, Any], task: Task) -> bool:
     """Whether the entry names a task, and that is not this one."""
     try:
-        return get_task(_text(entry, "task")) is not task
+        name = _text(entry, "task")
+        return as_folder(name) != as_folder(task.folder) and get_task(name).folder != task.folder
     except (ParamsError, Unfit):
         return False
 
 
 def _check_task(name: str, task: Task) -> None:
+    if as_folder(name) == as_folder(task.folder):  # also where the project's tasks/ is not: a release knows its own
+        return
     try:
         found = get_task(name)
     except ParamsError:
         raise Unfit("task is none that is known here") from None
-    if found is not task:
-        raise Unfit(f"is for {found.name}; this batch scores {task.name}")
+    raise Unfit(f"is for {found.name}; this batch scores {task.name}")
 
 
 def _record(item: object, place: int, user_id: str, task: Task, dated: bool) -> Record:

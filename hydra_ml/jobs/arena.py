@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hydra_ml.errors import ParamsError
-from hydra_ml.evaluation.methods import all_methods, chosen_methods
+from hydra_ml.evaluation.methods import chosen_methods, named_by_all
 from hydra_ml.evaluation.report import results_table
 from hydra_ml.evaluation.results import Document
 from hydra_ml.evaluation.samples_table import samples_table
@@ -31,9 +31,9 @@ EVERY = "all"
 
 
 def named_methods(text: str, task: Task) -> list[str]:
-    """The methods of a comma-separated list, or all, rivals too, that the task has. Raises ParamsError for a name that
-    is none, and if the task has none of them."""
-    names = list(all_methods()) if text.strip() == EVERY else [name.strip() for name in text.split(",") if name.strip()]
+    """The methods of a comma-separated list, or all, rivals too but none that shows other users' data, that the task
+    has. Raises ParamsError for a name that is none, and if the task has none of them."""
+    names = named_by_all() if text.strip() == EVERY else [name.strip() for name in text.split(",") if name.strip()]
     found = [method.name for method in chosen_methods(names) if method.fits(task)]
     if not found:
         raise ParamsError(f"{text!r} names no method that {task.name} has. `hydra-ml methods` lists them all.")

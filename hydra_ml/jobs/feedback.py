@@ -48,7 +48,8 @@ from hydra_ml.io.predictions import find_predictions
 from hydra_ml.io.record_reader import read_text
 from hydra_ml.io.row_files import Row, read_rows
 from hydra_ml.jobs.feedback_report import FeedbackReport, Said
-from hydra_ml.jobs.ingest import alone, need_earlier_drops, publish, quarantine_rows, told_of_disk
+from hydra_ml.jobs.ingest import need_earlier_drops, publish, quarantine_rows
+from hydra_ml.jobs.ingest_alone import alone, told_of_disk
 from hydra_ml.jobs.ingest_report import plain_name
 from hydra_ml.learning.feedback import Feedback, feedback_record
 from hydra_ml.params import Params

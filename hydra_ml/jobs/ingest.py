@@ -8,12 +8,10 @@ its report too. A drop that grew while it was read stays, and is taken again: wh
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import chain, count
@@ -21,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from hydra_ml.errors import ArtifactError, DataError, VersionsError
 from hydra_ml.io import dvc as versions
@@ -36,12 +33,11 @@ from hydra_ml.io.lamp.folders import is_lamp
 from hydra_ml.io.lamp.raw_data import assumed_text
 from hydra_ml.io.layout import common_folder
 from hydra_ml.io.row_files import Row, read_rows
+from hydra_ml.jobs.ingest_alone import alone, told_of_disk
 from hydra_ml.jobs.ingest_report import Counts, IngestReport, plain_name
 from hydra_ml.params import Params
 
 WITHDRAWN = "withdrawn"  # folder beside data/history of drops taken out of what is learned from: they stay out
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-LOCK_WAIT_S = 600.0  # for another ingest to end
 
 log = logging.getLogger(__name__)
 
@@ -283,34 +279,3 @@ def _put_aside(path: Path, data: Path, report: IngestReport) -> IngestReport:
     save_json(asdict(report), Path(report.details))
     move_drop(path, folder / "drop" / path.name)
     return report
-
-
-@contextmanager
-def alone(incoming: Path) -> Iterator[None]:
-    """Wait for another ingest to end. Raises DataError if it does not."""
-    incoming.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(incoming / ".lock")  # the system frees it when its process ends, however that happens
-    try:
-        lock.acquire(timeout=LOCK_WAIT_S)
-    except Timeout:
-        raise DataError(
-            f"{incoming}: another ingest has been at work for {LOCK_WAIT_S:.0f} s. Let it end or stop it; run again."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def told_of_disk(path: Path) -> Iterator[None]:
-    """Turn a failing disk into one DataError."""
-    try:
-        yield
-    except OSError as error:
-        where = f" at {error.filename}" if error.filename else ""
-        advice = "free some space" if error.errno in NO_ROOM else "mend that"
-        raise DataError(
-            f"{path}: could not be taken in, the disk failed{where} ({error.strerror or error}). No file is left "
-            f"half-written and the drop waits where it is: {advice}, and run again."
-        ) from error

@@ -54,7 +54,8 @@ def guess_columns(table: Path, given: Mapping[str, str]) -> Guess:
     free = [name for name in columns if name not in given.values()]
     user = given.get("user") or _first(free, _USER) or free[0]
     free = [name for name in free if name != user]
-    date = given.get("date") or next((name for name in free if _DATE.search(name) and _is_dated(rows, name)), "")
+    dated = [name for name in free if _is_dated(rows, name)]
+    date = given.get("date") or _first(dated, _DATE) or next((name for name in dated if _is_day(rows[0].get(name))), "")
     free = [name for name in free if name != date]
     length = {name: _mean_length(rows, name) for name in free}
     answer = given.get("answer") or _first(free, _ANSWER) or min(free, key=lambda name: length[name], default="")
@@ -79,6 +80,10 @@ def _is_dated(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
         return bool([read_date({"date": value}) for value in found])
     except Fault:
         return False
+
+
+def _is_day(value: Any) -> bool:
+    return not isinstance(value, str | int | float) or bool(re.match(r"\d{4}-\d\d-\d\d", str(value)))
 
 
 def _mean_length(rows: Sequence[Mapping[str, Any]], name: str) -> float:

@@ -14,6 +14,7 @@ the gate's figure on such a release is a check against regressions, not a claim 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -42,8 +43,10 @@ from hydra_ml.jobs.update_workspace import Sources, run_stage, write_prepared
 from hydra_ml.params import Params, parse_params
 from hydra_ml.records import content_digest
 from hydra_ml.release import PARTS, Release
-from hydra_ml.serving.open_release import release_params
+from hydra_ml.serving.open_release import release_params, task_of
 from hydra_ml.tasks.task import Task
+
+log = logging.getLogger(__name__)
 
 # Planning.
 
@@ -67,6 +70,15 @@ def plan_update(
     version, release = registry.release(task, which)
     history, prepared = task_folder(data, "history", task), task_folder(data, "prepare", task)
     drops = tuple(name for name in drop_names(history) if name not in release.history)
+    if drops and task_of(release, task) is not task:
+        log.warning(
+            "%s: its definition changed since release %s was made: %d drop(s) wait for the next nightly, for heads "
+            "go on learning what their base has learned",
+            task.name,
+            version,
+            len(drops),
+        )
+        drops = ()
     stages = stages_to(list(TRAINERS.values()), task, root, there={"prepare"}) if drops else []
     manifests = [registry.fetch(task, release.components[part]) / "manifest.json" for part in PARTS]
     about: dict[str, Any] = {

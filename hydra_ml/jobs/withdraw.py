@@ -19,7 +19,7 @@ from hydra_ml.io.files import load_json_as, save_json
 from hydra_ml.io.history_store import drop_names, n_records
 from hydra_ml.io.incoming import DONE
 from hydra_ml.io.layout import common_folder, task_folder
-from hydra_ml.jobs.ingest import alone
+from hydra_ml.jobs.ingest_alone import alone
 from hydra_ml.jobs.ingest_report import IngestReport
 from hydra_ml.tasks.task import Task
 

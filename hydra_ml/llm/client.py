@@ -260,7 +260,8 @@ class LLMClient:
         order.is_doubtful = failure.kind in ("refused", "cut off") and not failure.is_filtered
         order.is_servers = failure.is_servers
         self._n_given_up += failure.kind == "busy"
-        self._n_refused += order.refused
+        # Where answers are kept from before, those that never come are all that a run started again still asks.
+        self._n_refused += order.refused and not (failure.is_reply and self.usage.cached)
         reason = f"The LLM at {self._openai.base_url.netloc.decode()} {failure.what}"
         if attempt > 1:
             reason += f"; {attempt} attempts"

@@ -82,10 +82,12 @@ def _same_server(error: openai.APIStatusError) -> str:
 
 def request_of(ask: Ask, how: LLM, first_sample: int, n: int) -> dict[str, Any]:
     """One request for n of an ask's answers as the params want it, before the server's dialect."""
-    system = [{"role": "system", "content": how.system}] if how.system else []
+    own = ask.messages[0]["content"] if ask.messages[0]["role"] == "system" else ""
+    said = "\n\n".join(filter(None, (how.system, own)))  # one system turn: most chat templates take no second
+    system = [{"role": "system", "content": said}] if said else []
     request: dict[str, Any] = {
         "model": how.model,
-        "messages": [*system, *ask.messages],
+        "messages": [*system, *(ask.messages[1:] if own else ask.messages)],
         "n": n,
         "temperature": ask.temperature,
         "max_tokens": ask.max_tokens,

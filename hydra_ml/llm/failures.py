@@ -82,6 +82,7 @@ class Failure:
     is_late: bool = False  # it may have been at work on it
     is_filtered: bool = False  # refused for what it says, whatever else is asked for
     asks_patience: bool = False  # whatever is asked
+    is_reply: bool = False  # the server did its work, and its answer is none
 
     @property
     def is_servers(self) -> bool:
@@ -108,7 +109,7 @@ def read_failure(error: Exception, *, secret: str, prompt: str = "") -> Failure:
         return Failure("refused", f"cannot be sent this text ({told(error)})")
     if isinstance(error, NoAnswerError):
         # Only the server's words are searched for quotes: ours say what to do, and a prompt may hold some of them.
-        return Failure(error.kind, f"gave {error.told}{told(error.said)}")
+        return Failure(error.kind, f"gave {error.told}{told(error.said)}", is_reply=True)
     return Failure("busy", f"answered with a body that is no chat completion ({told(error)})")
 
 

@@ -18,7 +18,7 @@ Form = Literal["options", "scale", "references", "rephrase", "text"]
 INSTRUCTION_START = 20  # characters that tell two instructions apart
 # Each is read once from left to right, whatever the text: one of 400,000 letters used to take the time of its square.
 _OPTIONS = re.compile(r"\b\w+:\s*\[([^\[\],]*,[^\[\]]*)\]")  # "tags: [comedy, action]"
-_SCALE = re.compile(r"\b([0-9])\s*(?:to|-)\s*([0-9])\b")  # "on a scale of 1 to 5"
+_SCALE = re.compile(r"\b([0-9]{1,2})\s*(?:to|-)\s*([0-9]{1,2})\b")  # "on a scale of 1 to 5"
 _REFERENCE = re.compile(r"\[([0-9]+)\]:\s*")  # '[1]: "..."'
 _QUOTED = re.compile(r'"(.{1,500}?)"(?=[,.;]|\s|$)')  # a title; without a bound, as above
 _REPHRASE = re.compile(r"\b(?:paraphrase|rephrase|rewrite|reword)\b", re.IGNORECASE)

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from hydra_ml import params
 from hydra_ml.answering.do_no_harm import Caution
 from hydra_ml.answering.fit_component import (
     NO_HEADS,
@@ -36,6 +35,7 @@ from hydra_ml.io.weights import load_base, save_base
 from hydra_ml.model.fit_base import unlearned
 from hydra_ml.model.fit_model import FittedModel, HeadChoice
 from hydra_ml.model.heads import merged_heads, no_heads
+from hydra_ml.params import Train
 from hydra_ml.serving.component import torch_threads
 from hydra_ml.serving.pair_reader import PairReader
 
@@ -46,7 +46,7 @@ FindCaution = Callable[[ComponentRows, np.ndarray], Caution | None]
 def fit_and_save(
     rows: ComponentRows,
     queries: pd.DataFrame,
-    train: params.Train,
+    train: Train,
     reader: PairReader,
     *,
     task: str,
@@ -92,7 +92,7 @@ def save_unlearned(
 
 
 def train_and_report(
-    rows: ComponentRows, queries: pd.DataFrame, train: params.Train, reader: PairReader, seed: int, label: str
+    rows: ComponentRows, queries: pd.DataFrame, train: Train, reader: PairReader, seed: int, label: str
 ) -> FittedModel:
     """Train with a progress bar over rows. Raises DataError when the rows cannot be learned from."""
     threads = 1 if train.encoder == "dual" else None
@@ -152,7 +152,7 @@ def save_component(
 def refit_and_save(
     rows: ComponentRows,
     queries: pd.DataFrame,
-    train: params.Train,
+    train: Train,
     reader: PairReader,
     *,
     frozen: Path,

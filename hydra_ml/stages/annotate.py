@@ -109,7 +109,9 @@ def annotate_asks(prepared: Path, retrieved: Path, task: Task, params: Params) -
     book = record_book(load_table(prepared / "records.parquet"))
     prompts = build_prompts(rows, [[record_id] for record_id in rows["record_id"]], book, task, params.prompts)
     room = task.answer_tokens(params.annotate.max_tokens)
-    asks = [Ask(tuple(prompt), max_tokens=room, seed=params.seed, demos=1) for prompt in prompts]
+    asks = [
+        Ask(tuple(prompt), max_tokens=room, seed=params.seed, demos=int(task.demos == "turns")) for prompt in prompts
+    ]
     return Plan(drawn, rows, asks)
 
 

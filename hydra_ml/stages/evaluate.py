@@ -15,15 +15,26 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from hydra_ml.answering.arms import asked_prompts, rankings_by_name
+from hydra_ml.answering.arms import rankings_by_name
+from hydra_ml.answering.written import writing_bill
 from hydra_ml.evaluation.arena import compare
 from hydra_ml.evaluation.bill import bill_rows
 from hydra_ml.evaluation.grid import facts_of
 from hydra_ml.evaluation.leaks import check_prompts
-from hydra_ml.evaluation.methods import Bench, Method, arms_of, fitting_methods, is_rival, taught_arms
+from hydra_ml.evaluation.methods import (
+    Bench,
+    Method,
+    arms_of,
+    askable,
+    fitting_methods,
+    is_rival,
+    others_shown,
+    unasked,
+)
 from hydra_ml.evaluation.methods.method import CANDIDATES, Lessons, strangers
 from hydra_ml.evaluation.report import results_table
 from hydra_ml.evaluation.results import Document
+from hydra_ml.evaluation.shown import shown_prompts
 from hydra_ml.evaluation.style import own_answers
 from hydra_ml.io.figures import save_dvc_figures
 from hydra_ml.io.files import load_json, save_json
@@ -58,9 +69,11 @@ def evaluate(
     everyone, records = load_table(prepared / "queries.parquet"), load_table(prepared / "records.parquet")
     manifest = load_json(prepared / "manifest.json")
     annotations = load_table(annotated / "annotations.parquet")
-    methods = fitting_methods(params.evaluate.methods, task, has_reranker=not annotations.empty)
+    chosen = fitting_methods(params.evaluate.methods, task, has_reranker=not annotations.empty, llm=params.llm)
+    methods = askable(chosen, params.llm)
     rankings = rankings_by_name(load_table(retrieved / "candidates.parquet"), load_table(reranked / "ranking.parquet"))
-    asked = asked_prompts(everyone, rankings, arms_of(methods), k=params.rerank.k, taught=taught_arms(methods))
+    written = load_table(generated / "written.parquet")
+    asked = shown_prompts(everyone, rankings, methods, written, k=params.rerank.k, seed=params.seed)
     check_prompts(asked, everyone, records, task, params.prompts, dated=bool(manifest["dated"]))
 
     queries = everyone[everyone["role"] == "evaluate"]
@@ -78,19 +91,13 @@ def evaluate(
         predictions, task, resamples=settings.resamples, seed=params.seed, bands=settings.bands, own_texts=own
     )
 
-    about = {
-        "task": task.name,
-        "llm": params.llm.model,
-        "prompts": params.prompts,
-        "answers_read": params.answers,
-        "data_version": manifest["data_version"],
-        "seed": params.seed,
-    }
+    about = _about(task, params, manifest)
     groups = queries.set_index("query_id")["cohort"]
     had = [method for method in methods if method.family != "control"]  # what cannot be had has no price
-    bill = bill_rows(bought, groups, had, annotations, params.llm)
+    bill = bill_rows(_spent(bought, written, queries, methods), groups, had, annotations, params.llm)
     shortened = answers[answers["n_dropped"] > 0].groupby("arm")["query_id"].nunique()
     details = {
+        **_asides(chosen, methods, params),
         **{name: component.bank.manifest["fit"].get(name) for name in ("heads", "caution")},
         "leaks": {"prompts": len(asked), **asdict(repeats(queries, records, task))},
         "shortened": {str(arm): int(n) for arm, n in shortened.items()},
@@ -100,6 +107,29 @@ def evaluate(
     metrics = {**about, "bill": bill, **results.metrics_document()}
     _save_figures(metrics, {**about, **details, **results.details_document()}, out)
     return {"queries": len(queries), "methods": int(predictions["method"].nunique())}
+
+
+def _about(task: Task, params: Params, manifest: Document) -> Document:
+    """What was evaluated, as both documents say it."""
+    return {
+        "task": task.name,
+        "llm": params.llm.model,
+        "prompts": params.prompts,
+        "answers_read": params.answers,
+        "data_version": manifest["data_version"],
+        "seed": params.seed,
+    }
+
+
+def _asides(chosen: Sequence[Method], ran: Sequence[Method], params: Params) -> Document:
+    """Which of the chosen methods were not asked, and why; which show other users' data."""
+    return {"not_run": unasked(chosen, params.llm), "others_shown": others_shown(ran)}
+
+
+def _spent(bought: pd.DataFrame, written: pd.DataFrame, queries: pd.DataFrame, ran: Sequence[Method]) -> pd.DataFrame:
+    """Answers and texts as a bill counts them."""
+    writings = {arm.name: arm.writing.name for arm in arms_of(ran) if arm.writing}
+    return pd.concat([bought, writing_bill(written, queries, writings)], ignore_index=True)
 
 
 def _unseen(adapter: Path) -> pd.DataFrame | None:

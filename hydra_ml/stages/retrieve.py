@@ -8,9 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from tqdm import tqdm
 
-from hydra_ml.answering.arms import first_rankers
+from hydra_ml.answering.arms import NEIGHBOURS, first_rankers
+from hydra_ml.answering.neighbours import rank_neighbours
 from hydra_ml.answering.retrieval import candidate_table, rank_user
 from hydra_ml.evaluation.methods import arms_of, chosen_methods, fitting_methods
 from hydra_ml.io.encoders import open_encoder
@@ -21,15 +23,17 @@ from hydra_ml.tasks.task import Task
 
 
 def retrieve(*, prepared: Path, out: Path, cache: Path, task: Task, params: Params) -> dict[str, Any]:
-    """Write out/candidates.parquet: query_id, ranker, rank (int16, 0 best), record_id, score (float32, higher better).
+    """Write out/candidates.parquet: query_id, ranker, rank (int16, 0 best), record_id, score (float32, higher better);
+    owner_id, whose record it is, for the one ranker that reads other users', which runs for methods that are named.
 
     At most n_candidates rows per query and ranker; none for a query whose profile is empty.
     """
-    queries = load_table(prepared / "queries.parquet", ["query_id", "user_id", "role", "text", "profile"])
-    records = load_table(prepared / "records.parquet", ["user_id", "record_id", "text"])
+    queries = load_table(prepared / "queries.parquet")
+    records = load_table(prepared / "records.parquet")
     encode = open_encoder(params.encoder, cache).encode  # loads nothing unless the dense ranker asks
     fitting_methods(params.evaluate.methods, task, has_reranker=True)  # none: told before anything is bought
-    baselines = first_rankers(arms_of(chosen_methods(params.evaluate.methods)))
+    arms = arms_of(chosen_methods(params.evaluate.methods))
+    baselines = first_rankers(arms)
     histories = dict(iter(records.groupby("user_id")))  # rows keep their order: oldest first
     users = tqdm(queries.groupby("user_id"), desc=f"retrieve {task.folder}", unit="user")
     blocks = (
@@ -45,6 +49,13 @@ def retrieve(*, prepared: Path, out: Path, cache: Path, task: Task, params: Para
         )
     )
     table = candidate_table(blocks)
+    if any(arm.ranking == NEIGHBOURS for arm in arms):
+        evaluated, known = (
+            queries[queries["role"] == "evaluate"],
+            set(queries.loc[queries["cohort"] == "known", "user_id"]),
+        )
+        shown = rank_neighbours(evaluated, records, known, encode, params.retrieve.n_candidates)
+        table = pd.concat([table, shown], ignore_index=True)
     save_table(table, out / "candidates.parquet")
     return {
         "queries": len(queries),

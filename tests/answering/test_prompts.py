@@ -1,5 +1,7 @@
 """Prompts hold the query's own user's records, best first, and nothing else."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -27,6 +29,20 @@ def test_demos_are_turns_best_first_and_the_query_comes_last():
     [chat] = build_prompts(queries, [["2", "1"]], record_book(RECORDS), TASK, "lamp")
     assert [turn["content"] for turn in chat] == ["rate: bad", "1", "rate: good", "5", "rate: fair"]
     assert [turn["role"] for turn in chat] == ["user", "assistant", "user", "assistant", "user"]
+
+
+def test_a_text_stands_before_it_all_and_every_pair_behind_it_counts_as_a_demo():
+    queries = pd.DataFrame({"user_id": ["ann", "ann"], "input": ["x", "y"]})
+    chats = build_prompts(queries, [["1", "2"], []], record_book(RECORDS), TASK, "lamp", ["likes it", ""])
+    assert [turn["role"] for turn in chats[0]] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert chats[0][0]["content"] == "likes it"
+    assert [turn["role"] for turn in chats[1]] == ["user"]
+    asks, _ = build_asks(chats, [False, False], TASK, Generate(), seed=0)
+    assert [ask.demos for ask in asks] == [2, 0]
+    assert [turn["content"] for turn in asks[0].shorter().messages] == ["likes it", "rate: good", "5", "x"]
+    own = replace(TASK, system="be brief")
+    [chat] = build_prompts(queries.iloc[:1], [[]], record_book(RECORDS), own, "lamp", ["likes it"])
+    assert [turn["content"] for turn in chat] == ["likes it\n\nbe brief", "x"]
 
 
 def test_a_record_id_reaches_its_own_users_record_only():

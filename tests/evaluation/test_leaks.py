@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -26,10 +27,18 @@ RECORDS = [
     record("ann", "late", 9),
     record("ann", "same", 1, "A Robot in  love"),
     record("bob", "his", 1),
+    {**record("eve", "its", 1), "held_out": True},
 ]
 
 
-def check(demos: list[str], task: Any = MOVIES, form: Any = "lamp", **change: Any) -> None:
+def check(
+    demos: list[str],
+    task: Any = MOVIES,
+    form: Any = "lamp",
+    read: Sequence[str] = (),
+    owners: Any = None,
+    **change: Any,
+) -> None:
     """Check one prompt of ann's, asked on the fifth with "old" and "older" in her profile."""
     query = {
         "query_id": "q",
@@ -44,7 +53,16 @@ def check(demos: list[str], task: Any = MOVIES, form: Any = "lamp", **change: An
         "profile": ["old", "older"],
         **change,
     }
-    asked = {"query_id": "q", "user_id": "ann", "input": query["input"], "arm": "rag_k4", "demos": demos}
+    owners = ["ann"] * len(demos) if owners is None else owners
+    asked = {
+        "query_id": "q",
+        "user_id": "ann",
+        "input": query["input"],
+        "arm": "rag_k4",
+        "demos": demos,
+        "read": read,
+        "owners": owners,
+    }
     check_prompts(pd.DataFrame([asked]), pd.DataFrame([query]), pd.DataFrame(RECORDS), task, form, dated=True)
 
 
@@ -71,10 +89,11 @@ def test_sound_prompts_pass(form: str) -> None:
 def test_each_planted_leak_is_refused_by_name_and_without_its_text(
     demos: list[str], change: dict[str, Any], told: str
 ) -> None:
-    with pytest.raises(DataError) as error:
-        check(demos, **change)
-    assert f"1 break this, first rag_k4/q: {told}" in str(error.value)
-    assert "robot" not in str(error.value).lower()
+    for shown in ({"demos": demos}, {"demos": [], "read": demos}):  # as records, and through a text written from them
+        with pytest.raises(DataError) as error:
+            check(**shown, **change)
+        assert f"1 break this, first rag_k4/q: {told}" in str(error.value)
+        assert "robot" not in str(error.value).lower()
 
 
 def test_a_gold_answer_in_the_prompt_itself_is_refused() -> None:
@@ -86,3 +105,12 @@ def test_a_gold_answer_in_the_prompt_itself_is_refused() -> None:
     with pytest.raises(DataError, match="the gold answer stands nowhere in a prompt"):
         check(["old"], task=telling)
     check(["old"], task=telling, gold="action")
+
+
+def test_other_users_records_are_shown_earlier_ones_alone_and_none_held_out() -> None:
+    told = "records of other users are strictly earlier"
+    check(["his", "old"], owners=["bob", "ann"])
+    with pytest.raises(DataError, match=told):
+        check(["his"], owners=["bob"], date="2020-01-01")
+    with pytest.raises(DataError, match=told):
+        check(["its"], owners=["eve"])

@@ -26,4 +26,4 @@ def test_a_release_that_is_not_there_fails_and_says_so(product, night):
 
 def test_wrong_parameters_are_refused_before_anything_runs(product):
     with pytest.raises(Exception, match="409"):
-        product.start("promote/promote", tasks=["LaMP_9"])
+        product.start("promote/promote", tasks=["no name of a task"])

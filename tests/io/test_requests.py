@@ -60,7 +60,7 @@ def test_both_formats_give_the_same_requests(tmp_path):
         ({"history": ["x"]}, "history item 1 is not an object"),
         ({"history": [ITEM, {"id": "8", "tag": "comedy"}]}, "item 2 is no record of LaMP-2"),
         ({"history": [{**ITEM, "tag": "secret words"}]}, "its answer one of the task's"),
-        ({"history": [ITEM, {**ITEM, "date": None}]}, "needs the texts tag, description, date"),
+        ({"history": [ITEM, {**ITEM, "date": None}]}, "needs the texts description, tag, date"),
         ({"history": [{"input": FILM, "answer": "secret words"}]}, "needs the texts input, answer"),
         ({"history": [{"input": FILM, "answer": "comedy", "date": "yesterday"}]}, "input, answer, date"),
     ],
@@ -126,9 +126,14 @@ def test_in_the_shared_folder_another_tasks_requests_are_left_to_it(tmp_path):
         {**GOOD, "task": "LaMP-3", "user_id": None},
         {**GOOD, "request_id": "t", "task": "movies"},
     ]
-    for folder, told in {"requests": ["t"], "requests/LaMP_2": ["s", "r", "t"], "elsewhere": ["s", "r", "t"]}.items():
+    for folder, told in {
+        "requests": ["t"],
+        "requests/2026-11": ["t"],
+        "requests/LaMP_2": ["s", "r", "t"],
+        "elsewhere": ["s", "r", "t"],
+    }.items():
         path = tmp_path / folder / "mixed.jsonl"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(map(json.dumps, entries)))
         requests, dead = read_requests(path, TASK)
         assert [request.request_id for request in requests] == ["r"]

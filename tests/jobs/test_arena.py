@@ -40,7 +40,10 @@ def cached(own_project) -> dict:
 
 def test_methods_by_name_and_those_a_task_has() -> None:
     assert job.named_methods("hydra, rag_k4", MOVIES) == ["rag_k4", "hydra"]
-    assert set(job.named_methods("all", MOVIES)) == set(all_methods()) - {"copy_input"}
+    shows_others = {method.name for method in all_methods().values() if method.others}
+    assert set(job.named_methods("all", MOVIES)) == set(all_methods()) - {"copy_input"} - shows_others
+    assert "pag_swapped" in shows_others
+    assert job.named_methods("pag_swapped", MOVIES) == ["pag_swapped"]
     assert "copy_input" in job.named_methods("all", TWEETS)
 
 

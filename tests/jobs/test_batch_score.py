@@ -118,7 +118,7 @@ def test_every_request_is_answered_or_told_why_not(own_project):
         json.dumps(entry("blank", "x", "  ")): "input is empty",
         json.dumps(known[0]): "request_id repeated; it stands on line 1 already",
         json.dumps({**entry("else", "x", film), "task": "LaMP-3"}): "is for LaMP-3; this batch scores LaMP-2",
-        json.dumps({**entry("what", "x", film), "task": "LaMP-99"}): "task is none of LaMP's",
+        json.dumps({**entry("what", "x", film), "task": "LaMP-99"}): "task is none that is known here",
         json.dumps(
             entry("foreign", "x", get_task("LaMP_3").templated("It broke."))
         ): "its input is a question of LaMP-3, not of LaMP-2",
@@ -358,8 +358,8 @@ def test_what_cannot_be_planned_or_finished_is_told(own_project):
         plan(own_project, own_project.root / "gone.jsonl")
     with pytest.raises(DataError, match="holds no request"):
         plan(own_project, write(own_project.root / "empty.jsonl", [""]))
-    with pytest.raises(DataError, match=r"\.jsonl or \.parquet"):
-        plan(own_project, write(own_project.root / "some.csv", ["a,b"]))
+    with pytest.raises(DataError, match="requests are read from"):
+        plan(own_project, write(own_project.root / "some.docx", ["a,b"]))
     path = write(own_project.root / "half.jsonl", stored_requests(own_project, 16))
     planned = plan(own_project, path)
     score_shard(planned, 0)

@@ -87,7 +87,7 @@ def test_a_bad_request_file_does_not_stop_the_others(server: None, own_project: 
     written(folder / "c.jsonl", asked)
     written(folder / "young.jsonl", {**asked, "request_id": "s"}, age_s=0)
     with pytest.raises(
-        FlowFailed, match=r"2 of 3 request files .* a.jsonl: .*no request .* b.parquet: .*cannot be read"
+        FlowFailed, match=r"2 of 3 request files .* LaMP_2/a.jsonl: .*no request .* LaMP_2/b.parquet: .*cannot be read"
     ):
         batch_score_task("LaMP_2", "now")
     assert [path.name[:2] for path in (own_project.data / "predictions/LaMP_2").glob("*.parquet")] == ["c-"]

@@ -4,6 +4,7 @@ the bytes; one bad file stops no other."""
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -49,8 +50,11 @@ def written(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
         pd.DataFrame(rows).to_parquet(path)
+    elif path.suffix == ".csv":
+        pd.DataFrame(rows).to_csv(path, index=False)
     else:
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        lines = json.dumps(rows) if path.suffix == ".json" else "".join(json.dumps(row) + "\n" for row in rows)
+        path.write_bytes(gzip.compress(lines.encode()) if path.suffix == ".gz" else lines.encode())
     return path
 
 
@@ -76,6 +80,14 @@ def json_requests(root: Path) -> Reading:
     return requests_of(root, ".jsonl")
 
 
+def csv_requests(root: Path) -> Reading:
+    return requests_of(root, ".csv")
+
+
+def zipped_requests(root: Path) -> Reading:
+    return requests_of(root, ".jsonl.gz")
+
+
 def drops_of(root: Path, ending: str) -> Reading:
     rows = [
         {"task": "LaMP-2", "user_id": f"u{i}", "date": f"2020-01-0{i + 1}", "description": f"film {i}", "tag": "comedy"}
@@ -91,6 +103,10 @@ def parquet_drops(root: Path) -> Reading:
 
 def json_drops(root: Path) -> Reading:
     return drops_of(root, ".jsonl")
+
+
+def array_drops(root: Path) -> Reading:
+    return drops_of(root, ".json")
 
 
 def judged_drops(root: Path) -> Reading:
@@ -221,7 +237,7 @@ def frozen_queries(root: Path) -> Reading:
 
 READERS = (
     parquet_requests, json_requests, parquet_drops, json_drops, predictions_and_why, batch_state, frozen_queries,
-    judged_drops,
+    judged_drops, csv_requests, zipped_requests, array_drops,
 )  # fmt: skip
 FEWER = {"judged_drops": 20}  # times fewer: a judgement takes a while
 

@@ -20,41 +20,11 @@ import pytest
 from hydra_ml.errors import DataError, VersionsError
 from hydra_ml.io.files import folder_digest
 from hydra_ml.io.history_store import drop_names, records_of
-from hydra_ml.io.lamp.files import Question, write_split
 from hydra_ml.jobs import ingest as job
-from hydra_ml.jobs.ingest import find_drops, ingest_drop, publish
+from hydra_ml.jobs.ingest import find_drops, publish
 from hydra_ml.jobs.ingest_report import Counts, IngestReport
 from hydra_ml.params import Ingest, Params
-from hydra_ml.tasks import get_task
-
-MOVIES = get_task("LaMP_2")
-PARAMS = Params()
-QUIET = Params(ingest=Ingest(push=False))
-
-
-def movie(number: int, user: str = "ann", **change: Any) -> dict[str, Any]:
-    row = {"task": "LaMP_2", "user_id": user, "date": f"2020-01-{number:02d}", "description": f"film {number}"}
-    return {**row, "tag": "comedy", **change}
-
-
-def drop(root: Path, name: str, *rows: Any) -> Path:
-    path = root / "data/incoming" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-    return path
-
-
-def ingest(root: Path, path: Path, params: Params = QUIET) -> IngestReport:
-    return ingest_drop(path, data=root / "data", params=params)
-
-
-def history(root: Path, task: str = "LaMP_2") -> Path:
-    return root / "data/history" / task
-
-
-def quarantined(report: IngestReport, task: str = "LaMP_2") -> list[dict[str, Any]]:
-    lines = (Path(report.quarantine) / f"{task}.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
+from tests.jobs.ingest_world import PARAMS, drop, history, ingest, movie, quarantined, write_lamp
 
 
 def waiting(root: Path) -> list[str]:
@@ -140,13 +110,6 @@ def test_a_drop_too_bad_is_refused_whole(versioned: Path, name: str, rows: list[
     assert (folder / "drop" / name).read_bytes() == content
     assert json.loads((folder / "report.json").read_text())["refused"] == report.refused
     assert "refused" in report.markdown()
-
-
-def write_lamp(folder: Path, text: str, gold: str = "comedy") -> None:
-    for split in ("train", "dev"):
-        item = {"id": "1", "description": "film", "tag": "comedy", "date": "2020-01-01"}
-        question = Question(f"{split}-0", MOVIES.templated(f"{text} {split}"), (item,), "ann", "2020-02-01")
-        write_split(folder, split, MOVIES, [question], {question.question_id: gold})
 
 
 def test_lamp_files_are_taken_whole_or_not_at_all(versioned: Path) -> None:

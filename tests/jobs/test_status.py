@@ -184,6 +184,9 @@ def test_what_lies_in_incoming_is_told(live):
     assert any(
         line.startswith("data/incoming/c.docx is not taken: its name ends in .docx") for line in found.troubles()
     )
+    (live.data / "requests").mkdir()
+    (live.data / "requests/old.xls").write_text("")
+    assert "  data/requests/old.xls is not taken: its name ends in .xls: save it as .csv" in text_of(live)
     assert "half written, by its name: incoming/b.parquet.partial" in text_of(live)
 
 

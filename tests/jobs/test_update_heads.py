@@ -23,14 +23,14 @@ from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.tables import load_table
 from hydra_ml.jobs import update_release
 from hydra_ml.jobs.nightly import register_chain
-from hydra_ml.jobs.update_heads import _shard_params, update_shard
+from hydra_ml.jobs.update_heads import _shard_params, plan_update, update_shard
 from hydra_ml.jobs.update_release import _tidy, finish_update
 from hydra_ml.params import LLM, Params
 from hydra_ml.records import shard_of_user
 from hydra_ml.release import PARTS
 from hydra_ml.serving.component import Component
 from hydra_ml.serving.pair_reader import PairReader
-from tests.jobs.update_world import TASK, World, heads_bytes, run_all, start_elsewhere, unusual_tag, usual_tag
+from tests.jobs.update_world import ROOT, TASK, World, heads_bytes, run_all, start_elsewhere, unusual_tag, usual_tag
 
 
 @pytest.fixture(scope="module")
@@ -314,3 +314,13 @@ def test_workspaces_nobody_touched_for_a_day_are_removed(updated):
     _tidy(Path(updated.plan.workspace))
     assert (place / "fresh").exists()
     assert not (place / "stale").exists()
+
+
+def test_a_task_whose_definition_changed_waits_for_the_nightly(world, caplog):
+    changed = replace(TASK, definition=TASK.definition.replace("Which tag", "What tag"))
+    assert changed.definition != TASK.definition
+    places = {"data": world.data, "registry": world.registry, "cache": world.cache, "root": ROOT}
+    assert plan_update(TASK, world.params, which=world.champion, **places).drops
+    plan = plan_update(changed, world.params, which=world.champion, **places)
+    assert (plan.drops, plan.n_users, plan.n_shards) == ((), 0, 0)
+    assert "wait for the next nightly" in caplog.text

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydra_ml.jobs.batch_score import score_requests
-from hydra_ml.jobs.waiting_requests import waiting_requests
+from hydra_ml.jobs.waiting_requests import look_into, unreadable, waiting_requests
 from hydra_ml.tasks import get_task
 
 
@@ -46,6 +46,24 @@ def test_a_file_waits_for_the_tasks_it_is_meant_for(tmp_path):
     assert names("LaMP_2", tmp_path / "elsewhere") == []
 
 
+def test_folders_and_other_formats_wait_too(tmp_path):
+    folder = tmp_path / "requests"
+    write(folder / "2026-11/day.JSONL", "LaMP-2")
+    write(folder / "LaMP_2/2026-11/own.jsonl", "LaMP-2")
+    write(folder / "spark.parquet/part-0.parquet", "LaMP-3")
+    (folder / "table.csv").write_text("request_id,user_id,task,input\nr,041,LaMP-2,a film\n")
+    (folder / "empty.jsonl").write_text("")
+    (folder / "notes.docx").write_text("")
+    write(folder / "half.jsonl.x8Hq2", "LaMP-2")
+    assert names("LaMP_2", tmp_path) == ["own.jsonl", "day.JSONL", "empty.jsonl", "table.csv"]
+    assert names("LaMP_3", tmp_path) == ["empty.jsonl", "spark.parquet"]
+    assert unreadable(folder / "empty.jsonl") == "it holds no row"
+    assert unreadable(folder / "spark.parquet") == ""
+    found = look_into(tmp_path)
+    assert [path.name for path in found.left] == ["notes.docx"]
+    assert [path.name for path in found.growing] == ["half.jsonl.x8Hq2"]
+
+
 def test_a_file_that_may_still_grow_is_left_out(tmp_path):
     for name in ("old", "young"):
         write(tmp_path / f"requests/LaMP_2/{name}.jsonl", "LaMP-2")
@@ -77,6 +95,9 @@ def test_what_is_scored_waits_no_more_under_any_name(own_project):
     report = score_requests(path, project.task, project.params, **options)
     assert report.scored == 1
     shutil.copy(path, path.with_name("tuesday.jsonl"))
+    parts = write(project.data / "requests/spark.parquet/part-0.parquet", "LaMP-2").parent
+    assert names("LaMP_2", project.data) == ["spark.parquet"]
+    assert score_requests(parts, project.task, project.params, **options).scored == 1
     assert names("LaMP_2", project.data) == []
     path.write_text(path.read_text().replace("nobody", "somebody"))
     assert names("LaMP_2", project.data) == ["monday.jsonl"]

@@ -8,7 +8,8 @@ from hydra_ml.io.lamp.files import Question
 from hydra_ml.learning.history import evaluated_content, read_record
 from hydra_ml.learning.reference_pairs import ReferencePairs, References, collect_references
 from hydra_ml.tasks import get_task
-from hydra_ml.tasks.citation import CITATION
+
+CITATION = get_task("LaMP_1")
 
 TITLES = ("Graph parsing", "Speech", "Parsing a graph fast", "Graph walks")
 RECORDS = [read_record(CITATION, "ann", {"id": "", "title": title, "abstract": ""}) for title in TITLES]

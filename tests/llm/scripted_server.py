@@ -42,10 +42,17 @@ class ScriptedServer:
 
 def completion(body: dict[str, Any], n: int) -> Response:
     said = body["messages"][-1]["content"]
-    choices = [
-        {"index": i, "message": {"role": "assistant", "content": f"{said} {body['seed'] + i}"}} for i in range(n)
-    ]
-    return JSONResponse({"choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": 2 * n}})
+    return _choices([f"{said} {body['seed'] + i}" for i in range(n)])
+
+
+def say(body: dict[str, Any], text: str) -> Response:
+    """The same text as often as it was asked for."""
+    return _choices([text] * body["n"])
+
+
+def _choices(texts: list[str]) -> Response:
+    choices = [{"index": i, "message": {"role": "assistant", "content": text}} for i, text in enumerate(texts)]
+    return JSONResponse({"choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": 2 * len(texts)}})
 
 
 async def answer(number: int, body: dict[str, Any]) -> Response:

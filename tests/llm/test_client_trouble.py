@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from hydra_ml.errors import LLMError
 from hydra_ml.llm.chat import MemoryStore
 from hydra_ml.llm.lanes import FIRST
-from tests.llm.scripted_server import always, answer, first, refuse
+from tests.llm.scripted_server import always, answer, first, refuse, say
 
 KEY = "sk-very-secret-0042"
 
@@ -172,3 +172,20 @@ def test_one_answer_of_many_that_is_missing_counts_as_one_answer(scripted, conne
     _, address = scripted(one_empty)
     (reply,) = connect(address, max_failed_share=0.25).ask_nearly_all([ask("q", n=4, temperature=1.0)], label="test")
     assert [bool(answer) for answer in reply.answers] == [True, True, True, False]
+
+
+def test_empty_answers_are_an_outage_only_where_nothing_is_kept(scripted, connect, ask) -> None:
+    """A run started again after a kill begins with what is always answered by nothing: the rest is kept already."""
+
+    async def nothing_for_hard_ones(number: int, body: dict[str, Any]) -> Response:
+        is_hard = body["messages"][-1]["content"].startswith("hard")
+        return say(body, "") if is_hard else await answer(number, body)
+
+    _, address = scripted(nothing_for_hard_ones)
+    hard, easy, kept = [ask(f"hard {i}") for i in range(40)], [ask(f"easy {i}") for i in range(4)], MemoryStore()
+    with pytest.raises(LLMError, match="answer without text"):
+        connect(address, cache=MemoryStore(), concurrency=2).ask_all([*hard, *easy], label="test")
+    connect(address, cache=kept, concurrency=2).ask_all(easy[:2], label="test")
+    replies = connect(address, cache=kept, concurrency=2).ask_all([*easy[:2], *hard, *easy[2:]], label="test")
+    assert [bool(reply.answers[0]) for reply in replies] == [True] * 2 + [False] * 40 + [True] * 2
+    assert all("answer without text" in reply.error for reply in replies[2:-2])

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from hydra_ml.errors import LLMError
+from hydra_ml.llm.chat import Ask
+from hydra_ml.llm.exchange import request_of
+from hydra_ml.params import LLM
 from tests.llm.raw_server import RawServer, Reply, http, slowly
 
 GOOD = json.dumps({"choices": [{"message": {"content": "comedy"}}], "usage": {"prompt_tokens": 9}}).encode()
@@ -169,3 +172,10 @@ def test_a_server_that_sends_in_circles_is_left(raw, connect, ask) -> None:
     with pytest.raises(LLMError, match="sends its requests elsewhere"):
         connect(server.address, concurrency=1).ask_all([ask("one")], label="test")
     assert len(server.requests) == 4
+
+
+def test_a_chats_own_system_turn_joins_the_settings_one() -> None:
+    ask = Ask(({"role": "system", "content": "about ann"}, {"role": "user", "content": "what?"}))
+    found = {system: request_of(ask, LLM(system=system), 0, 1)["messages"] for system in ("", "be brief")}
+    assert found[""] == list(ask.messages)
+    assert [turn["content"] for turn in found["be brief"]] == ["be brief\n\nabout ann", "what?"]

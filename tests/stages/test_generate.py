@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 
 from hydra_ml.answering.arms import asked_prompts, rankings_by_name
+from hydra_ml.answering.written import WRITTEN_COLUMNS
 from hydra_ml.evaluation.methods import arms_of, chosen_methods
 from hydra_ml.io.params_file import load_params
 from hydra_ml.llm.chat import answer_keys
 from hydra_ml.stages.generate import generate_asks
 from hydra_ml.tasks import get_task
 
+NOTHING_WRITTEN = pd.DataFrame(columns=list(WRITTEN_COLUMNS))
 ARMS = arms_of(chosen_methods(None))
 
 
@@ -53,7 +55,7 @@ def test_no_gold_answer_reaches_a_prompt_or_what_an_answer_is_kept_under(chain, 
     asks = []
     for golds in (queries["gold"], "fantasy"):
         queries.assign(gold=golds).to_parquet(tmp_path / "queries.parquet")
-        asks.append(generate_asks(tmp_path, candidates, ranking, task, params).asks)
+        asks.append(generate_asks(tmp_path, candidates, ranking, task, params, NOTHING_WRITTEN).asks)
     keys = [[answer_keys(params.llm.identity, ask) for ask in some] for some in asks]
     assert asks[0] == asks[1]
     assert keys[0] == keys[1]

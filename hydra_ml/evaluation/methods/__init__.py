@@ -11,10 +11,11 @@ import pkgutil
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from hydra_ml.answering.arms import SERVED, Arm
+from hydra_ml.answering.arms import SERVED, Arm, writings_of
 from hydra_ml.errors import ParamsError
 from hydra_ml.evaluation import rivals
 from hydra_ml.evaluation.methods.method import Bench, Method, Predictions, swapped_control
+from hydra_ml.params import LLM
 from hydra_ml.tasks.task import Task
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Predictions",
     "all_methods",
     "arms_of",
+    "askable",
     "chosen_methods",
     "fitting_methods",
     "is_control",
@@ -30,8 +32,12 @@ __all__ = [
     "is_hydra",
     "is_rival",
     "method_order",
+    "named_by_all",
+    "others_shown",
     "taught_arms",
+    "unasked",
 ]
+NEEDS_WRITER = "needs an LLM that writes; asked of a real one only"
 
 
 def all_methods() -> dict[str, Method]:
@@ -48,8 +54,8 @@ def _loaded(modules: tuple[str, ...]) -> dict[str, Method]:
 
 
 def chosen_methods(names: Sequence[str] | None) -> list[Method]:
-    """The methods of these names (None: all but rivals), in order; rivals bring their controls. Raises ParamsError for
-    a name that is none."""
+    """The methods of these names (None: all but rivals), in order; rivals bring their controls, unless these show other
+    users' data. Raises ParamsError for a name that is none."""
     known = all_methods()
     if names is None:
         return [method for method in known.values() if not method.paper]
@@ -59,13 +65,16 @@ def chosen_methods(names: Sequence[str] | None) -> list[Method]:
             f"evaluate.methods: there is no method {strange[0]!r}; there are {', '.join(known)}. Name some of these, "
             "or null for all but the rivals; a new one is a file in hydra_ml/evaluation/methods/."
         )
-    wanted = {*names, *(f"{name}_swapped" for name in names if known[name].swapped)}
+    controls = [f"{name}_swapped" for name in names if known[name].swapped and not is_control(name)]
+    wanted = {*names, *(control for control in controls if not known[control].others)}
     return [method for method in known.values() if method.name in wanted]
 
 
-def fitting_methods(names: Sequence[str] | None, task: Task, *, has_reranker: bool) -> list[Method]:
+def fitting_methods(
+    names: Sequence[str] | None, task: Task, *, has_reranker: bool, llm: LLM | None = None
+) -> list[Method]:
     """Those of `chosen_methods` that the task has, and that tell something of it without a reranker. Raises ParamsError
-    if that leaves none."""
+    if that leaves none, or none that the LLM can be asked for."""
     chosen = [method for method in chosen_methods(names) if method.fits(task)]
     telling = [method for method in chosen if has_reranker or not method.tells_of_reranker]
     if not telling:
@@ -74,7 +83,32 @@ def fitting_methods(names: Sequence[str] | None, task: Task, *, has_reranker: bo
             f"evaluate.methods: {', '.join(names or ())} is no method that {task.name} has{without}. "
             "Name another one too, or null for all; `hydra-ml methods` lists them."
         )
+    if llm and not askable(telling, llm):
+        raise ParamsError(
+            f"evaluate.methods: {', '.join(names or ())}, of {llm.model}: {NEEDS_WRITER}. Name another too."
+        )
     return telling
+
+
+def named_by_all() -> list[str]:
+    """All methods but those whose prompts show other users' data: these run only where they are named themselves."""
+    return [method.name for method in all_methods().values() if not method.others]
+
+
+def unasked(methods: Iterable[Method], llm: LLM) -> dict[str, str]:
+    """Of the methods that have no honest result with this LLM: why."""
+    return {method.name: NEEDS_WRITER for method in methods if writings_of(method.arms) and not llm.writes}
+
+
+def askable(methods: Iterable[Method], llm: LLM) -> list[Method]:
+    """The methods that are asked of this LLM."""
+    without = unasked(methods := list(methods), llm)
+    return [method for method in methods if method.name not in without]
+
+
+def others_shown(methods: Iterable[Method]) -> list[str]:
+    """A sentence on each method whose prompts show other users' data."""
+    return [f"{method.name} shows the LLM {method.others}." for method in methods if method.others]
 
 
 def arms_of(methods: Iterable[Method]) -> list[Arm]:

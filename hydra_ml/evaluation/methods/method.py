@@ -117,6 +117,8 @@ class Method:
     tells_of_reranker: bool = False  # it is another method than plain RAG or HYDRA only if the reranker has learned
     fits: Callable[[Task], bool] = lambda task: True
     swapped: Callable[[Bench], Predictions] | None = None  # of a rival: the same with strangers' parts
+    swapped_arms: tuple[Arm, ...] = ()  # prompts of that control's own, which show strangers' parts
+    others: str = ""  # what of other users its prompts show; it runs only where it is named
 
 
 def greedy_method(name: str, arm: Arm, told: str, *, place: int, family: Family = "prompt") -> Method:
@@ -133,4 +135,7 @@ def swapped_control(method: Method) -> Method:
     """The control of a rival: the same, each user under the part of another, the nearest in length of history."""
     assert method.swapped is not None
     told = f"{method.name}, each user under a stranger's part"
-    return replace(method, name=f"{method.name}_swapped", told=told, family="control", answer=method.swapped)
+    control = replace(method, name=f"{method.name}_swapped", told=told, family="control", answer=method.swapped)
+    if not method.swapped_arms:
+        return control
+    return replace(control, arms=method.swapped_arms, others="what the LLM wrote of another user")

@@ -5,13 +5,14 @@ Every problem of a file is gathered and told at once, with the record it stands 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra_ml.errors import DataError
 from hydra_ml.io.bounded_json import parse_json
-from hydra_ml.io.record_reader import Fault, read_date, read_text
+from hydra_ml.io.record_reader import Fault, has_date, read_date, read_text
 from hydra_ml.tasks.task import Task
 
 NOTED = 3  # of records left out
@@ -146,6 +147,17 @@ def checked_item(item: object, task: Task, dated: bool, where: str, problems: Pr
     if problems.count == before and task.kind in ("label", "rating") and task.record_answer(entry) not in task.labels:
         problems.add(where, f"answer {shown(task.record_answer(entry))} is outside the task's set")
     return entry if problems.count == before else None
+
+
+def drop_empty_dates(document: Sequence[Any]) -> bool:
+    """Whether no item of any profile has a date; then none has an empty one any more either."""
+    profiles = (entry.get("profile") for entry in document if isinstance(entry, dict))
+    items = [item for some in profiles if isinstance(some, list) for item in some if isinstance(item, dict)]
+    if not items or any(map(has_date, items)):
+        return False
+    for item in items:
+        item.pop("date", None)
+    return True
 
 
 def shown(value: object) -> str:

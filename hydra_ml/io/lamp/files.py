@@ -23,6 +23,7 @@ from hydra_ml.io.lamp.checks import (
     checked_item,
     checked_object,
     checked_text,
+    drop_empty_dates,
     load_document,
     shown,
 )
@@ -74,7 +75,7 @@ def read_questions(path: Path, task: Task, leave: Leave | None = None) -> list[Q
         )
     problems = Problems(path, leave)
     dated = any(isinstance(entry, dict) and "user_id" in entry for entry in document)
-    if leave is not None and dated and _drop_empty_dates(document):
+    if leave is not None and dated and drop_empty_dates(document):
         leave.undated.append(path)
         item_dated = False
     else:
@@ -93,17 +94,6 @@ def read_questions(path: Path, task: Task, leave: Leave | None = None) -> list[Q
         questions.append(question)
     problems.raise_if_any(_remedy(task))
     return questions
-
-
-def _drop_empty_dates(document: Sequence[Any]) -> bool:
-    """Whether no item of any profile has a date; then none has an empty one any more either."""
-    profiles = (entry.get("profile") for entry in document if isinstance(entry, dict))
-    items = [item for some in profiles if isinstance(some, list) for item in some if isinstance(item, dict)]
-    if not items or any(map(has_date, items)):
-        return False
-    for item in items:
-        item.pop("date", None)
-    return True
 
 
 def read_golds(path: Path, leave: Leave | None = None) -> dict[str, str]:

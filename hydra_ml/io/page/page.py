@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hydra_ml.evaluation.cells import (
+    asides,
     column_title,
     difference,
     interval,
@@ -135,6 +136,7 @@ def _results(metrics: Document, details: Document) -> Document:
         "head": head + [f"style: {STYLE_TITLES[name]}" for name in style],
         "rows": rows,
         "best": best,
+        "asides": asides(details),
         "gold": " and ".join(number(details["style"][GOLD][name]["value"]) for name in style),
     }
 

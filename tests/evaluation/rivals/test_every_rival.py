@@ -15,8 +15,9 @@ from hydra_ml.evaluation.rival import Fit
 from tests.evaluation.rivals.planted import CANDIDATES, planted
 
 EVERY = [module.name for module in pkgutil.iter_modules(rivals.__path__)]
-# rspg's part for a user lies in the prompts, hydra_auto's in whom it takes: they have tests of their own.
-PERSONAL = [name for name in EVERY if name not in ("rspg", "hydra_auto")]
+# Those without a fit, and rspg, have a user's part in the prompts; hydra_auto in whom it takes. Tests of their own.
+MODULES = {name: importlib.import_module(f"{rivals.__name__}.{name}") for name in EVERY}
+PERSONAL = [name for name in EVERY if hasattr(MODULES[name], "fit") and name not in ("rspg", "hydra_auto")]
 ENOUGH: dict[str, dict[str, Any]] = {  # what those are planted that need more users, or more labels, than the others
     "few_shot_meta": {"n_users": 36, "queries_per_user": 8},
     "history_masked": {"n_users": 36, "queries_per_user": 8},
@@ -28,7 +29,7 @@ SHARE = {"mof": 2 / CANDIDATES, "self_training": 1.5 / CANDIDATES}  # of questio
 
 
 def fit_of(name: str) -> Fit:
-    fit: Fit = importlib.import_module(f"{rivals.__name__}.{name}").fit
+    fit: Fit = MODULES[name].fit
     return fit
 
 
@@ -66,6 +67,6 @@ def test_a_user_who_has_told_nothing_is_answered_by_the_average_known_one(name: 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_it_is_called_as_its_file_and_says_where_it_comes_from(name: str) -> None:
-    method = importlib.import_module(f"{rivals.__name__}.{name}").METHOD
+    method = MODULES[name].METHOD
     assert method.name == name
     assert method.paper

@@ -1,0 +1,31 @@
+"""One user as the service knows them: records, the head in words, last answers; nobody else's."""
+
+from __future__ import annotations
+
+import pytest
+
+from hydra_ml.errors import DataError
+from hydra_ml.io.history_store import stored_records
+from hydra_ml.io.tables import load_table
+from hydra_ml.jobs.show import user_text
+from hydra_ml.tasks import get_task
+
+TASK = get_task("LaMP_2")
+
+
+def test_a_user_is_told_by_records_head_and_answers(project) -> None:
+    users = sorted(load_table(project.data / "prepare/LaMP_2/records.parquet", ["user_id"])["user_id"].unique())
+    told = user_text(users[0], TASK, data=project.data, registry=project.registry)
+    records = stored_records(project.data, TASK, [users[0]])
+    assert f"user {users[0]}, LaMP-2: {len(records):,} records" in told
+    assert records["answer"].iloc[-1] in told
+    assert "head:" in told
+    assert "last predictions: none yet" in told
+    others = stored_records(project.data, TASK, users[1:])
+    texts = set(others["input"].map(TASK.query_text)) - set(records["input"].map(TASK.query_text))
+    assert not any(text[:60] in told for text in texts)
+
+
+def test_nobody_is_told_as_such(project) -> None:
+    with pytest.raises(DataError, match="nothing is kept of user 'nobody'"):
+        user_text("nobody", TASK, data=project.data, registry=project.registry)
