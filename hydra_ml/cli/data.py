@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +17,8 @@ from hydra_ml.cli.options import (
     answer,
     read_shares,
     tasks_meant,
+    tell_taken,
 )
-from hydra_ml.errors import HydraError
 from hydra_ml.io.layout import common_folder
 
 data_app = typer.Typer(help="What is learned from: LaMP files, and drops of records.", no_args_is_help=True)
@@ -121,18 +121,8 @@ def ingest(as_json: JsonOption = False, params: ParamsOption = PARAMS) -> None:
     """Take in what lies in data/incoming; exit code 1 if a drop was refused."""
     from hydra_ml.io.params_file import load_params
     from hydra_ml.jobs.ingest import find_drops, ingest_drop
-    from hydra_ml.terminal import plain
 
-    settings = load_params(params)
-    drops = find_drops(common_folder(DATA, "incoming"), settings.ingest.settle_s)
-    reports, failed = [], False
-    for drop in drops:
-        try:
-            reports.append(ingest_drop(drop, data=DATA, params=settings))
-        except HydraError as error:  # it waits; the others do not wait for it
-            failed = True
-            typer.echo(f"{error}", err=True)
-    text = "\n\n".join(plain(report.markdown()) for report in reports) or f"Nothing waits in {DATA / 'incoming'}."
-    answer(text, [asdict(report) for report in reports], as_json)
-    if failed or any(report.refused for report in reports):
-        raise typer.Exit(1)
+    settings, incoming = load_params(params), common_folder(DATA, "incoming")
+    drops = find_drops(incoming, settings.ingest.settle_s)
+    takes = (partial(ingest_drop, drop, data=DATA, params=settings) for drop in drops)
+    tell_taken(takes, f"Nothing waits in {incoming}.", as_json)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from functools import partial
 
 import typer
 
-from hydra_ml.cli.options import DATA, PARAMS, JsonOption, ParamsOption, answer
-from hydra_ml.errors import HydraError
+from hydra_ml.cli.options import DATA, PARAMS, JsonOption, ParamsOption, tell_taken
+from hydra_ml.io.layout import common_folder
 
 feedback_app = typer.Typer()
 
@@ -21,21 +21,9 @@ def feedback(as_json: JsonOption = False, params: ParamsOption = PARAMS) -> None
     """
     from hydra_ml.io.params_file import load_params
     from hydra_ml.jobs.feedback import find_feedback, take_feedback, take_waiting
-    from hydra_ml.terminal import plain
 
     settings = load_params(params)
     files = find_feedback(DATA, settings.ingest.settle_s)
-    reports, failed = [], False
-    for path in [None, *files]:  # those that waited came first
-        try:
-            if path is not None:
-                reports.append(take_feedback(path, data=DATA, params=settings))
-            elif (waited := take_waiting(data=DATA, params=settings)) is not None:
-                reports.append(waited)
-        except HydraError as error:  # it waits; the others do not wait for it
-            failed = True
-            typer.echo(f"{error}", err=True)
-    text = "\n\n".join(plain(report.markdown()) for report in reports) or f"Nothing waits in {DATA / 'feedback'}."
-    answer(text, [asdict(report) for report in reports], as_json)
-    if failed or any(report.refused for report in reports):
-        raise typer.Exit(1)
+    takes = (partial(take_feedback, file, data=DATA, params=settings) for file in files)
+    waited = partial(take_waiting, data=DATA, params=settings)  # those came first
+    tell_taken([waited, *takes], f"Nothing waits in {common_folder(DATA, 'feedback')}.", as_json)

@@ -6,12 +6,14 @@ Text for people, JSON with --json for programs; nothing heavy is imported before
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hydra_ml.errors import ParamsError
+from hydra_ml.errors import HydraError, ParamsError
 
 if TYPE_CHECKING:
     from hydra_ml.params import Params
@@ -51,6 +53,28 @@ def read_shares(text: str) -> tuple[float, float]:
     except ValueError:
         raise ParamsError(f"--time-split {text}: two shares, of dev and test, as in 0.1,0.1.") from None
     return dev, test
+
+
+def tell_taken(takes: Iterable[Callable[[], Any]], nothing: str, as_json: bool) -> None:
+    """Run each, print the reports they give, or `nothing`; exit code 1 if one refused its file or could not be run.
+
+    What fails waits, and the others do not wait for it. A report of None is none.
+    """
+    from hydra_ml.terminal import plain
+
+    reports, failed = [], False
+    for take in takes:
+        try:
+            report = take()
+        except HydraError as error:
+            failed = True
+            typer.echo(f"{error}", err=True)
+        else:
+            reports += [] if report is None else [report]
+    text = "\n\n".join(plain(report.markdown()) for report in reports) or nothing
+    answer(text, [asdict(report) for report in reports], as_json)
+    if failed or any(report.refused for report in reports):
+        raise typer.Exit(1)
 
 
 def answer(text: str, document: Any, as_json: bool) -> None:

@@ -19,8 +19,7 @@ from hydra_ml.io.parquet_rows import UNREADABLE
 from hydra_ml.tasks.task import Task
 
 EXACT = 2**53  # whole floats from here on have lost digits
-MAY_BE_NUMBERS = frozenset({"id", "user_id", "request_id", "date", "score", "output"})
-CHOSEN = frozenset({"tag", "category", "score"})  # what stands there is one of a set: space around it means nothing
+MAY_BE_NUMBERS = frozenset({"id", "user_id", "request_id", "date", "output"})
 NO_DATE = frozenset({"NaT", "NaN", "nan", "None", "<NA>", "null", "NULL"})  # tables turned to text where none was
 _DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?", re.ASCII)
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?", re.ASCII)
@@ -44,19 +43,20 @@ def is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float | Decimal | date) and value != value)
 
 
-def read_text(entry: Mapping[str, Any], key: str) -> str:
+def read_text(entry: Mapping[str, Any], key: str, *, closed: bool = False) -> str:
     """The text under `key`; fields of MAY_BE_NUMBERS may be whole numbers. Raises Fault.
 
-    A user_id is in Unicode's composed form (NFC): file systems and keyboards spell one name in two ways.
+    A user_id is in Unicode's composed form (NFC): file systems and keyboards spell one name in two ways. closed: what
+    stands there is one of a set: it may be a number, and space around it means nothing.
     """
     value = entry.get(key)
-    if type(value) is str and value.isascii() and value and not value.isspace() and key not in CHOSEN:
+    if type(value) is str and value.isascii() and value and not value.isspace() and not closed:
         return value  # nearly every field of a large file ends here
     if is_missing(value):
         raise Fault("missing", f"lacks {key}")
     if value is UNREADABLE:
         raise Fault("unreadable", f"{key} cannot be read")
-    if key in MAY_BE_NUMBERS and isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+    if (closed or key in MAY_BE_NUMBERS) and isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         return _number(value, key)
     if not isinstance(value, str):
         raise Fault("no text", f"{key} is not a text")
@@ -67,7 +67,7 @@ def read_text(entry: Mapping[str, Any], key: str) -> str:
     except UnicodeEncodeError as error:
         told = f"{key} holds half a character (a lone surrogate) at position {error.start}"
         raise Fault("no Unicode", told) from None
-    if key in CHOSEN:
+    if closed:
         return value.strip()
     return normalize("NFC", value) if key == "user_id" else value
 
@@ -132,7 +132,7 @@ def _day_of(moment: datetime) -> str:
 def read_item(entry: Mapping[str, Any], task: Task, *, dated: bool) -> dict[str, str]:
     """The task's own fields of a history item as texts, and its date where it must have one. Raises the first Fault;
     "no text" for an answer outside the task's closed set."""
-    item = {key: read_text(entry, key) for key in task.item_keys}
+    item = {key: read_text(entry, key, closed=task.is_closed(key)) for key in task.item_keys}
     if dated:
         item["date"] = read_date(entry)
     if task.kind in ("label", "rating") and task.record_answer(item) not in task.labels:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hydra_ml.errors import DataError, VersionsError
+from hydra_ml.errors import DataError
 from hydra_ml.io import dvc as versions
 from hydra_ml.io.arrivals import is_settled
 from hydra_ml.io.feedback import (
@@ -48,7 +48,7 @@ from hydra_ml.io.predictions import find_predictions
 from hydra_ml.io.record_reader import read_text
 from hydra_ml.io.row_files import Row, read_rows
 from hydra_ml.jobs.feedback_report import FeedbackReport, Said
-from hydra_ml.jobs.ingest import need_earlier_drops, publish, quarantine_rows
+from hydra_ml.jobs.ingest import need_earlier_drops, published, quarantine_rows
 from hydra_ml.jobs.ingest_alone import alone, told_of_disk
 from hydra_ml.jobs.ingest_report import plain_name
 from hydra_ml.learning.feedback import Feedback, feedback_record
@@ -94,7 +94,7 @@ def take_feedback(path: Path, *, data: Path, params: Params) -> FeedbackReport:
             log.warning("%s changed while it was read: it is taken again by the next run", path)
             return replace(report, refused="")
         report = _put_away(path, report, data)
-    return report if report.refused else published(report, data, params)
+    return report if report.refused else published(report, report.file, data, params)
 
 
 def take_waiting(*, data: Path, params: Params) -> FeedbackReport | None:
@@ -106,17 +106,7 @@ def take_waiting(*, data: Path, params: Params) -> FeedbackReport | None:
             return None
         digest = content_digest(json.dumps([asdict(row) for row in waiting], default=str))[:16]
         report = _take([row.row for row in waiting], FeedbackReport(WAITED, digest), data, params, waited=waiting)
-    return published(report, data, params)
-
-
-def published(report: FeedbackReport, data: Path, params: Params) -> FeedbackReport:
-    """The report once what it tells of is pushed and committed as the params say, or with why it is not."""
-    try:
-        publish(data, params)
-    except VersionsError as error:
-        log.warning("%s is taken but not published: %s", report.file, error)
-        return replace(report, not_published=str(error))
-    return report
+    return published(report, report.file, data, params)
 
 
 def _take(

@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
@@ -39,7 +39,11 @@ from hydra_ml.params import Params
 
 WITHDRAWN = "withdrawn"  # folder beside data/history of drops taken out of what is learned from: they stay out
 
+if TYPE_CHECKING:
+    from hydra_ml.jobs.feedback_report import FeedbackReport
+
 log = logging.getLogger(__name__)
+Told = TypeVar("Told", bound="IngestReport | FeedbackReport")
 
 
 def find_drops(incoming: Path, settle_s: float) -> list[Path]:
@@ -69,12 +73,15 @@ def ingest_drop(path: Path, *, data: Path, params: Params) -> IngestReport:
         if not path.exists():
             raise DataError(f"{path}: no such drop; another run may have taken it. See {data / 'incoming' / DONE}.")
         report = _take(path, data, params)
-    if report.refused:
-        return report
+    return report if report.refused else published(report, report.drop, data, params)
+
+
+def published(report: Told, what: str, data: Path, params: Params) -> Told:
+    """The report once what it tells of is pushed and committed as the params say, or with why it is not."""
     try:
         publish(data, params)
     except VersionsError as error:
-        log.warning("%s is merged but not published: %s", report.drop, error)
+        log.warning("%s is merged but not published: %s", what, error)
         return replace(report, not_published=str(error))
     return report
 
@@ -95,7 +102,7 @@ def publish(data: Path, params: Params) -> None:
 def _take(path: Path, data: Path, params: Params) -> IngestReport:
     """Merge and track the drop, or refuse it, and move it where it belongs; its report, which is kept beside it."""
     state = drop_state(path)
-    kind: Literal["lamp", "records"] = "lamp" if is_lamp(path) else "records"
+    kind: Literal[lamp, records] = "lamp" if is_lamp(path) else "records"
     report = IngestReport(drop_name(path, common_folder(data, "incoming")), drop_digest(path), kind)
     begun = _begun(report, data)
     report, users = (_take_lamp if kind == "lamp" else _take_records)(path, report, data, params)

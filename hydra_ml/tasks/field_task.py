@@ -24,6 +24,10 @@ class FieldTask(Task):
     synonyms: tuple[tuple[str, str], ...] = ()  # (other spelling, label)
     read: Read = "first_line"
 
+    def is_closed(self, key: str) -> bool:
+        """Whether this field of a history item holds one of the labels."""
+        return key == self.answer_key and bool(self.labels)
+
     def record_text(self, item: Item) -> str:
         """The document fields joined by a space."""
         return " ".join(item[key] for key in self.document_keys)

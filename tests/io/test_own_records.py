@@ -156,3 +156,16 @@ def test_a_task_whose_columns_changed_is_told_to_add_its_table_again(tmp_path: P
     with pytest.raises(DataError, match="cannot be read"):
         own.asked()
     assert OwnQuestions.of(tmp_path / "nothing", TASK, "test") is None
+
+
+def test_grades_may_be_numbers_and_labels_stand_in_space(tmp_path: Path) -> None:
+    told = {"name": "own", "kind": "rating", "instruction": "Q: {input}", "scale": [1, 5]}
+    definition, _ = parse_definition(
+        {**told, "columns": {"user": "who", "date": "day", "input": "asked", "answer": "said"}}
+    )
+    assert definition is not None
+    rows = [{**row, "said": said} for row, said in zip(rows_of("ann", 6), (1, 2.0, " 3", "4.0", 5, "1 "), strict=True)]
+    bad = [{**rows_of("ann", 7)[-1], "said": said} for said in (6, 2.5, True)]
+    added = add_table(written(tmp_path, [*rows, *bad]), tmp_path / "raw", definition.task(), max_bad_share=0.5)
+    assert added.n_refused == 3
+    assert sorted(stored(tmp_path / "raw")["item.said"]) == ["1", "1", "2", "3", "4.0", "5"]

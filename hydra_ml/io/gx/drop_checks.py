@@ -174,7 +174,7 @@ def _fields(value: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """The task's own fields; None where missing. One that is no text is marked so, and not called blank as well."""
     columns: dict[str, Any] = {}
     for key in task.item_keys:
-        text = _text(value, key)
+        text = _text(value, key, closed=task.is_closed(key))
         columns[key] = None if is_missing(value.get(key)) else "?" if text is None else text
         columns[f"{key} is text"] = is_missing(value.get(key)) or text is not None
     return columns
@@ -204,10 +204,10 @@ def _task_folder(value: Mapping[str, Any]) -> str | None:
         return None
 
 
-def _text(value: Mapping[str, Any], key: str) -> str | None:
+def _text(value: Mapping[str, Any], key: str, *, closed: bool = False) -> str | None:
     """The field as text, blank ones too, which have a check of their own; None if it is none, or no Unicode."""
     try:
-        return read_text(value, key)
+        return read_text(value, key, closed=closed)
     except Fault as fault:
         return str(value[key]) if fault.kind == "empty" else None
 

@@ -28,7 +28,6 @@ from hydra_ml.tasks.task import Task
 
 FLAGS, TEXTS = ("accepted", "rejected"), ("chosen", "edited")
 YES, NO = {"true", "1", "1.0"}, {"false", "0", "0.0", ""}
-_AS_TEXT = "output"  # the reader's name for a field that may be a text or a number
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ def _told(value: Mapping[str, Any], name: str) -> tuple[Verdict, str, bool]:
         liked = str(value[name]).strip().removeprefix("+") in YES - {"true"}
         return ("accepted" if liked else "rejected"), "", liked or str(value[name]).strip() in {"-1", "-1.0"}
     try:
-        answer, is_told = read_text({_AS_TEXT: value[name]}, _AS_TEXT), True
+        answer, is_told = read_text(value, name, closed=True), True
     except Fault:
         answer, is_told = "", False
     return ("chosen" if name == "chosen" else "edited"), answer, is_told

@@ -105,10 +105,10 @@ def checked_object(value: object, where: str, problems: Problems) -> dict[str, A
     return None
 
 
-def checked_text(entry: dict[str, Any], key: str, where: str, problems: Problems) -> str:
-    """The text under `key`; "" and a problem if it is missing, not text, blank, or not writable as UTF-8."""
+def checked_text(entry: dict[str, Any], key: str, where: str, problems: Problems, *, closed: bool = False) -> str:
+    """The text under `key` as `read_text` has it; "" and a problem if it is missing, no text, blank, or no UTF-8."""
     try:
-        return read_text(entry, key)
+        return read_text(entry, key, closed=closed)
     except Fault as fault:
         if key not in entry:
             told = f"lacks {key!r} (it has {', '.join(entry) or 'no keys'})"
@@ -139,7 +139,7 @@ def checked_item(item: object, task: Task, dated: bool, where: str, problems: Pr
         return None
     before = problems.count
     for key in ("id", *task.item_keys):
-        entry[key] = checked_text(entry, key, where, problems)
+        entry[key] = checked_text(entry, key, where, problems, closed=task.is_closed(key))
     if dated:
         entry["date"] = checked_date(entry, where, problems)
     elif "date" in entry:
