@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pandas as pd
 
@@ -102,7 +102,7 @@ def publish(data: Path, params: Params) -> None:
 def _take(path: Path, data: Path, params: Params) -> IngestReport:
     """Merge and track the drop, or refuse it, and move it where it belongs; its report, which is kept beside it."""
     state = drop_state(path)
-    kind: Literal[lamp, records] = "lamp" if is_lamp(path) else "records"
+    kind: Literal["lamp", "records"] = "lamp" if is_lamp(path) else "records"
     report = IngestReport(drop_name(path, common_folder(data, "incoming")), drop_digest(path), kind)
     begun = _begun(report, data)
     report, users = (_take_lamp if kind == "lamp" else _take_records)(path, report, data, params)
