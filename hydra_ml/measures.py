@@ -254,15 +254,25 @@ def measure_named(name: str) -> Measure:
     module, _, function = name.partition(":")
     try:
         judge = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever the module raises: it is not ours
         raise DataError(
-            f"{name!r}; known measures are {', '.join(MEASURES)}, or your own as package.module:function ({error})."
+            f"{name!r}; known measures are {', '.join(MEASURES)}, or your own as package.module:function "
+            f"({type(error).__name__}: {error})."
         ) from error
 
     def judged(task: Task, predictions: Answers, golds: Sequence[str]) -> FloatArray:
-        found = np.asarray(judge([answer or "" for answer in predictions], list(golds)), dtype=np.float64)
+        try:
+            found = np.asarray(judge([answer or "" for answer in predictions], list(golds)), dtype=np.float64)
+        except Exception as error:
+            raise DataError(
+                f"measure {name!r} failed on {len(golds)} answers ({type(error).__name__}: {error})."
+            ) from error
         if found.shape != (len(golds),) or not np.isfinite(found).all():
-            raise DataError(f"measure {name!r} gave {found.shape} for {len(golds)} answers; one finite number each.")
+            n_odd = int((~np.isfinite(found)).sum())
+            told = f"numbers of shape {found.shape}, {n_odd} of them not finite"
+            raise DataError(
+                f"measure {name!r} gave {told}, for {len(golds)} answers; one finite number each is needed."
+            )
         return found[:, None]
 
     return Measure(function, True, judged, _mean)

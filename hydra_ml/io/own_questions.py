@@ -51,6 +51,11 @@ class OwnQuestions:
             question = Question(question_id, self.task.record_input(item), (), user_id, item["date"])
             questions.setdefault(user_id, []).append(question)
             golds[question_id] = self.task.record_answer(item)
+        if odd := [gold for gold in golds.values() if self.task.labels and gold not in self.task.labels]:
+            raise DataError(
+                f"{self.path}: {len(odd)} of {len(golds)} answers are none of {self.task.name}'s labels now, the first "
+                f"{odd[0][:60]!r}. Mend tasks/{self.task.folder}.yaml. {REMEDY}"
+            )
         return Asked(True, {}, questions, golds)
 
     def with_profiles(self, asked: Asked, user_ids: Collection[str]) -> tuple[Asked, dict[str, list[Record]]]:

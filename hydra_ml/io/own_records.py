@@ -17,10 +17,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
 from tqdm import tqdm
 
 from hydra_ml.errors import DataError
 from hydra_ml.io.files import atomic_path
+from hydra_ml.io.lamp.folders import SPLITS
 from hydra_ml.io.record_reader import Fault, read_date, read_item, read_text
 from hydra_ml.io.row_files import Row, read_rows
 from hydra_ml.io.user_tables import ROW_GROUP
@@ -43,6 +45,7 @@ class Added:
     users: int = 0
     splits: Counter[str] = field(default_factory=Counter)  # records by "train", "dev", "test"
     refused: Counter[str] = field(default_factory=Counter)  # rows by reason
+    alone: int = 0  # test questions without any earlier record of their user
     repeated: int = 0  # rows that say what an earlier row of their user said
     first: list[str] = field(default_factory=list)  # the first refused rows
 
@@ -56,6 +59,8 @@ class Added:
         kept = sum(self.splits.values())
         lines = [f"{task.name}: {kept:,} records of {self.users:,} users, of {self.rows:,} rows"]
         lines += [f"  {self.splits[name]:,} {told}" for name, told in _SPLITS.items()]
+        if self.alone:
+            lines.append(f"  {self.alone:,} of the test questions have no record of their user that is a day earlier")
         if self.repeated:
             lines.append(f"  {self.repeated:,} rows repeat an earlier one of their user and were left out")
         lines += [f"  {count:,} rows refused: {reason}" for reason, count in self.refused.most_common()]
@@ -69,45 +74,53 @@ _SPLITS = {"train": "to learn from", "dev": "to tune on (dev)", "test": "to repo
 
 
 def add_table(
-    source: Path, raw: Path, task: Task, *, shares: tuple[float, float] = (0.1, 0.1), max_bad_share: float = 0.2
+    source: Path,
+    raw: Path,
+    task: Task,
+    *,
+    shares: tuple[float, float] = (0.1, 0.1),
+    max_bad_share: float = 0.2,
+    max_text_chars: int = 200_000,
 ) -> Added:
     """Put the records of a table into `raw`/records.parquet, in the place of what was there.
 
     shares: of each user's records, by time, the newest for test (second), those before for dev (first); users of fewer
-    than FEWEST records are only learned from. Raises DataError, and changes nothing, if the file cannot be read, more
-    than `max_bad_share` of its rows are bad, or nobody has enough records.
+    than FEWEST records are only learned from. Rows with a longer text than `max_text_chars` are bad. Raises DataError,
+    and changes nothing, if the file cannot be read, more than `max_bad_share` of its rows are bad, nothing is left to
+    learn from, or no question has a record before it.
     """
     if not (0 <= shares[0] < 1 and 0 < shares[1] < 1 and sum(shares) < 1):
         raise DataError(f"time split {shares[0]},{shares[1]}: shares of dev and test, test above 0, together below 1.")
     added = Added()
     parts = raw.parent / f".{raw.name}.parts"
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir(parents=True)
-    try:
-        _deal(_sound_rows(source, task, added), task, parts)
-        _check(added, source, max_bad_share)
-        with atomic_path(raw / FILE) as partial:
-            _write(parts, partial, task, shares, added)
-            if not added.splits["test"]:
-                raise DataError(
-                    f"{source}: no user has {FEWEST} records or more, so nothing can be asked of anybody "
-                    f"({added.users:,} users, {sum(added.splits.values()):,} records). Is {task.user_key!r} the column "
-                    "that says whose a row is?"
-                )
-    finally:
-        shutil.rmtree(parts, ignore_errors=True)
-    for name in ("train", "dev", "test"):  # LaMP files that were here before: one kind of data at a time
-        shutil.rmtree(raw / name, ignore_errors=True)
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{parts}.lock"):  # of two at once the second waits
+        try:
+            shutil.rmtree(parts, ignore_errors=True)
+            parts.mkdir()
+            _deal(_sound_rows(source, task, added, max_text_chars), task, parts)
+            _check_rows(added, source, max_bad_share)
+            with atomic_path(raw / FILE) as partial:
+                for left in raw.glob(f".{FILE}.*"):  # of runs that were killed
+                    left.unlink()
+                _write(parts, partial, task, shares, added)
+                _check_questions(added, source, task)
+        finally:
+            shutil.rmtree(parts, ignore_errors=True)
+        for name in SPLITS:  # LaMP files that were here before: one kind of data at a time
+            shutil.rmtree(raw / name, ignore_errors=True)
     return added
 
 
-def _sound_rows(source: Path, task: Task, added: Added) -> Iterator[dict[str, str]]:
+def _sound_rows(source: Path, task: Task, added: Added, max_text_chars: int) -> Iterator[dict[str, str]]:
     """The rows that are records, as texts; `added` counts the others."""
-    rows = tqdm(read_rows(source), desc=f"reading {source.name}", unit="row", leave=False)
+    rows = tqdm(read_rows(source, ids=(task.user_key,)), desc=f"reading {source.name}", unit="row", leave=False)
     for row in rows:
         added.rows += 1
         try:
             user_id, item = checked_row(row, task)
+            if long := [key for key, text in item.items() if len(text) > max_text_chars]:
+                raise Fault("no text", f"{long[0]} has more than {max_text_chars:,} characters")
             yield {"user_id": user_id, **item}
         except Fault as fault:
             reason = str(fault)
@@ -125,7 +138,7 @@ def checked_row(row: Row, task: Task) -> tuple[str, dict[str, str]]:
     return read_text(entry, "user_id"), {"date": day, **read_item(entry, task, dated=False)}
 
 
-def _check(added: Added, source: Path, max_bad_share: float) -> None:
+def _check_rows(added: Added, source: Path, max_bad_share: float) -> None:
     if not added.rows:
         raise DataError(f"{source}: holds no row.")
     if added.n_refused > max_bad_share * added.rows:
@@ -134,6 +147,22 @@ def _check(added: Added, source: Path, max_bad_share: float) -> None:
             f"{source}: {added.n_refused:,} of {added.rows:,} rows are bad, more than the {max_bad_share:.0%} that "
             f"`ingest.max_bad_share` allows ({told}). Nothing was added. The task's YAML says which columns it reads; "
             "`hydra-ml task check` shows what it makes of a table."
+        )
+
+
+def _check_questions(added: Added, source: Path, task: Task) -> None:
+    found = f"{added.users:,} users, {sum(added.splits.values()):,} records"
+    if not added.splits["test"]:
+        raise DataError(
+            f"{source}: no user has {FEWEST} records or more, so nothing can be asked of anybody ({found}). Is "
+            f"{task.user_key!r} the column that says whose a row is?"
+        )
+    if not added.splits["train"]:
+        raise DataError(f"{source}: the time split leaves nothing to learn from ({found}). Give smaller shares.")
+    if added.alone == added.splits["test"]:
+        raise DataError(
+            f"{source}: no question has a record of its user that is a day earlier ({found}), so there is nothing to "
+            f"answer from. Is {task.date_key!r} the column that says when? Without a date column rows count in order."
         )
 
 
@@ -186,6 +215,8 @@ def _write(parts: Path, target: Path, task: Task, shares: tuple[float, float], a
             if task.date_key is None:
                 place = table.groupby("user_id", sort=False).cumcount()
                 table["date"] = [(FIRST_DAY + timedelta(days=int(days))).isoformat() for days in place]
+            first = table["user_id"].map(table.groupby("user_id", sort=False)["date"].first())
+            added.alone += int(((table["split"] == "test") & (table["date"] <= first)).sum())
             added.users += int(table["user_id"].nunique())
             added.splits.update(Counter(table["split"]))
             writer.write_table(pa.Table.from_pandas(table, schema, preserve_index=False), row_group_size=ROW_GROUP)

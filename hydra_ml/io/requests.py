@@ -86,8 +86,8 @@ def is_shared(path: Path) -> bool:
 
 
 def read_request(entry: Mapping[str, Any], task: Task, line: int = 1) -> Request:
-    """The request in a decoded object; its input is a question of the task, or for an own task the bare text. Raises
-    Unfit with the reason; fields beyond the known ones are overlooked."""
+    """The request in a decoded object; of an own task its input is the bare text. Raises Unfit with the reason;
+    fields beyond the known ones are overlooked."""
     _check_task(_text(entry, "task"), task)
     user_id, input = _text(entry, "user_id"), _text(entry, "input")
     other = next((found for found in known_tasks().values() if found.folder != task.folder and found.asks(input)), None)
@@ -95,7 +95,7 @@ def read_request(entry: Mapping[str, Any], task: Task, line: int = 1) -> Request
         raise Unfit(f"its input is a question of {other.name}, not of {task.name}")
     history = entry.get("history")
     records = None if is_missing(history) else tuple(read_history(history, user_id, task))
-    return Request(_text(entry, "request_id"), user_id, task.asked(input), line, records)
+    return Request(_text(entry, "request_id"), user_id, input, line, records)
 
 
 def read_history(history: object, user_id: str, task: Task) -> list[Record]:
@@ -160,7 +160,7 @@ def _record(item: object, place: int, user_id: str, task: Task, dated: bool) -> 
 
 def _sent_record(item: Mapping[str, Any], user_id: str, task: Task, dated: bool) -> Record:
     """A record that was sent as such. Raises Fault if its texts are none or its answer is not the task's."""
-    input = task.asked(read_text(item, "input"))
+    input = read_text(item, "input")
     answer = read_text(item, "answer") if item["answer"] != "" else ""
     text = task.query_text(input) if is_missing(item.get("text")) else read_text(item, "text")
     date = read_date(item) if dated else ""

@@ -12,7 +12,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -63,16 +63,17 @@ def parts_of(path: Path) -> list[Path]:
     return [path / name for name in names if not any(part.startswith((".", "_")) for part in name.parts)]
 
 
-def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
+def read_rows(path: Path, columns: Sequence[str] | None = None, *, ids: Collection[str] = ()) -> Iterator[Row]:
     """The rows of a file, or of a folder's parts, in order; blank lines and empty cells are passed over.
 
-    columns: those of a .parquet to read, None for all. Raises DataError if the file cannot be read.
+    columns: those of a .parquet to read, None for all; ids: those of a .csv that hold ids besides those whose names end
+    so. Raises DataError if the file cannot be read.
     """
     try:
         before = number = 0
         for part in parts_of(path):
             said = _said_by_folders(part.relative_to(path)) if part != path else {}
-            for row in _rows(part, columns):
+            for row in _rows(part, columns, ids):
                 number = before + row.number
                 if said and isinstance(row.value, dict):
                     row.value.update(said)
@@ -86,7 +87,7 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]
         raise DataError(f"{path}: cannot be read ({first_line(error)}). Write the file again, whole.") from error
 
 
-def _rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
+def _rows(path: Path, columns: Sequence[str] | None, ids: Collection[str]) -> Iterator[Row]:
     kind = format_of(path)
     if kind == ".parquet":
         for number, cells in enumerate(parquet_rows(path, columns), start=1):
@@ -97,7 +98,7 @@ def _rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
     with path.open("rb") as file:
         packed = path.name.lower().endswith(".gz")
         content = cast(IO[bytes], gzip.GzipFile(fileobj=file)) if packed else file
-        yield from READERS.get(kind, _lines)(content)
+        yield from _table(content, ids) if kind == ".csv" else READERS.get(kind, _lines)(content)
 
 
 def _said_by_folders(part: Path) -> dict[str, str]:
@@ -135,7 +136,7 @@ def _array(file: IO[bytes]) -> Iterator[Row]:
     yield from (Row(number, value) for number, value in enumerate(parse_json(content), start=1))
 
 
-def _table(file: IO[bytes]) -> Iterator[Row]:
+def _table(file: IO[bytes], ids: Collection[str] = ()) -> Iterator[Row]:
     """The rows under a header as texts; an empty cell is a missing one, one that is no UTF-8 holds half characters."""
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     head = text.readline()
@@ -146,14 +147,18 @@ def _table(file: IO[bytes]) -> Iterator[Row]:
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise csv.Error(f"its header names {', '.join(twice)} twice")
     for number, cells in enumerate(filter(None, table), start=1):
-        value = {name: _cell(name, cell) for name, cell in zip(names, cells, strict=False) if cell.strip()}
+        value = {
+            name: _cell(cell, name.endswith("id") or name in ids)
+            for name, cell in zip(names, cells, strict=False)
+            if cell.strip()
+        }
         fits = len(cells) == len(names)
         yield Row(number, value, "" if fits else f"{len(cells)} cells under a header of {len(names)}")
 
 
-def _cell(name: str, text: str) -> str | float:
+def _cell(text: str, is_id: bool) -> str | float:
     """The text; the float that pandas wrote for a whole number because another row has no id (41.0)."""
-    return float(text) if name.endswith("id") and _FLOAT.fullmatch(text.strip()) else text
+    return float(text) if is_id and _FLOAT.fullmatch(text.strip()) else text
 
 
 READERS: dict[str, Callable[[IO[bytes]], Iterator[Row]]] = {".jsonl": _lines, ".json": _array, ".csv": _table}

@@ -143,6 +143,8 @@ def _plain(document: Any) -> Any:
 
 def _lines(document: Any, place: Place = ()) -> Iterable[tuple[Place, int]]:
     """Where each key and item stands, from 1."""
+    if getattr(document, "tag", None) is not None and document.tag.value is not None:
+        return  # of a tag that nobody builds ruamel keeps no lines
     entries = document.items() if isinstance(document, Mapping) else enumerate(document)
     places: Any = document.lc  # ruamel's own
     for key, value in entries:

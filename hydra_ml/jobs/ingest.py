@@ -33,6 +33,7 @@ from hydra_ml.io.lamp.folders import is_lamp
 from hydra_ml.io.lamp.raw_data import assumed_text
 from hydra_ml.io.layout import common_folder
 from hydra_ml.io.row_files import Row, read_rows
+from hydra_ml.io.task_files import known_tasks
 from hydra_ml.jobs.ingest_alone import alone, told_of_disk
 from hydra_ml.jobs.ingest_report import Counts, IngestReport, plain_name
 from hydra_ml.params import Params
@@ -161,7 +162,7 @@ def _take_records(
 ) -> tuple[IngestReport, dict[str, list[str]]]:
     """Merge the sound rows of a record drop; the users with new records by task. Refused: nothing is merged."""
     try:
-        rows = list(read_rows(path))
+        rows = list(read_rows(path, ids={task.user_key for task in known_tasks().values()}))
     except DataError as error:
         return replace(report, refused=str(error)), {}
     if not rows:

@@ -111,7 +111,8 @@ def is_told(messages: Sequence[Message], input: str, shown: Sequence[Record], go
     """Whether the prompt holds the gold answer anywhere but in the question's own input and in the records shown."""
     answers = {record.answer for record in shown}
     rest = "\n".join(message["content"] for message in messages if message["content"] not in answers)
-    asked = {input, *(record.input for record in shown), *(task.query_text(record.input) for record in shown)}
+    inputs = [input, *(record.input for record in shown)]
+    asked = {way(text) for text in inputs for way in (str, task.asked, task.query_text)}
     for text in sorted(filter(None, asked), key=len, reverse=True):  # the longest first: some hold others
         rest = rest.replace(text, "\n")
     return bool(normalized(gold)) and normalized(gold) in normalized(rest)

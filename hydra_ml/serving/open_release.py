@@ -39,7 +39,6 @@ class OpenRelease:
     release: Release
     params: Params  # the release's, but for how its LLM is called
     task: Task  # as it was when the release was made
-    asked_as: Task  # as requests are written today
     reranker: Component
     adapter: Component
     texts: CachedEncoder  # what the models, and the offline LLM, read through
@@ -62,9 +61,6 @@ class OpenRelease:
         if llm is None:
             with self.llm() as opened:
                 return self.score_and_blame(requests, records, opened)
-        if self.task is not self.asked_as:
-            texts = map(self.asked_as.query_text, requests["input"])
-            requests = requests.assign(input=[self.task.templated(text) for text in texts])
         user_ids = set(requests["user_id"])
         with_head = {
             user_id
@@ -110,8 +106,7 @@ def open_release(
         return Component(folder, bank, reader)
 
     reranker, adapter = component("reranker", params.train_reranker), component("adapter", params.train_adapter)
-    then = task_of(release, task)
-    return OpenRelease(version, release, params, then, task, reranker, adapter, texts, cache)
+    return OpenRelease(version, release, params, task_of(release, task), reranker, adapter, texts, cache)
 
 
 def task_of(release: Release, now: Task) -> Task:

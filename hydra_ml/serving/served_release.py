@@ -61,7 +61,7 @@ def answer_rows(opened: OpenRelease, rows: pd.DataFrame, data: Path = DATA) -> p
     from hydra_ml.io.requests import Unfit, read_request
     from hydra_ml.predictions import PREDICTION_COLUMNS
 
-    task = opened.asked_as
+    task = opened.task
     fit: list[Request] = []
     unfit: list[dict[str, Any]] = []
     asked: set[str] = set()
@@ -85,8 +85,8 @@ def answer_rows(opened: OpenRelease, rows: pd.DataFrame, data: Path = DATA) -> p
 def _answers(opened: OpenRelease, requests: list[Request], data: Path) -> pd.DataFrame:
     from hydra_ml.answering.score_requests import give_profiles
 
-    kept = stored([request.user_id for request in requests if request.history is None], opened.asked_as, data)
-    table, records = give_profiles(requests, kept, opened.asked_as, limit=opened.params.prepare.history)
+    kept = stored([request.user_id for request in requests if request.history is None], opened.task, data)
+    table, records = give_profiles(requests, kept, opened.task, limit=opened.params.prepare.history)
     return opened.score(table, records)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from unicodedata import normalize
 
 from hydra_ml.records import normalized
 
@@ -23,13 +24,18 @@ def closed_answer(raw: str, labels: Sequence[str]) -> str | None:
     """
     bare = _ECHO.sub("", raw.strip(_AROUND))
     bare = bare.strip(_AROUND).rstrip(".,;:!?").strip(_AROUND)
-    return _by_spelling(tuple(labels)).get(normalized(bare))
+    return _by_spelling(tuple(labels)).get(spelling(bare))
+
+
+def spelling(label: str) -> str:
+    """What tells a label apart: not case, white space, or which of Unicode's two forms an accent is written in."""
+    return normalized(normalize("NFC", label))
 
 
 @lru_cache
 def _by_spelling(labels: tuple[str, ...]) -> dict[str, str]:
-    """Each label by its normalized text, the first of those that share one."""
-    return {normalized(label): label for label in reversed(labels)}
+    """Each label by its spelling, the first of those that share one."""
+    return {spelling(label): label for label in reversed(labels)}
 
 
 def whole_number(raw: str) -> str:

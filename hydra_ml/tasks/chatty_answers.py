@@ -10,8 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from hydra_ml.records import normalized
-from hydra_ml.tasks.answers import closed_answer, one_line, whole_number
+from hydra_ml.tasks.answers import closed_answer, one_line, spelling, whole_number
 
 _NEGATION = re.compile(
     r"\b(?:not|no|never|neither|nor|without|rather than|instead of|except)\b|n['’]t\b", re.IGNORECASE
@@ -42,7 +41,7 @@ _NAME = re.compile(  # "**Title:**", "The headline is:"
 
 def named_label(raw: str, labels: Sequence[str], stands_for: Mapping[str, str] | None = None) -> str | None:
     """The one label of a closed set that the text names, case, number and Markdown overlooked; None if it names none,
-    several, or what it is not. stands_for: the label meant, by the normalized spelling; None: each means itself.
+    several, or what it is not. stands_for: the label meant, by `answers.spelling`; None: each means itself.
 
     A first line that is a label counts alone: base models go on to write the next question.
     """
@@ -54,7 +53,7 @@ def named_label(raw: str, labels: Sequence[str], stands_for: Mapping[str, str] |
     pattern, spelled = _any_of(tuple(labels))
     named = {spelled[match.lastgroup or ""] for match in pattern.finditer(raw)}
     if stands_for is not None:
-        named = {stands_for[normalized(name)] for name in named}
+        named = {stands_for[spelling(name)] for name in named}
     return named.pop() if len(named) == 1 else None
 
 

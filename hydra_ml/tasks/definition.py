@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hydra_ml.errors import ParamsError
-from hydra_ml.records import normalized
+from hydra_ml.tasks.answers import spelling
 from hydra_ml.tasks.field_task import FieldTask
 from hydra_ml.tasks.task import Demos, Kind, Read, Task
 
@@ -24,6 +24,7 @@ MEASURES: dict[Kind, tuple[str, ...]] = {  # of LaMP, the first is what is optim
     "text": ("rouge_1", "rouge_l"),
 }
 MOST_GRADES = 21  # of a scale
+KEPT_NAMES = ("user_id", "date")  # of every row, whatever its table calls them
 Place = tuple[str | int, ...]  # keys down to a value
 Column = Annotated[str, Field(min_length=1)]
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
@@ -77,8 +78,11 @@ class TaskDefinition(_Part):
         if self.instruction.count(INPUT) != 1:
             where = "does not hold" if INPUT not in self.instruction else "holds more than once"
             found.append((("instruction",), f"{where} {INPUT}, the place where the text goes"))
-        if self.columns.answer is None and not self.python:
-            found.append((("columns",), "names no answer column"))
+        found += self._column_problems()
+        if self.kind == "choice" and not self.python:
+            found.append((("kind",), "choice is for tasks with a class of their own: say python"))
+        if self.marker and self.marker not in self.instruction:
+            found.append((("marker",), f"{self.marker!r} does not stand in the instruction"))
         found += self._label_problems() if self.kind == "label" else self._closed_elsewhere()
         if self.kind == "rating":
             low, high = self.scale or (0, 0)
@@ -93,22 +97,39 @@ class TaskDefinition(_Part):
                 )
         return found
 
+    def _column_problems(self) -> list[tuple[Place, str]]:
+        columns, found = self.columns, list[tuple[Place, str]]()
+        if columns.answer is None and not self.python:
+            found.append((("columns",), "names no answer column"))
+        if columns.answer == columns.input and not self.python:
+            found.append((("columns", "answer"), f"is the input, {columns.input!r}: every question would tell it"))
+        read = [("input", columns.input), ("answer", columns.answer), *(("text", name) for name in columns.text)]
+        for place, name in read:
+            if name in KEPT_NAMES:
+                found.append((("columns", place), f"is {name!r}, which is kept for user and date: rename the column"))
+        if columns.user == columns.date:
+            found.append((("columns", "date"), f"is the user's column, {columns.user!r}"))
+        return found
+
     def _label_problems(self) -> list[tuple[Place, str]]:
         found: list[tuple[Place, str]] = []
         if len(self.labels) < 2:
             found.append((("labels",), f"needs two labels at least (found {len(self.labels)})"))
         owner: dict[str, str] = {}
         for place, label in enumerate(self.labels):
-            if owner.setdefault(normalized(label), label) != label or label in self.labels[:place]:
+            if owner.setdefault(spelling(label), label) != label or label in self.labels[:place]:
                 found.append(
-                    (("labels", place), f"{label!r} is there already: case and blanks do not tell labels apart")
+                    (
+                        ("labels", place),
+                        f"{label!r} is there already: case, blanks and accents' forms tell no labels apart",
+                    )
                 )
         for label, names in self.synonyms.items():
             if label not in self.labels:
                 found.append((("synonyms", label), "is none of the labels"))
             for name in names:
-                if owner.setdefault(normalized(name), label) != label:
-                    told = f"{name!r} stands for {owner[normalized(name)]!r} already"
+                if owner.setdefault(spelling(name), label) != label:
+                    told = f"{name!r} stands for {owner[spelling(name)]!r} already"
                     found.append((("synonyms", label), told))
         return found
 
@@ -152,8 +173,9 @@ class TaskDefinition(_Part):
         module, _, name = self.python.partition(":")
         try:
             found: object = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise ParamsError(f"task {self.name}: python: {self.python} cannot be imported ({error}).") from error
+        except Exception as error:  # whatever the module raises: it is not ours
+            told = f"{type(error).__name__}: {error}"
+            raise ParamsError(f"task {self.name}: python: {self.python} cannot be imported ({told}).") from error
         if not (isinstance(found, type) and issubclass(found, FieldTask)):
             raise ParamsError(f"task {self.name}: python: {self.python} is no subclass of hydra_ml.tasks.FieldTask.")
         return found

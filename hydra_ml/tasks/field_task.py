@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from hydra_ml.records import Reading, normalized
-from hydra_ml.tasks.answers import closed_answer, one_line, whole_number
+from hydra_ml.records import Reading
+from hydra_ml.tasks.answers import closed_answer, one_line, spelling, whole_number
 from hydra_ml.tasks.chatty_answers import named_label, named_rating, told_line, told_text
 from hydra_ml.tasks.task import Item, Read, Task
 
@@ -33,15 +33,18 @@ class FieldTask(Task):
         return " ".join(item[key] for key in self.document_keys)
 
     def record_input(self, item: Item) -> str:
-        """The template around the item's input field."""
-        return self.templated(item[self.input_key])
+        """The item's input field as a question of the task."""
+        return self.question(item[self.input_key])
 
     def record_answer(self, item: Item) -> str:
         """The item's answer field; scores as whole numbers, labels as the task spells them."""
-        answer = item[self.answer_key]
+        return self.spelled(item[self.answer_key])
+
+    def spelled(self, answer: str) -> str:
+        """The answer as the task spells it; one outside a closed set as it is."""
         if self.kind == "rating":
             return whole_number(answer.strip())
-        return self._spelled.get(normalized(answer), answer) if self.kind == "label" else answer
+        return self._spelled.get(spelling(answer), answer) if self.kind == "label" else answer
 
     def parse_answer(self, raw: str, input: str, reading: Reading = "lenient") -> str | None:
         """One label of the closed set, or text; None when the LLM's text is neither."""
@@ -56,10 +59,10 @@ class FieldTask(Task):
         found = closed_answer(raw, names)
         if found is None and reading == "lenient":
             found = named_label(raw, names, self._spelled)
-        return found and self._spelled[normalized(found)]
+        return found and self._spelled[spelling(found)]
 
     @cached_property
     def _spelled(self) -> dict[str, str]:
         """Each label by its normalized spellings."""
         named = [*self.synonyms, *((label, label) for label in reversed(self.labels))]
-        return {normalized(name): label for name, label in named}
+        return {spelling(name): label for name, label in named}

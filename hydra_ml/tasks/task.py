@@ -34,9 +34,7 @@ class Task(ABC):
     item_keys: tuple[str, ...]  # the keys every raw history item must have, all strings
     measures: tuple[str, ...]  # primary measure first
     after: str = ""  # everything of the input behind its text
-    marker: str = (
-        ""  # of questions that come written out: the text is what follows its first occurrence; "" for bare ones
-    )
+    marker: str = ""  # questions come written out, their text after its first occurrence; "": they come bare
     labels: tuple[str, ...] = ()  # the closed answer set of label, rating and choice tasks, official order
     system: str = ""  # a system turn before every chat
     demos: Demos = "turns"
@@ -47,40 +45,39 @@ class Task(ABC):
 
     def query_text(self, input: str) -> str:
         """The input without its template; all of it when the marker is missing (one official question lacks it)."""
-        if self.marker:
-            head, found, tail = input.partition(self.marker)
-            return tail.strip() if found else head.strip()
-        before, after = self.instruction.strip(), self.after.strip()
-        if input.strip().startswith(before) and input.strip().endswith(after):
-            input = input.strip().removeprefix(before).removesuffix(after)
-        return input.strip()
+        head, found, tail = input.partition(self.marker) if self.marker else (input, "", "")
+        return tail.strip() if found else head.strip()
 
     def templated(self, text: str) -> str:
-        """The task input around a bare text: what `query_text` undoes."""
+        """What the LLM is asked about a bare text."""
         return f"{self.instruction}{text}{self.after}"
 
+    def question(self, text: str) -> str:
+        """The task input of a bare text: itself, unless questions come written out. What is kept of records and
+        requests is bare, so that a task asks as its file says now, whenever they came."""
+        return self.templated(text) if self.marker else text
+
     def asked(self, input: str) -> str:
-        """The task input of what a request or a table says: templated, unless questions come written out."""
-        return input if self.marker or self.asks(input) else self.templated(input)
+        """What the LLM is asked for a task input."""
+        return input if self.marker else self.templated(input.strip())
 
     def asks(self, input: str) -> bool:
-        """Whether the input begins as the task's own do: the first four words tell LaMP's tasks apart."""
-        if not self.marker:
-            before, after = self.instruction.strip(), self.after.strip()
-            return bool(before or after) and input.strip().startswith(before) and input.strip().endswith(after)
-        return input[:80].split()[:4] == self.instruction[:80].split()[:4]
+        """Whether the input is written out as the task's own are: the first four words tell LaMP's tasks apart."""
+        return bool(self.marker) and input[:80].split()[:4] == self.instruction[:80].split()[:4]
 
     def is_closed(self, key: str) -> bool:
         """Whether this field of a history item holds one of the labels."""
         return False
 
+    def spelled(self, answer: str) -> str:
+        """The answer as the task spells it; one outside a closed set as it is."""
+        return answer
+
     def row_names(self, row: Mapping[str, object]) -> dict[str, object]:
-        """A row of a table with the task's own names of user and date as everybody else has them: user_id, date."""
-        found = dict(row)
-        for name, key in (("user_id", self.user_key), ("date", self.date_key)):
-            if key is not None and key != name and key in found and name not in found:
-                found[name] = found[key]
-        return found
+        """A row of a table with the task's own names of user and date as everybody else has them, user_id and date. The
+        task's own columns win over others that are called so."""
+        own = {"user_id": self.user_key, "date": self.date_key}
+        return {**row, **{name: row[key] for name, key in own.items() if key is not None and key in row}}
 
     @abstractmethod
     def record_text(self, item: Item) -> str:
@@ -113,10 +110,11 @@ class Task(ABC):
         """The chat that asks the LLM: each record an earlier turn pair, most useful first, the input last; or all of
         it in one turn, the records' texts and answers before the question."""
         chat: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
+        question = self.asked(input)
         if self.demos == "block":
             shown = [f"{self.query_text(record.input)}\n=> {record.answer}" for record in demos]
-            return [*chat, {"role": "user", "content": "\n\n".join([*shown, input])}]
+            return [*chat, {"role": "user", "content": "\n\n".join([*shown, question])}]
         for record in demos:
-            asked = record.input if form == "lamp" else self.query_text(record.input)
-            chat += [{"role": "user", "content": asked}, {"role": "assistant", "content": record.answer}]
-        return [*chat, {"role": "user", "content": input}]
+            said = self.asked(record.input) if form == "lamp" else self.query_text(record.input)
+            chat += [{"role": "user", "content": said}, {"role": "assistant", "content": record.answer}]
+        return [*chat, {"role": "user", "content": question}]

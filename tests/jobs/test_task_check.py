@@ -95,7 +95,7 @@ def test_what_a_table_comes_to_is_told(place: Path) -> None:
     chats = list(previews(facts, task))
     assert len(chats) == 3
     asked, chat = chats[0]
-    assert chat[-1] == {"role": "user", "content": asked.input}
+    assert chat[-1] == {"role": "user", "content": task.asked(asked.input)}
     assert [turn["role"] for turn in chat] == ["user", "assistant"] * 2 + ["user"]
     assert all(text in preview_text(asked, chat) for text in ("[assistant]", "the user's own answer", asked.answer))
 

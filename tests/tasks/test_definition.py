@@ -34,7 +34,7 @@ def made(**changes: Any) -> Task:
 
 
 def record(answer: str, ticket: str = "Where is it?") -> Record:
-    return Record("r", "u", ticket, made().templated(ticket), answer, "2026-01-01")
+    return Record("r", "u", ticket, ticket, answer, "2026-01-01")
 
 
 def test_a_task_is_named_alike_everywhere() -> None:
@@ -45,30 +45,31 @@ def test_a_task_is_named_alike_everywhere() -> None:
     assert task_from_json(task.definition) == task
 
 
-def test_the_text_stands_where_the_instruction_says_and_is_found_there_again() -> None:
+def test_what_is_kept_is_bare_and_the_llm_is_asked_as_the_file_says() -> None:
     task = made()
-    asked = task.templated("Where is it?")
-    assert asked == "Which macro? macros: [refund, wait]\nticket: Where is it?\nmacro:"
-    assert task.query_text(asked) == "Where is it?"
-    assert task.query_text("Where is it?") == "Where is it?"
-    assert task.asked("Where is it?") == task.asked(asked) == asked, "bare or written out, it is asked once"
-    assert task.asks(asked)
-    assert not task.asks("Where is it?")
+    asked = "Which macro? macros: [refund, wait]\nticket: Where is it?\nmacro:"
+    assert task.asked(" Where is it? ") == task.templated("Where is it?") == asked
+    assert task.question("Where is it?") == task.query_text("Where is it?") == "Where is it?"
+    assert task.record_input({"ticket": "Where is it?", "macro": "wait"}) == "Where is it?"
+    assert not task.asks(asked), "no question of an own task comes written out"
 
 
-def test_a_template_that_begins_with_the_text_is_undone_too() -> None:
-    task = made(instruction="{input}\n\nWelches Makro? [refund, wait]")
-    assert task.query_text(task.templated("  Wo bleibt es? ")) == "Wo bleibt es?"
-    assert task.asked(task.templated("Wo?")) == task.templated("Wo?")
-    bare = made(instruction="{input}")
-    assert bare.asked("Wo?") == "Wo?"
-    assert bare.query_text("Wo?") == "Wo?"
-    assert not bare.asks("Wo?")
+def test_a_record_kept_before_the_instruction_changed_is_shown_under_the_new_one() -> None:
+    kept = record("wait", "Old")
+    now = made(instruction="Choose: {input}").messages("New", [kept])
+    assert [turn["content"] for turn in now] == ["Choose: Old", "wait", "Choose: New"]
+
+
+def test_a_text_that_begins_like_the_instruction_is_left_whole() -> None:
+    task = made(instruction="Q {input}")
+    assert task.asked("Quick: it broke") == "Q Quick: it broke"
+    assert task.query_text("Quick: it broke") == "Quick: it broke"
 
 
 def test_lamps_questions_stay_as_they_come() -> None:
     for task in TASKS.values():
         assert task.asked("no question of any task") == "no question of any task"
+        assert task.asks(task.question("any"))
 
 
 @pytest.mark.parametrize(
@@ -118,11 +119,11 @@ def test_whole_texts_keep_their_lines() -> None:
 
 
 def test_records_are_turns_or_one_block_and_the_system_turn_comes_first() -> None:
-    turns = made(system="You are terse.").messages(made().templated("New"), [record("wait", "Old")])
+    turns = made(system="You are terse.").messages("New", [record("wait", "Old")])
     assert [turn["role"] for turn in turns] == ["system", "user", "assistant", "user"]
     assert turns[0]["content"] == "You are terse."
     assert turns[2]["content"] == "wait"
-    block = made(demos="block").messages(made().templated("New"), [record("wait", "Old")])
+    block = made(demos="block").messages("New", [record("wait", "Old")])
     assert block == [{"role": "user", "content": f"Old\n=> wait\n\n{made().templated('New')}"}]
 
 
@@ -134,7 +135,10 @@ def test_max_tokens_of_the_task_hold_unless_a_setting_says_otherwise() -> None:
 def test_rows_are_told_user_and_date_by_the_tasks_own_columns() -> None:
     row = {"agent": "a1", "closed_at": "2026-01-01", "ticket": "t", "macro": "wait"}
     assert made().row_names(row) == {**row, "user_id": "a1", "date": "2026-01-01"}
-    assert made().row_names({"user_id": "b", "agent": "a1"})["user_id"] == "b", "the common name wins"
+    both = {**row, "user_id": "customer", "date": "2020-01-01"}
+    assert made().row_names(both)["user_id"] == "a1", "what the file names wins"
+    assert made().row_names(both)["date"] == "2026-01-01"
+    assert made().row_names({"user_id": "b"})["user_id"] == "b"
 
 
 @pytest.mark.parametrize(
@@ -151,6 +155,12 @@ def test_rows_are_told_user_and_date_by_the_tasks_own_columns() -> None:
         ({"kind": "text", "synonyms": {}}, "labels: is not for kind text"),
         ({"measures": ["rouge_1"]}, "measures.0: is 'rouge_1'; of kind label are accuracy, f1"),
         ({"columns": {"input": "ticket"}}, "columns: names no answer column"),
+        ({"columns": {"input": "macro", "answer": "macro"}}, "columns.answer: is the input, 'macro'"),
+        ({"columns": {"input": "date", "answer": "macro"}}, "columns.input: is 'date', which is kept"),
+        ({"columns": {"user": "a", "date": "a", "input": "t", "answer": "m"}}, "columns.date: is the user's column"),
+        ({"kind": "choice", "labels": [], "synonyms": {}}, "kind: choice is for tasks with a class of their own"),
+        ({"marker": "article:"}, "marker: 'article:' does not stand in the instruction"),
+        ({"labels": ["caf\u00e9", "cafe\u0301"], "synonyms": {}}, "labels.1: 'cafe\u0301' is there already"),
         ({"name": "4 you"}, "name: "),
         ({"colour": "red"}, "colour: Extra inputs are not permitted (found 'red')"),
         ({"python": "os.system"}, "python"),

@@ -206,8 +206,8 @@ def _feedback(
     if user_id != row["user_id"]:
         input = _own_input(value, task)
     answer = {"accepted": row["prediction"], "rejected": None}.get(verdict["verdict"], verdict["answer"])
-    if answer is not None and task.kind != "text":
-        answer = answer.strip()
+    if answer is not None and task.labels:
+        answer = task.spelled(answer.strip())
     return Feedback(
         request_id=row["request_id"],
         user_id=row["user_id"],
@@ -227,7 +227,7 @@ def _feedback(
 
 def _own_input(value: Mapping[str, Any], task: Task) -> str:
     try:
-        return "" if is_missing(value.get("input")) else task.asked(read_text(value, "input"))
+        return "" if is_missing(value.get("input")) else read_text(value, "input")
     except Fault:
         return ""
 

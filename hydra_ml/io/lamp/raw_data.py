@@ -95,7 +95,9 @@ def use_table(
     source = raw / "source.json"
     before = load_json(source) if source.exists() else {"source": "sample"}
     settings = load_params(params_path)
-    added = add_table(table, raw / task.folder, task, shares=shares, max_bad_share=settings.ingest.max_bad_share)
+    longest = min(settings.ingest.max_text_chars, settings.validate_.max_text_chars)  # else `validate` would stop at it
+    share = settings.ingest.max_bad_share
+    added = add_table(table, raw / task.folder, task, shares=shares, max_bad_share=share, max_text_chars=longest)
     kept = [] if before["source"] == "sample" else [name for name in settings.tasks if (raw / name).is_dir()]
     save_json({"source": str(table), "tasks_of_sample": before.get("tasks_of_sample", settings.tasks)}, source)
     set_params(params_path, {"tasks": [*kept, *({task.folder} - set(kept))]})
@@ -110,9 +112,12 @@ def use_task(task: Task, raw: Path, params_path: Path) -> None:
             f"{raw}: no data of {task.name}. Name its table with --data, or add it with `hydra-ml data add TABLE "
             f"--task {task.name}`."
         )
-    tasks = load_params(params_path).tasks
-    if task.folder not in tasks or is_sample(raw):
+    tasks, source = load_params(params_path).tasks, raw / "source.json"
+    if is_sample(raw):
+        save_json({"source": str(raw / task.folder), "tasks_of_sample": tasks}, source)
         set_params(params_path, {"tasks": [task.folder]})
+    elif task.folder not in tasks:
+        set_params(params_path, {"tasks": [*tasks, task.folder]})
 
 
 def assumed_text(tasks: Mapping[str, Sequence[str]]) -> str:

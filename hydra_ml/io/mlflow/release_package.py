@@ -94,7 +94,7 @@ def input_example(task: Task) -> pd.DataFrame:
     asked = {
         "request_id": "1",
         "user_id": "example",
-        "input": task.templated("an example"),
+        "input": task.question("an example"),
         "history": json.dumps([item]),
     }
     return pd.DataFrame([asked])
