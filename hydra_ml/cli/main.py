@@ -77,7 +77,8 @@ def _run(data: Path | None, own: str | None, params: Path, dry_run: bool) -> Non
     """The run itself, with the LLM that the environment names."""
     from datetime import UTC, datetime
 
-    from hydra_ml.io.dvc import repro_all, work_without_git
+    from hydra_ml.io.dvc import work_without_git
+    from hydra_ml.io.dvc_repro import repro_all
     from hydra_ml.io.layout import REPORT, task_folder
     from hydra_ml.io.llm_environment import asked_model, check_server, in_night, named_model
     from hydra_ml.io.params_file import load_params, set_params
@@ -127,7 +128,7 @@ def _bring(data: Path | None, own: str | None, params: Path) -> list[str]:
 
 def _print_costs(params: Path) -> None:
     """What the run would ask of the LLM, after the stages that ask nothing of it."""
-    from hydra_ml.io.dvc import repro_all
+    from hydra_ml.io.dvc_repro import repro_all
     from hydra_ml.io.params_file import load_params
     from hydra_ml.jobs import dry_run
 

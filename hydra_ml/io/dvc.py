@@ -23,25 +23,21 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hydra_ml.errors import INTERRUPTED, ParamsError, StageError, VersionsError
+from hydra_ml.errors import ParamsError, StageError, VersionsError
 from hydra_ml.io.git import in_repository
 from hydra_ml.io.layout import task_folder
 from hydra_ml.tasks.task import Task
 
 BUSY_WAIT_S = 900.0  # how long to wait for another DVC process before giving up
 TAIL = 15  # last lines of a failed command that its error repeats
-_BUSY_REMEDY = "Another DVC process held its lock for {wait_s:.0f} s: let it end, or stop it, and run again."
-_MEND = (
-    "If a stage failed, its own message stands above. Mend what it names and run the same command again: finished "
-    "stages are not run again."
-)
+BUSY_REMEDY = "Another DVC process held its lock for {wait_s:.0f} s: let it end, or stop it, and run again."
 # Output goes to a log: a progress bar says something only of what takes minutes, and then once a minute.
 _FOR_LOGS = {"DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1", "TQDM_DELAY": "60", "TQDM_MININTERVAL": "60"}
 # What DVC tells whoever types its commands, and nobody who reads a log.
 _HINT = re.compile(
     r"To track the changes|To enable auto staging|git add |dvc config core\.autostage|Use `dvc push`|Having any"
 )
-_BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
+BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
 
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]
@@ -112,42 +108,6 @@ def repro(
     lines = _dvc(["repro", "--single-item", name], root, f"stage {name}", say, wait_s)
     printed = [line for line in lines if line.startswith(f'{{"stage": "{stage}"')]
     return dict(json.loads(printed[-1])) if printed else {}
-
-
-def repro_all(root: Path = Path(), *, upto: str = "", wait_s: float = BUSY_WAIT_S) -> None:
-    """Bring every stage of every task (upto: those before these, as a glob, and these) up to date, in this process:
-    what stages say goes straight to the terminal.
-
-    Waits for other DVC processes. Raises VersionsError with what stopped it and the remedy, KeyboardInterrupt if a
-    stage was interrupted; stages that finished stay finished.
-    """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    work_without_git(root)
-    os.environ["PATH"] = _path()
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            with Repo(str(root)) as repo:
-                repo.reproduce(upto or str(root / "dvc.yaml"), glob=bool(upto))
-            return
-        except DvcException as error:
-            told = _told(error)
-        if told.endswith(f"exited with {INTERRUPTED}"):
-            raise KeyboardInterrupt
-        if not any(sign in told for sign in _BUSY):
-            raise VersionsError(f"{told}\n{_MEND}")
-        if time.monotonic() > deadline:
-            raise VersionsError(f"{told}\n{_BUSY_REMEDY.format(wait_s=wait_s)}")
-        log.warning("Another DVC process is at work here; waiting for it to end. %s", told)
-        time.sleep(random.uniform(1.0, 3.0))
-
-
-def _told(error: BaseException) -> str:
-    """The messages of an error and of what caused it, as `dvc` itself prints them."""
-    said = str(error).strip() or type(error).__name__
-    return said if error.__cause__ is None or said == _told(error.__cause__) else f"{said}: {_told(error.__cause__)}"
 
 
 def work_without_git(root: Path = Path()) -> bool:
@@ -241,14 +201,14 @@ def _dvc(
         code, lines = _process([sys.executable, "-m", "dvc", *arguments], root, say)
         if code == 0:
             return lines
-        busy = any(sign in line for line in lines for sign in _BUSY)
+        busy = any(sign in line for line in lines for sign in BUSY)
         pause = random.uniform(1.0, 3.0)  # apart from others who wait for the same
         if not busy or time.monotonic() + pause > deadline:
             break
         log.info("%s: another DVC process is at work here; trying again", label)
         time.sleep(pause)
     if busy:
-        remedy = _BUSY_REMEDY.format(wait_s=wait_s)
+        remedy = BUSY_REMEDY.format(wait_s=wait_s)
     told = [line for line in lines if line.strip() and not _HINT.match(line.strip())][-TAIL:]
     first = f"{label} failed (exit {code}): {_cause(told, label)}"
     # A stage that ended by itself says whether it may pass; one that was killed may, and so may all of DVC's own.
@@ -270,14 +230,14 @@ def _cause(lines: Sequence[str], label: str) -> str:
     return (own[-1:] or raised[-1:] or (said[-1:] if ran else []) or errors[:1] or lines[-1:] or ["no word"])[0]
 
 
-def _path() -> str:
+def search_path() -> str:
     """PATH for stages, which call `python`: this one, whether or not its environment was activated."""
     return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
 def _process(command: Sequence[str], root: Path, say: Say | None) -> tuple[int, list[str]]:
     """Exit code and output lines, error output among them, of a command; it does not outlive an exception here."""
-    environment = {**os.environ, **_FOR_LOGS, "PATH": _path()}
+    environment = {**os.environ, **_FOR_LOGS, "PATH": search_path()}
     lines: list[str] = []
     with subprocess.Popen(
         command,

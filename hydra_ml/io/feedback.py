@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,14 @@ def stored_feedback(data: Path, task: Task, columns: Sequence[str] | None = None
             tables.append(as_typed(pq.read_table(path, columns=schema.names), schema))
     rows = pa.concat_tables([table.cast(schema) for table in tables]).to_pylist()
     return pd.DataFrame(rows, columns=schema.names).astype(object)
+
+
+def newest_requests(data: Path, task: Task) -> set[tuple[str, str]]:
+    """(request, user) of the rows that were taken last: those of the store's newest file."""
+    parts = _parts(store_folder(data, task))[-1:]
+    with damage_told(parts[0], ArtifactError, REMEDY) if parts else nullcontext():
+        rows = [row for path in parts for row in pq.read_table(path, columns=["request_id", "user_id"]).to_pylist()]
+    return {(row["request_id"], row["user_id"]) for row in rows}
 
 
 def standing_feedback(rows: pd.DataFrame) -> pd.DataFrame:

@@ -80,17 +80,19 @@ def append_drop(folder: Path, records: pd.DataFrame, *, but: Sequence[Path] = ()
     Known is what has the same user and record id in any drop: appending the same records again changes nothing. The
     drop is there whole or not at all. but: folders of drops whose records are not to come in either.
     """
-    known = {
-        key
-        for place in (folder, *but)
-        for table in _rows_of(place, set(records["user_id"]), ("user_id", "record_id"))
-        for key in zip(table["user_id"].to_pylist(), table["record_id"].to_pylist(), strict=True)
-    }
+    known = known_records([folder, *but], set(records["user_id"]))
     fresh = records.drop_duplicates(["user_id", "record_id"])
     fresh = fresh[[key not in known for key in zip(fresh["user_id"], fresh["record_id"], strict=True)]]
     if fresh.empty:
         return None
     return _write_drop(folder, fresh)
+
+
+def known_records(folders: Sequence[Path], user_ids: Collection[str]) -> set[tuple[str, str]]:
+    """The users' records in the drops of these folders, by (user, record id)."""
+    tables = [table for folder in folders for table in _rows_of(folder, user_ids, ("user_id", "record_id"))]
+    columns = ((table[name].to_pylist() for name in ("user_id", "record_id")) for table in tables)
+    return {key for users, ids in columns for key in zip(users, ids, strict=True)}
 
 
 def take_out(folder: Path, records: Collection[tuple[str, str]]) -> list[str]:

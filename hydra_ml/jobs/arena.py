@@ -17,7 +17,8 @@ from hydra_ml.evaluation.methods import chosen_methods, named_by_all
 from hydra_ml.evaluation.report import results_table
 from hydra_ml.evaluation.results import Document
 from hydra_ml.evaluation.samples_table import samples_table
-from hydra_ml.io.dvc import repro_all, work_without_git
+from hydra_ml.io.dvc import work_without_git
+from hydra_ml.io.dvc_repro import repro_all
 from hydra_ml.io.files import load_json
 from hydra_ml.io.lamp.raw_data import bring_data, is_sample, use_folder, use_sample
 from hydra_ml.io.layout import REPORT, task_folder

@@ -14,7 +14,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Container, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from hydra_ml.io.feedback import (
     WaitingRow,
     append_feedback,
     look_into_feedback,
+    newest_requests,
     record_backers,
     save_waiting_rows,
     standing_feedback,
@@ -41,7 +42,7 @@ from hydra_ml.io.files import readable, save_json, short_name
 from hydra_ml.io.gx.data_docs import DataDocs
 from hydra_ml.io.gx.drop_checks import Judged
 from hydra_ml.io.gx.feedback_checks import JudgedFeedback, judge_feedback
-from hydra_ml.io.history_store import append_drop, opened_drop, take_out
+from hydra_ml.io.history_store import append_drop, known_records, n_records, take_out
 from hydra_ml.io.incoming import drop_digest, drop_state, move_drop
 from hydra_ml.io.layout import common_folder, task_folder
 from hydra_ml.io.predictions import find_predictions
@@ -51,7 +52,7 @@ from hydra_ml.jobs.feedback_report import FeedbackReport, Said
 from hydra_ml.jobs.ingest import need_earlier_drops, published, quarantine_rows
 from hydra_ml.jobs.ingest_alone import alone, told_of_disk
 from hydra_ml.jobs.ingest_report import plain_name
-from hydra_ml.learning.feedback import Feedback, feedback_record
+from hydra_ml.learning.feedback import Feedback, feedback_record, record_of
 from hydra_ml.params import Params
 from hydra_ml.records import RECORD_COLUMNS, Record, content_digest
 from hydra_ml.tasks.task import Task
@@ -172,7 +173,7 @@ def _wait(
 
 
 def _keep(judged: JudgedFeedback, report: FeedbackReport, data: Path) -> FeedbackReport:
-    """Merge the sound rows, task by task, and have DVC track what changed."""
+    """Merge the sound rows, task by task, and have DVC track what they touch, be it a killed run that changed it."""
     by_task: dict[str, tuple[Task, list[Feedback]]] = {}
     for task, said in judged.said.values():
         by_task.setdefault(task.folder, (task, []))[1].append(said)
@@ -183,71 +184,83 @@ def _keep(judged: JudgedFeedback, report: FeedbackReport, data: Path) -> Feedbac
         tasks[folder], drop, has_changed = _merge(task, of_task, data)
         history |= {folder: drop} if drop else {}
         changed += [folder] if has_changed else []
-    touched = [data / "history" / folder for folder in changed]
-    touched += [data / "feedback" / STORE] if any(n.taken for n in tasks.values()) else []
+    touched = [*(data / "history" / folder for folder in by_task), data / "feedback" / STORE]
     versions.track([path.relative_to(data.parent) for path in touched if path.is_dir()], data.parent)
     return replace(report, tasks=tasks, history=history, changed=tuple(changed))
 
 
 def _merge(task: Task, said: Sequence[Feedback], data: Path) -> tuple[Said, str | None, bool]:
-    """Keep what is new of one task's rows: counts, the new drop's name, and whether the history changed."""
+    """Keep what is new of one task's rows: counts, the new drop's name, and whether the history changed.
+
+    The store first, then the history as the store says: what a kill leaves between the two, the next run makes up for.
+    """
+    history, withdrawn = task_folder(data, "history", task), task_folder(data, "withdrawn", task)
+    need_earlier_drops(history, data.parent)
+    made_up = _follow_store(task, data)
     stored = stored_feedback(data, task, _KNOWN)
     known = set(stored["row_id"])
     fresh = [one for one in {one.row_id: one for one in said}.values() if one.row_id not in known]
     if not fresh:
-        return Said(known=len(said)), None, False
+        return Said(known=len(said), records=made_up.n_records), made_up.drop, made_up.has_changed
     last = {(one.request_id, one.user_id): one for one in fresh}
     records = {key: record for key, one in last.items() if (record := feedback_record(task, one)) is not None}
-    history = task_folder(data, "history", task)
-    need_earlier_drops(history, data.parent)
     before = standing_feedback(stored)
     before = before[_is_of(before, last)]
-    gone = _outdated(before, records, standing_feedback(stored))
-    out = take_out(history, gone)
-    table = pd.DataFrame([asdict(record) for record in records.values()], columns=list(RECORD_COLUMNS))
-    drop = append_drop(history, table, but=[task_folder(data, "withdrawn", task)]) if records else None
-    new = _keys_in(history, drop) | {key for key, was in _was_new(before).items() if was and key not in gone}
+    held = known_records([history, withdrawn], {user_id for _, user_id in records})
+    new = {(record.user_id, record.record_id) for record in records.values()} - held | _brought(before)
     rows = [_kept(one, records if last[one.request_id, one.user_id] is one else {}, new) for one in fresh]
     append_feedback(data, task, rows, datetime.now(UTC).isoformat(timespec="seconds"))
+    followed = _follow_store(task, data)
     counts = Said(
         taken=len(fresh),
         known=len(said) - len(fresh),
         overruled=len(fresh) - len(last),
         corrected=len(before),
-        records=len(_keys_in(history, drop)),
+        records=made_up.n_records + followed.n_records,
         choices=sum(one.verdict == "chosen" for one in last.values()),
     )
-    return counts, drop, bool(drop or out)
+    return counts, followed.drop or made_up.drop, followed.has_changed or made_up.has_changed
 
 
-def _outdated(
-    before: pd.DataFrame, records: dict[tuple[str, str], Record], standing: pd.DataFrame
-) -> set[tuple[str, str]]:
-    """Records, by (user, id), that corrected rows brought into the history and nothing said now stands for."""
-    brought = {key for key, is_new in _was_new(before).items() if is_new}
-    held = {(record.user_id, record.record_id) for record in records.values()}
-    others = standing[~_is_of(standing, set(zip(before["request_id"], before["user_id"], strict=True)))]
-    return brought - held - record_backers(others)
+@dataclass(frozen=True)
+class _Followed:
+    """What bringing the history up to the store changed."""
+
+    drop: str | None  # that came
+    n_records: int  # in it
+    has_changed: bool
+
+
+def _follow_store(task: Task, data: Path) -> _Followed:
+    """Bring into the history what the requests of the store's newest file brought, and take out what they brought
+    before and no longer stand for. Done again, it changes nothing."""
+    stored = stored_feedback(data, task, [*_KNOWN, "input", "answer", "date"])
+    standing = standing_feedback(stored)
+    requests = newest_requests(data, task)
+    now = standing[_is_of(standing, requests)]
+    gone = _brought(stored[_is_of(stored, requests)]) - record_backers(standing)
+    columns = (now[name] for name in ("user_id", "record_id", "is_new", "input", "answer", "date"))
+    records = [
+        record_of(task, user_id, input, answer, date)
+        for user_id, record_id, is_new, input, answer, date in zip(*columns, strict=True)
+        if record_id and is_new
+    ]
+    history = task_folder(data, "history", task)
+    out = take_out(history, gone)
+    table = pd.DataFrame([asdict(record) for record in records], columns=list(RECORD_COLUMNS))
+    drop = append_drop(history, table, but=[task_folder(data, "withdrawn", task)]) if records else None
+    return _Followed(drop, n_records(history, drop) if drop else 0, bool(drop or out))
+
+
+def _brought(rows: pd.DataFrame) -> set[tuple[str, str]]:
+    """Records, by (user, id), that came into the history with these rows of the store."""
+    return record_backers(rows[rows["is_new"].astype(bool)])
 
 
 def _is_of(rows: pd.DataFrame, requests: Container[tuple[str, str]]) -> np.ndarray:
     """bool [N]: rows of these requests, by (request, user)."""
     keys = zip(rows["request_id"], rows["user_id"], strict=True)
     return np.array([key in requests for key in keys], dtype=bool)
-
-
-def _was_new(rows: pd.DataFrame) -> dict[tuple[str, str], bool]:
-    some = rows[rows["record_id"] != ""]
-    keys = zip(some["user_id"], some["record_id"], strict=True)
-    return dict(zip(keys, map(bool, some["is_new"]), strict=True))
-
-
-def _keys_in(history: Path, drop: str | None) -> set[tuple[str, str]]:
-    if drop is None:
-        return set()
-    with opened_drop(history, drop) as file:
-        table = file.read(["user_id", "record_id"])
-    return set(zip(table["user_id"].to_pylist(), table["record_id"].to_pylist(), strict=True))
 
 
 def _kept(said: Feedback, records: dict[tuple[str, str], Record], new: set[tuple[str, str]]) -> Kept:

@@ -11,12 +11,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from hydra_ml.errors import DataError, ParamsError
 from hydra_ml.io.files import atomic_path
 from hydra_ml.io.record_reader import Fault, is_missing, read_date
 from hydra_ml.io.row_files import read_rows
 from hydra_ml.io.task_files import FOLDER
 from hydra_ml.tasks import as_folder
+from hydra_ml.tasks.answers import spelling
+from hydra_ml.tasks.definition import parse_definition
 
 LOOKED_AT = 5_000  # rows
 MOST_LABELS = 40  # distinct answers of a closed list
@@ -98,7 +102,7 @@ def _kind(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[str, list[str]]
     if found and len(numbers) == len(found) and 1 < max(numbers) - min(numbers) + 1 <= 21:
         return "rating", [str(int(min(numbers))), str(int(max(numbers)))]
     if 2 <= len(found) <= min(MOST_LABELS, sum(found.values()) // 5):
-        return "label", [text for text, _ in found.most_common()]
+        return "label", list({spelling(text): text for text, _ in reversed(found.most_common())}.values())[::-1]
     return "text", []
 
 
@@ -112,8 +116,13 @@ def write_task(name: str, guess: Guess | None, folder: Path = FOLDER) -> Path:
     path = folder / f"{name.replace('-', '_')}.yaml"
     if path.exists():
         raise ParamsError(f"{path}: is there already. Edit it, or name another task.")
+    text = _yaml(name, guess or _EXAMPLE)
+    problems = parse_definition(YAML(typ="safe").load(text))[1]
+    if problems:
+        told = "; ".join(f"{'.'.join(map(str, place))} {what}" for place, what in problems)
+        raise ParamsError(f"{path}: no sound file comes of this table ({told}). Name its columns: --answer, ...")
     with atomic_path(path) as partial:
-        partial.write_text(_yaml(name, guess or _EXAMPLE), "utf-8")
+        partial.write_text(text, "utf-8")
     return path
 
 
@@ -129,15 +138,16 @@ def _yaml(name: str, guess: Guess) -> str:
         "rating": f"Which {guess.answer} would this user give{scale}? Just answer with the number.",
         "text": f"Write the {guess.answer} that this user would write.",
     }[guess.kind]
+    asks = " ".join(asked.replace("{", "(").replace("}", ")").split())
     lines = [
         "# yaml-language-server: $schema=schema.json",
-        f"name: {name}",
+        f"name: {_quoted(name)}",
         f"kind: {guess.kind}  # label: one of a closed list; rating: whole numbers; text: free",
         "",
         "# What the LLM is told, in any language. {input} stands where the text goes.",
         "instruction: |-",
-        f"  {asked.strip()}",
-        f"  {guess.input}: {{input}}",
+        f"  {asks}",
+        f"  {' '.join(guess.input.split()).strip('{}')}: {{input}}",
         "",
         "# Which column of your table holds what.",
         "columns:",
@@ -147,7 +157,7 @@ def _yaml(name: str, guess: Guess) -> str:
         else "  # date: ...  # none: a user's rows are in order, oldest first",
         f"  input: {_quoted(guess.input)}  # what was asked",
         f"  answer: {_quoted(guess.answer)}  # what the user answered, chose or wrote",
-        f"  # text: [{guess.input}]  # what retrieval reads of a record; without it the input",
+        f"  # text: [{_quoted(guess.input)}]  # what retrieval reads of a record; without it the input",
         "",
     ]
     if guess.kind == "label":

@@ -75,5 +75,9 @@ def feedback_record(task: Task, said: Feedback) -> Record | None:
     history holds what the user wrote and no choices."""
     if said.answer is None or task.kind == "choice":
         return None
-    text = task.query_text(said.input)
-    return made_record(said.user_id, text=text, input=said.input, answer=said.answer, date=said.date)
+    return record_of(task, said.user_id, said.input, said.answer, said.date)
+
+
+def record_of(task: Task, user_id: str, input: str, answer: str, date: str) -> Record:
+    """The record of a final answer to an input."""
+    return made_record(user_id, text=task.query_text(input), input=input, answer=answer, date=date)

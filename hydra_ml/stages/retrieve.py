@@ -14,6 +14,7 @@ from tqdm import tqdm
 from hydra_ml.answering.arms import NEIGHBOURS, first_rankers
 from hydra_ml.answering.neighbours import rank_neighbours
 from hydra_ml.answering.retrieval import candidate_table, rank_user
+from hydra_ml.errors import DataError
 from hydra_ml.evaluation.methods import arms_of, chosen_methods, fitting_methods
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.tables import load_table, save_table
@@ -49,6 +50,11 @@ def retrieve(*, prepared: Path, out: Path, cache: Path, task: Task, params: Para
         )
     )
     table = candidate_table(blocks)
+    if table.empty:
+        raise DataError(
+            f"{task.name}: not one question has a record of its user to be answered from: none is earlier, or each asks "
+            "the same. Are the dates right, and are there several records a user?"
+        )
     if any(arm.ranking == NEIGHBOURS for arm in arms):
         evaluated, known = (
             queries[queries["role"] == "evaluate"],

@@ -47,7 +47,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, root / name)
     for name in ("hydra_ml", "flows"):
         (root / name).symlink_to(ROOT / name)
-    subprocess.run(["dvc", "init", "--no-scm", "-q"], cwd=root, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=root, check=True)
     (root / "tasks").mkdir()
     small = {
         "train_adapter.personal": "always",

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from hydra_ml.errors import ParamsError, VersionsError
 from hydra_ml.io import dvc as versions
 from hydra_ml.io import git
+from hydra_ml.io.dvc_repro import repro_all
 from hydra_ml.io.dvc_status import is_up_to_date
 from hydra_ml.tasks import get_task
 from hydra_ml.tasks.task import Task
@@ -119,7 +120,7 @@ def test_a_whole_run_does_every_stage_of_every_task(small: Path, monkeypatch: py
     (small / "slow.sh").write_text("true\n")
     for task in ("LaMP_2", "LaMP_3"):
         (small / "data/history" / task).mkdir(parents=True)
-    versions.repro_all()
+    repro_all()
     assert (small / "data/annotate/LaMP_3").read_text() == "two\ntwo\n"
 
 
@@ -131,7 +132,8 @@ def test_a_whole_run_that_fails_names_the_stage_and_the_remedy(small: Path, monk
     (small / "data/prepare/LaMP_2").write_text("in the way")
     (small / "data/raw/LaMP_2/a").unlink()
     with pytest.raises(VersionsError, match=r"(?s)reproduce 'prepare@LaMP_2': .*exited with 1\n.*Mend what it names"):
-        versions.repro_all()
+        repro_all()
+    assert (small / "data/prepare/LaMP_3").is_file(), "one task that fails does not stop the others"
 
 
 def test_without_git_everything_runs_and_with_git_again_that_is_told_back(small: Path) -> None:
@@ -179,7 +181,7 @@ def test_repro_waits_while_another_holds_the_lock(small: Path) -> None:
         with pytest.raises(VersionsError, match=r"(?s)is busy.*Another DVC process held its lock for 0 s"):
             versions.repro("validate", MOVIES, root=small, wait_s=0)
         with pytest.raises(VersionsError, match=r"(?s)is busy.*Another DVC process held its lock for 0 s"):
-            versions.repro_all(small, wait_s=0)
+            repro_all(small, wait_s=0)
         release = threading.Timer(1.0, (small / "go").touch)
         release.start()
         assert versions.repro("validate", MOVIES, root=small) == {}  # the other one did the work
@@ -295,11 +297,11 @@ def test_up_to_date_is_what_dvc_would_not_run(small: Path, monkeypatch: pytest.M
     for task in (MOVIES, RATINGS):
         (small / "data/history" / task.folder).mkdir(parents=True, exist_ok=True)
     assert not is_up_to_date("prepare", MOVIES, small)
-    versions.repro_all(small, upto="prepare@*")
+    repro_all(small, upto="prepare@*")
     assert is_up_to_date("prepare", MOVIES, small)
     assert is_up_to_date("prepare", RATINGS, small)
     assert not is_up_to_date("annotate", MOVIES, small)
-    versions.repro_all(small)
+    repro_all(small)
     assert is_up_to_date("annotate", MOVIES, small)
     (small / "data/raw/LaMP_2/a").write_text("changed\n")
     assert not is_up_to_date("annotate", MOVIES, small), "what it reads lies there as before, but will be made anew"

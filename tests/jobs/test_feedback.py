@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -201,16 +202,24 @@ def test_a_release_named_is_the_one_meant_else_the_newest(world):
     assert world.history("ann") == {"film a1": "comedy"}
 
 
-def test_a_run_that_ends_between_history_and_store_is_made_up_for(world, monkeypatch):
-    monkeypatch.setattr(job, "append_feedback", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+@pytest.mark.parametrize("at", ["append_feedback", "take_out", "append_drop", "versions.track", "_put_away"])
+def test_a_run_that_ends_anywhere_is_made_up_for_by_the_next(world, monkeypatch, at):
+    world.take({"request_id": "a1", "edited": "romance"}, name="first.jsonl")
+    place, _, name = f"hydra_ml.jobs.feedback.{at}".rpartition(".")
+    monkeypatch.setattr(f"{place}.{name}", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        world.take({"request_id": "a1", "accepted": True})
+        world.take({"request_id": "a1", "accepted": True}, {"request_id": "b1", "accepted": True})
     monkeypatch.undo()
     (path,) = find_feedback(world.data, 0)
     take_feedback(path, data=world.data, params=QUIET)
-    assert world.history("ann") == {"film a1": "comedy"}
-    assert stored_feedback(world.data, MOVIES)["request_id"].tolist() == ["a1"]
+    assert (world.history("ann"), world.history("bob")) == ({"film a1": "comedy"}, {"film b1": "comedy"})
+    assert stored_feedback(world.data, MOVIES)["request_id"].tolist() == ["a1", "a1", "b1"]
     assert find_feedback(world.data, 0) == []
+    status = [sys.executable, "-m", "dvc", "status", "data/history/LaMP_2.dvc", "data/feedback/store.dvc"]
+    told = subprocess.run(status, cwd=world.root, capture_output=True, text=True, check=True).stdout
+    assert "up to date" in told, told
+    world.take({"request_id": "a1", "rejected": True}, name="last.jsonl")
+    assert world.history("ann") == {}, "what the killed run brought is known to be feedback's"
 
 
 def test_parquet_with_all_columns_and_numbers_for_ids(world):

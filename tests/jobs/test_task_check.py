@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,4 +111,44 @@ def test_a_measure_that_is_not_there_is_told(place: Path) -> None:
     path = write_task("my-task", guess_columns(table(place, tickets()), {}))
     path.write_text(path.read_text() + "measures: ['nowhere.at_all:mine']\n")
     with pytest.raises(DataError, match=r"nowhere\.at_all:mine"):
+        checked_task(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "answers"),
+    [
+        ("macro", ["Refund", "refund", "wait"]),
+        ("macro", ["two\nlines", "wait, [now]", 'it\'s: "so"']),
+        ("two\nlines", ["refund", "wait", "{input}"]),
+        ("{input}", ["null", "yes", "~"]),
+    ],
+)
+def test_what_is_written_is_sound_whatever_stands_in_the_table(place: Path, column: str, answers: list[str]) -> None:
+    rows = [{"agent": "a1", "ticket": f"a longer text {i}", column: answers[i % len(answers)]} for i in range(30)]
+    task = checked_task(write_task("null", guess_columns(table(place, rows), {"answer": column})))
+    assert task.name == "null"
+    assert table_facts(task, place / "table.jsonl").refused == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("def mine(p, g):\n    raise RuntimeError('no')", "failed on 2 answers (RuntimeError: no)"),
+        ("def mine(p, g):\n    return ['a'] * len(g)", "failed on 2 answers (ValueError"),
+        ("def mine(p, g):\n    return [float('nan')] * len(g)", "2 of them not finite"),
+        ("def mine(p, g):\n    return [1.0]", "numbers of shape (1,)"),
+        ("mine = 3", "failed on 2 answers (TypeError"),
+        ("def mine(:", "SyntaxError"),
+        ("raise RuntimeError('at import')", "RuntimeError: at import"),
+    ],
+)
+def test_a_measure_of_ones_own_is_tried_before_anything_is_bought(
+    place: Path, monkeypatch: pytest.MonkeyPatch, body: str, told: str
+) -> None:
+    name = f"measure_{abs(hash(body))}"
+    (place / f"{name}.py").write_text(body)
+    monkeypatch.syspath_prepend(place)
+    path = write_task("my-task", guess_columns(table(place, tickets()), {}))
+    path.write_text(path.read_text() + f"measures: ['{name}:mine']\n")
+    with pytest.raises(DataError, match=re.escape(told)):
         checked_task(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from hydra_ml.errors import DataError
 from hydra_ml.io.files import load_json
-from hydra_ml.io.lamp.raw_data import assumed_text, bring_data, use_folder, use_sample
+from hydra_ml.io.lamp.raw_data import assumed_text, bring_data, use_folder, use_sample, use_table, use_task
 from hydra_ml.io.params_file import load_params
+from hydra_ml.io.task_files import get_task
 
 ROOT = Path(__file__).parents[3]
 
@@ -64,3 +66,31 @@ def test_data_without_test_answers_is_evaluated_on_dev_until_other_data_comes(wo
     shutil.copytree(raw / "LaMP_3", workspace / "other/LaMP_3")
     assert assumed_text(use_folder(workspace / "other", raw, params)) == ""
     assert load_params(params).prepare.evaluate_split == "test"
+
+
+def test_own_tasks_and_the_sample_take_turns_and_each_comes_back(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
+    raw, params = workspace / "data/raw", workspace / "params.yaml"
+    (workspace / "tasks").mkdir()
+    for name in ("mine", "yours"):
+        (workspace / f"tasks/{name}.yaml").write_text(
+            f"name: {name}\nkind: text\ninstruction: 'Q: {{input}}'\ncolumns: {{user: who, input: asked, answer: said}}\n"
+        )
+    rows = [{"who": "ann", "asked": f"q{i}", "said": f"a{i}"} for i in range(8)]
+    table = workspace / "table.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sample = load_params(params).tasks
+
+    use_table(table, get_task("mine"), raw, params)
+    assert load_params(params).tasks == ["mine"]
+    for _ in range(2):
+        assert list(use_sample(raw, params)) == sample == load_params(params).tasks
+        use_task(get_task("mine"), raw, params)
+        assert load_params(params).tasks == ["mine"]
+    use_table(table, get_task("yours"), raw, params)
+    assert load_params(params).tasks == ["mine", "yours"]
+    use_task(get_task("mine"), raw, params)
+    assert load_params(params).tasks == ["mine", "yours"], "its neighbour stays"
+    assert list(use_sample(raw, params)) == sample
+    with pytest.raises(DataError, match="no data of LaMP-7"):
+        use_task(get_task("LaMP-7"), raw, params)
