@@ -261,6 +261,7 @@ def measure_named(name: str) -> Measure:
         ) from error
 
     def judged(task: Task, predictions: Answers, golds: Sequence[str]) -> FloatArray:
+        """What it gives, checked; [Q, 1]."""
         try:
             found = np.asarray(judge([answer or "" for answer in predictions], list(golds)), dtype=np.float64)
         except Exception as error:

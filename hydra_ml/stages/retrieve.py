@@ -52,8 +52,8 @@ def retrieve(*, prepared: Path, out: Path, cache: Path, task: Task, params: Para
     table = candidate_table(blocks)
     if table.empty:
         raise DataError(
-            f"{task.name}: not one question has a record of its user to be answered from: none is earlier, or each asks "
-            "the same. Are the dates right, and are there several records a user?"
+            f"{task.name}: not one question has a record of its user to be answered from: none is earlier, or each "
+            "asks the same. Are the dates right, and are there several records a user?"
         )
     if any(arm.ranking == NEIGHBOURS for arm in arms):
         evaluated, known = (

@@ -73,9 +73,9 @@ def test_own_tasks_and_the_sample_take_turns_and_each_comes_back(workspace, monk
     raw, params = workspace / "data/raw", workspace / "params.yaml"
     (workspace / "tasks").mkdir()
     for name in ("mine", "yours"):
-        (workspace / f"tasks/{name}.yaml").write_text(
-            f"name: {name}\nkind: text\ninstruction: 'Q: {{input}}'\ncolumns: {{user: who, input: asked, answer: said}}\n"
-        )
+        columns = "{user: who, input: asked, answer: said}"
+        told = f"name: {name}\nkind: text\ninstruction: 'Q: {{input}}'\ncolumns: {columns}\n"
+        (workspace / f"tasks/{name}.yaml").write_text(told)
     rows = [{"who": "ann", "asked": f"q{i}", "said": f"a{i}"} for i in range(8)]
     table = workspace / "table.jsonl"
     table.write_text("".join(json.dumps(row) + "\n" for row in rows))
