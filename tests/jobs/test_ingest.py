@@ -205,8 +205,8 @@ def test_a_drop_that_grows_while_it_is_read_is_taken_again(
     path = drop(versioned, "a.jsonl", movie(1))
     read_rows = job.read_rows
 
-    def read_and_write(file: Path) -> Any:
-        rows = list(read_rows(file))
+    def read_and_write(file: Path, **how: Any) -> Any:
+        rows = list(read_rows(file, **how))
         with file.open("a") as more:
             more.write(f"{line[9:] if torn else line}\n")
         return rows
