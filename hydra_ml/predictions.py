@@ -5,7 +5,13 @@ from __future__ import annotations
 import pyarrow as pa
 
 _CANDIDATE = pa.struct(
-    [("answer", pa.string()), ("votes", pa.int32()), ("personal", pa.float32()), ("shared", pa.float32())]
+    [
+        ("answer", pa.string()),
+        ("votes", pa.int32()),
+        ("personal", pa.float32()),
+        ("shared", pa.float32()),
+        ("greedy_share", pa.float32()),  # of the greedy answers; null in files from before it was kept
+    ]
 )
 PREDICTIONS = pa.schema(
     [

@@ -188,7 +188,7 @@ def _choices(rows: pd.DataFrame, answers: pd.DataFrame, task: Task, margin: floa
         | (rows["answer"] == of_query(chosen["answer"]))
         | (rows["answer"] == of_query(generic["answer"]))
     ]  # labels that nobody proposed and nobody chose explain nothing
-    kept = told[["answer", "votes", "personal", "shared"]].to_dict("records")
+    kept = told[["answer", "votes", "personal", "shared", "greedy_share"]].to_dict("records")
     places = told.groupby("query_id").indices
     table = pd.DataFrame(index=chosen.index)
     for name, choice in (("prediction", chosen), ("generic_prediction", generic)):

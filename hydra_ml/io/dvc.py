@@ -25,7 +25,7 @@ from ruamel.yaml.error import YAMLError
 
 from hydra_ml.errors import ParamsError, StageError, VersionsError
 from hydra_ml.io.git import in_repository
-from hydra_ml.io.layout import task_folder
+from hydra_ml.io.layout import make_growing
 from hydra_ml.tasks.task import Task
 
 BUSY_WAIT_S = 900.0  # how long to wait for another DVC process before giving up
@@ -103,7 +103,7 @@ def repro(
     Raises StageError with the last lines of output if the stage fails for a reason that somebody must mend, else
     VersionsError: it was killed, its LLM is out of reach, or DVC stays busy for `wait_s`.
     """
-    (task_folder(root / "data", "history", task)).mkdir(parents=True, exist_ok=True)  # DVC wants it, if only empty
+    make_growing(root / "data", task.folder)
     name = f"{stage}@{task.folder}"
     lines = _dvc(["repro", "--single-item", name], root, f"stage {name}", say, wait_s)
     printed = [line for line in lines if line.startswith(f'{{"stage": "{stage}"')]

@@ -19,13 +19,14 @@ Stage = Literal[
     "evaluate",
     "arena",
 ]
-Part = Stage | Literal["raw", "history", "withdrawn", "predictions"]
+Part = Stage | Literal["raw", "history", "withdrawn", "predictions", "feedback/store"]
 Common = Literal["incoming", "feedback", "quarantine", "requests", "predictions", "reports", "docs"]
 
 # What a stage reads, by the name of its argument: the part that holds it.
 INPUTS: dict[str, Part] = {
     "raw": "raw",
     "history": "history",
+    "feedback": "feedback/store",
     "prepared": "prepare",
     "retrieved": "retrieve",
     "annotated": "annotate",
@@ -42,6 +43,13 @@ TRAINERS: dict[str, Stage] = {"reranker": "train_reranker", "adapter": "train_ad
 def task_folder(data: Path, part: Part, task: Task) -> Path:
     """data/<part>/<task>: what a stage writes, what the pipeline reads, what came in and went out."""
     return data / part / task.folder
+
+
+def make_growing(data: Path, folder: str) -> None:
+    """Make the folders of a task, by its folder's name, that jobs add to: `prepare` depends on them, and DVC on their
+    being there, if only empty."""
+    for part in ("history", "feedback/store"):
+        (data / part / folder).mkdir(parents=True, exist_ok=True)
 
 
 def common_folder(data: Path, name: Common) -> Path:

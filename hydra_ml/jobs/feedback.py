@@ -24,19 +24,14 @@ import pandas as pd
 from hydra_ml.errors import DataError
 from hydra_ml.io import dvc as versions
 from hydra_ml.io.arrivals import is_settled
-from hydra_ml.io.feedback import (
-    DONE,
-    STORE,
+from hydra_ml.io.feedback import DONE, STORE, WaitingRow, look_into_feedback, save_waiting_rows, waiting_rows
+from hydra_ml.io.feedback_store import (
     Kept,
-    WaitingRow,
     append_feedback,
-    look_into_feedback,
     newest_requests,
     record_backers,
-    save_waiting_rows,
     standing_feedback,
     stored_feedback,
-    waiting_rows,
 )
 from hydra_ml.io.files import readable, save_json, short_name
 from hydra_ml.io.gx.data_docs import DataDocs

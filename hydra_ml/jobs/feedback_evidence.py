@@ -18,7 +18,7 @@ from hydra_ml.answering.score_requests import give_profiles
 from hydra_ml.errors import HydraError
 from hydra_ml.evaluation.decision import Reason
 from hydra_ml.evaluation.feedback import ENOUGH, judge_feedback
-from hydra_ml.io.feedback import standing_feedback, stored_feedback
+from hydra_ml.io.feedback_store import standing_feedback, stored_feedback
 from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.records import Request

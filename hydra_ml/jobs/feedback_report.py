@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra_ml.evaluation.feedback import Approval, approval_by_release
-from hydra_ml.io.feedback import standing_feedback, stored_feedback
+from hydra_ml.io.feedback_store import standing_feedback, stored_feedback
 from hydra_ml.tasks.task import Task
 
 RELEASES = 5  # newest releases told

@@ -31,7 +31,7 @@ from hydra_ml.io.incoming import DONE, drop_digest, drop_state, look_into, move_
 from hydra_ml.io.lamp.add import add, n_questions
 from hydra_ml.io.lamp.folders import is_lamp
 from hydra_ml.io.lamp.raw_data import assumed_text
-from hydra_ml.io.layout import common_folder
+from hydra_ml.io.layout import common_folder, make_growing
 from hydra_ml.io.row_files import Row, read_rows
 from hydra_ml.io.task_files import known_tasks
 from hydra_ml.jobs.ingest_alone import alone, told_of_disk
@@ -257,7 +257,7 @@ def _take_lamp(
             partial.write_text(assumed, "utf-8")
     tasks = {}
     for name in names:
-        (data / "history" / name).mkdir(parents=True, exist_ok=True)
+        make_growing(data, name)
         same = before.get(name) == folder_digest(raw / name)
         n = n_questions(raw / name)
         tasks[name] = Counts(known=n) if same else Counts(accepted=n)

@@ -157,7 +157,12 @@ def _refit_shard(plan: UpdatePlan, shard: int, folder: Path) -> RefittedShard:
     params, users = _shard_params(document, shard), document["shards"][shard]
     data, scratch = Path(plan.data), folder / "scratch"
     learned = frozenset(document["learned"])
-    sources = Sources(task_folder(data, "prepare", task), task_folder(data, "history", task), learned)
+    sources = Sources(
+        task_folder(data, "prepare", task),
+        task_folder(data, "history", task),
+        task_folder(data, "feedback/store", task),
+        learned,
+    )
     some, left_out = write_prepared(sources, users, task, params, task_folder(scratch, "prepare", task))
     stages: dict[str, Any] = {}
     if some:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from hydra_ml.io.feedback_store import stored_choices
 from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.history_store import drop_names, opened_drop, records_of
 from hydra_ml.io.tables import load_table, save_table
@@ -44,6 +45,7 @@ class Sources:
 
     prepared: Path  # folder that `prepare` wrote
     history: Path  # folder of drops
+    feedback: Path  # the task's store of what users said
     learned: frozenset[str]  # drops whose records the present heads have learned
 
 
@@ -81,6 +83,7 @@ def write_prepared(
     queries = refresh.queries(prepared, new)
     save_table(record_table(prepared), out / "records.parquet")
     save_table(queries, out / "queries.parquet")
+    save_table(stored_choices(sources.feedback, queries), out / "choices.parquet")
     save_json({"task": task.folder, "dated": guard.dated}, out / "manifest.json")
     return sorted(queries["user_id"].unique()), refresh.dropped
 

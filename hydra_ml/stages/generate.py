@@ -83,6 +83,8 @@ def generate_asks(
 ) -> Plan:
     """Every prompt the chosen methods need: records as `retrieve` and `rerank` ranked them, texts as written."""
     queries = load_table(prepared / "queries.parquet", ["query_id", "user_id", "role", "input", "profile"])
+    # What was picked from a list is learned from that list: nothing is to be asked.
+    queries = queries[~queries["query_id"].isin(load_table(prepared / "choices.parquet", ["query_id"])["query_id"])]
     rankings = rankings_by_name(candidates, ranking)
     methods = askable(chosen_methods(params.evaluate.methods), params.llm)
     asked = shown_prompts(queries, rankings, methods, written, k=params.rerank.k, seed=params.seed)

@@ -1,7 +1,8 @@
 """prepare: LaMP files become users with histories, and queries that know what they may see.
 
 Reads the train split and the evaluated split, no other, and what the ingest job has added to the users' histories.
-Writes queries.parquet, records.parquet, manifest.json, and guard.parquet for those who learn between two runs.
+Writes queries.parquet, records.parquet, choices.parquet (answers that users picked from a list), manifest.json, and
+guard.parquet for those who learn between two runs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from hydra_ml.errors import DataError
+from hydra_ml.io.feedback_store import stored_choices
 from hydra_ml.io.files import file_digest, folder_digest, save_json
 from hydra_ml.io.history_store import changed_users, drop_names, records_of
 from hydra_ml.io.lamp.files import Question, is_dated, outputs_path, read_split
@@ -28,10 +30,11 @@ from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
 
 
-def prepare(*, raw: Path, history: Path, out: Path, task: Task, params: Params) -> dict[str, Any]:
+def prepare(*, raw: Path, history: Path, feedback: Path, out: Path, task: Task, params: Params) -> dict[str, Any]:
     """Write tables and manifest below `out`; gives the manifest. Raises DataError on unfit files, before any write.
 
     history: drops of the ingest job; may be empty or absent. Their dated users can be learned from like any other.
+    feedback: the task's store of what users said; may be absent too.
     """
     split = params.prepare.evaluate_split
     own = OwnQuestions.of(raw, task, split)
@@ -63,6 +66,7 @@ def prepare(*, raw: Path, history: Path, out: Path, task: Task, params: Params) 
     save_table(records, out / "records.parquet", row_group_size=ROW_GROUP)  # `update_heads` reads a few users of it
     save_table(guard_table(preparation.guard), out / "guard.parquet")
     save_table(queries, out / "queries.parquet", row_group_size=ROW_GROUP)
+    save_table(stored_choices(feedback, queries), out / "choices.parquet")
     save_json(manifest, out / "manifest.json")
     return manifest
 

@@ -1,6 +1,7 @@
 """train_adapter: fits the adapter's base on known users' rows, then the heads of all users on the frozen base.
 
 A row is a training query and one of the answers that may be chosen; its target is whether the user would prefer it.
+Where a user picked one from a list they were shown, the rows are that list.
 With --frozen the base stays as it is there, and heads are refitted for users with new queries, in place of worse ones
 only.
 """
@@ -11,9 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hydra_ml.answering.adapter import candidate_rows, distinct_candidates
 from hydra_ml.answering.arms import SERVED
 from hydra_ml.answering.do_no_harm import find_caution
+from hydra_ml.answering.feedback import is_of_choice, with_choices
 from hydra_ml.answering.fit_component import ComponentRows
 from hydra_ml.answering.preferred_answers import preferred_answers
 from hydra_ml.io.tables import load_table
@@ -35,10 +39,13 @@ def train_adapter(
     train = queries[queries["role"] == "train"]
     # What rivals learn from besides is no part of the pool that HYDRA serves.
     served = answers["arm"].isin([arm.name for arm in SERVED])
-    pool = distinct_candidates(answers[served & answers["query_id"].isin(train["query_id"])])
+    choices = load_table(prepared / "choices.parquet")
+    pool = with_choices(distinct_candidates(answers[served & answers["query_id"].isin(train["query_id"])]), choices)
     reader = PairReader(params.train_adapter, params.encoder, cache, seed=params.seed)
     facts = train[["query_id", "user_id", "input", "text", "profile", "gold"]]
     rows, evidence = candidate_rows(pool, facts, load_table(prepared / "records.parquet"), task, reader.encode)
+    seen = np.flatnonzero(is_of_choice(rows, choices))
+    rows, evidence = rows.iloc[seen].reset_index(drop=True), evidence[seen]
     preferences = preferred_answers(task, *(rows[name].tolist() for name in ("answer", "gold", "query_id")))
     component = ComponentRows(rows, evidence, *preferences)
     bound = params.train_adapter.max_harm

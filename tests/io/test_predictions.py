@@ -19,7 +19,7 @@ from hydra_ml.io.predictions import (
 
 
 def row(request_id: str, prediction: str | None = "comedy", error: str = "") -> dict:
-    candidates = [{"answer": "comedy", "votes": 3, "personal": np.float32(0.5), "shared": -0.25}]
+    candidates = [{"answer": "comedy", "votes": 3, "personal": np.float32(0.5), "shared": -0.25, "greedy_share": 0.5}]
     score = 0.5 if prediction else np.nan
     values = (
         request_id,

@@ -52,7 +52,13 @@ class FeedbackWorld:
         save_json(asdict(facts), folder.path / "batch.json")
         save_json({"batch": {"scored_at": "2026-11-20T10:00:00+00:00"}, "shards": []}, folder.path / "report.json")
         candidates = [
-            {"answer": tag, "votes": 4 - place, "personal": 1.0 - place, "shared": 0.5 - place}
+            {
+                "answer": tag,
+                "votes": 4 - place,
+                "personal": 1.0 - place,
+                "shared": 0.5 - place,
+                "greedy_share": 1.0 - place,
+            }
             for place, tag in enumerate(TAGS)
         ]
         row = {

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from hydra_ml.cli.main import main
-from hydra_ml.io.feedback import standing_feedback, stored_feedback, waiting_rows
+from hydra_ml.io.feedback import waiting_rows
+from hydra_ml.io.feedback_store import standing_feedback, stored_feedback
 from hydra_ml.io.history_store import drop_names
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.params_file import set_params

@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
+from hydra_ml.answering.arms import SERVED
 from hydra_ml.io.predictions import load_predictions
 from hydra_ml.jobs.batch_score import score_requests
 from hydra_ml.jobs.feedback import take_feedback
 from hydra_ml.jobs.feedback_report import FeedbackReport
 from hydra_ml.jobs.promote import judge
-from hydra_ml.jobs.update_heads import plan_update
+from hydra_ml.jobs.update_heads import plan_update, update_shard
+from hydra_ml.jobs.update_release import finish_update
 from hydra_ml.params import Ingest
 from tests.jobs.feedback_world import write
 from tests.jobs.update_world import ROOT, run_all
@@ -94,3 +96,23 @@ def test_clicks_by_a_taste_make_later_answers_better(own_project, places):
     assert told.passed
     assert f"of {CLICKS * len(users)} requests" in told.text
     assert np.isfinite(learned).all()
+
+
+def test_what_was_picked_from_a_list_is_learned_without_asking_the_llm(own_project, places):
+    project = own_project
+    records = pd.read_parquet(project.data / "prepare/LaMP_2/records.parquet")
+    users = sorted(records["user_id"].unique())[:2]
+    before = answered(project, films(project, users, 4, "lists"), places)
+    lists = {row["request_id"]: [one["answer"] for one in row["candidates"]] for row in before.to_dict("records")}
+    picked = {request_id: answers[-1] for request_id, answers in lists.items() if len(answers) > 1}
+    assert len(picked) > 4
+    rows = [{"request_id": request_id, "chosen": answer} for request_id, answer in picked.items()]
+    quiet = project.params.model_copy(update={"ingest": Ingest(push=False)})
+    report = take_feedback(write(project.data / "feedback/picks.jsonl", rows), data=project.data, params=quiet)
+    assert report.tasks["LaMP_2"].choices == len(picked)
+
+    plan = plan_update(project.task, project.params, **places, root=ROOT)
+    shards = [update_shard(plan, shard) for shard in range(plan.n_shards)]
+    n_queries = sum(shard.n_queries for shard in shards)
+    assert sum(shard.stages["generate"]["prompts"] for shard in shards) == len(SERVED) * (n_queries - len(picked))
+    assert finish_update(plan, shards, "update").release != project.champion

@@ -127,7 +127,7 @@ def judged_drops(root: Path) -> Reading:
 
 
 def a_prediction(number: int) -> dict[str, Any]:
-    candidates = [{"answer": "comedy", "votes": 3, "personal": 0.5, "shared": -0.25}]
+    candidates = [{"answer": "comedy", "votes": 3, "personal": 0.5, "shared": -0.25, "greedy_share": 0.5}]
     values = (f"r{number}", "u1", "comedy", 0.5, "comedy", "personal", 2, ["a", "b"], candidates, "1", 4, 100, 9, "")
     return dict(zip(PREDICTIONS.names, values, strict=True))
 

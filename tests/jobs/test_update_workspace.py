@@ -46,7 +46,7 @@ def sources(tmp_path: Path) -> Sources:
     save_json({"dated": True}, prepared / "manifest.json")
     evaluated = Evaluated(frozenset({normalized("secret")}), frozenset())
     save_table(guard_table(Guard(evaluated, References(), dated=True)), prepared / "guard.parquet")
-    return Sources(prepared, tmp_path / "history", frozenset())
+    return Sources(prepared, tmp_path / "history", tmp_path / "feedback", frozenset())
 
 
 def written(sources: Sources, users: list[str], out: Path, params: Params | None = None):

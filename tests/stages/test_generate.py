@@ -51,7 +51,8 @@ def test_no_gold_answer_reaches_a_prompt_or_what_an_answer_is_kept_under(chain, 
     ranking = pd.read_parquet(chain.path("rerank", "ranking.parquet"))
     task, params = get_task("LaMP_2"), load_params(chain.root / "params.yaml")
     queries = pd.read_parquet(chain.path("prepare", "queries.parquet"))
-    shutil.copy(chain.path("prepare", "records.parquet"), tmp_path)
+    for name in ("records.parquet", "choices.parquet"):
+        shutil.copy(chain.path("prepare", name), tmp_path)
     asks = []
     for golds in (queries["gold"], "fantasy"):
         queries.assign(gold=golds).to_parquet(tmp_path / "queries.parquet")

@@ -57,7 +57,14 @@ def tables(out: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
 
 def test_dated_files(tmp_path: Path) -> None:
     write_lamp(tmp_path / "raw", dated=True)
-    prepare(raw=tmp_path / "raw", history=tmp_path / "history", out=tmp_path / "out", task=MOVIES, params=ON_TEST)
+    prepare(
+        raw=tmp_path / "raw",
+        history=tmp_path / "history",
+        feedback=tmp_path / "feedback",
+        out=tmp_path / "out",
+        task=MOVIES,
+        params=ON_TEST,
+    )
     queries, records, manifest = tables(tmp_path / "out")
     assert tuple(queries.columns) == QUERY_COLUMNS
     assert tuple(records.columns) == (*RECORD_COLUMNS, "held_out")
@@ -89,7 +96,12 @@ def test_dated_files(tmp_path: Path) -> None:
 def test_undated_files(tmp_path: Path) -> None:
     write_lamp(tmp_path / "raw", dated=False)
     manifest = prepare(
-        raw=tmp_path / "raw", history=tmp_path / "history", out=tmp_path / "out", task=MOVIES, params=ON_TEST
+        raw=tmp_path / "raw",
+        history=tmp_path / "history",
+        feedback=tmp_path / "feedback",
+        out=tmp_path / "out",
+        task=MOVIES,
+        params=ON_TEST,
     )
     queries, records, _ = tables(tmp_path / "out")
     assert manifest["dated"] is False
@@ -108,11 +120,23 @@ def test_other_splits_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "raw" / "test").mkdir()
     (tmp_path / "raw" / "test" / "test_questions.json").write_text("<html>")
     first = prepare(
-        raw=tmp_path / "raw", history=tmp_path / "history", out=tmp_path / "out", task=MOVIES, params=ON_DEV
+        raw=tmp_path / "raw",
+        history=tmp_path / "history",
+        feedback=tmp_path / "feedback",
+        out=tmp_path / "out",
+        task=MOVIES,
+        params=ON_DEV,
     )
     (tmp_path / "raw" / "test" / "test_questions.json").write_text("other")
     assert (
-        prepare(raw=tmp_path / "raw", history=tmp_path / "history", out=tmp_path / "out", task=MOVIES, params=ON_DEV)
+        prepare(
+            raw=tmp_path / "raw",
+            history=tmp_path / "history",
+            feedback=tmp_path / "feedback",
+            out=tmp_path / "out",
+            task=MOVIES,
+            params=ON_DEV,
+        )
         == first
     )
     assert first["evaluate_split"] == "dev"
@@ -121,7 +145,14 @@ def test_other_splits_are_not_read(tmp_path: Path) -> None:
 def test_same_input_same_bytes(tmp_path: Path) -> None:
     write_lamp(tmp_path / "raw", dated=True)
     for out in ("one", "two"):
-        prepare(raw=tmp_path / "raw", history=tmp_path / "history", out=tmp_path / out, task=MOVIES, params=ON_TEST)
+        prepare(
+            raw=tmp_path / "raw",
+            history=tmp_path / "history",
+            feedback=tmp_path / "feedback",
+            out=tmp_path / out,
+            task=MOVIES,
+            params=ON_TEST,
+        )
     for name in ("queries.parquet", "records.parquet", "manifest.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -129,14 +160,24 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
 def test_data_version_follows_the_content(tmp_path: Path) -> None:
     write_lamp(tmp_path / "raw", dated=True)
     before = prepare(
-        raw=tmp_path / "raw", history=tmp_path / "history", out=tmp_path / "out", task=MOVIES, params=ON_TEST
+        raw=tmp_path / "raw",
+        history=tmp_path / "history",
+        feedback=tmp_path / "feedback",
+        out=tmp_path / "out",
+        task=MOVIES,
+        params=ON_TEST,
     )["data_version"]
     path = tmp_path / "raw" / "test" / "test_questions.json"
     path.write_text(path.read_text().replace("test film 0", "test film null"))
     assert (
-        prepare(raw=tmp_path / "raw", history=tmp_path / "history", out=tmp_path / "out", task=MOVIES, params=ON_TEST)[
-            "data_version"
-        ]
+        prepare(
+            raw=tmp_path / "raw",
+            history=tmp_path / "history",
+            feedback=tmp_path / "feedback",
+            out=tmp_path / "out",
+            task=MOVIES,
+            params=ON_TEST,
+        )["data_version"]
         != before
     )
 
@@ -145,7 +186,12 @@ def test_user_caps(tmp_path: Path) -> None:
     write_lamp(tmp_path / "raw", dated=False)
     params = Params(prepare=Prepare(train_users=3, evaluate_users=2, history=2))
     counts = prepare(
-        raw=tmp_path / "raw", history=tmp_path / "history", out=tmp_path / "out", task=MOVIES, params=params
+        raw=tmp_path / "raw",
+        history=tmp_path / "history",
+        feedback=tmp_path / "feedback",
+        out=tmp_path / "out",
+        task=MOVIES,
+        params=params,
     )["counts"]
     assert (counts["known_users"], counts["evaluated_users"], counts["records"]) == (3, 2, 10)
 
@@ -154,7 +200,14 @@ def test_missing_test_answers_point_to_dev(tmp_path: Path) -> None:
     write_lamp(tmp_path / "raw", dated=True)
     (tmp_path / "raw" / "test" / "test_outputs.json").unlink()
     with pytest.raises(DataError, match=r"test_outputs.json: no such file.*`prepare.evaluate_split: dev`"):
-        prepare(raw=tmp_path / "raw", history=tmp_path / "history", out=tmp_path / "out", task=MOVIES, params=ON_TEST)
+        prepare(
+            raw=tmp_path / "raw",
+            history=tmp_path / "history",
+            feedback=tmp_path / "feedback",
+            out=tmp_path / "out",
+            task=MOVIES,
+            params=ON_TEST,
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -164,7 +217,14 @@ def test_ids_in_both_splits_are_refused(tmp_path: Path) -> None:
         path = tmp_path / "raw" / "test" / f"test_{kind}.json"
         path.write_text(path.read_text().replace("test-1", "train-1"))
     with pytest.raises(DataError, match=r"1 question id\(s\) stand in train and in test, the first 'train-1'"):
-        prepare(raw=tmp_path / "raw", history=tmp_path / "history", out=tmp_path / "out", task=MOVIES, params=ON_TEST)
+        prepare(
+            raw=tmp_path / "raw",
+            history=tmp_path / "history",
+            feedback=tmp_path / "feedback",
+            out=tmp_path / "out",
+            task=MOVIES,
+            params=ON_TEST,
+        )
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,7 +249,14 @@ def arrive(history: Path, *records: tuple[str, str, str]) -> str:
 
 
 def prepared(tmp_path: Path, name: str, params: Params = ON_TEST) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    prepare(raw=tmp_path / "raw", history=tmp_path / "history", out=tmp_path / name, task=MOVIES, params=params)
+    prepare(
+        raw=tmp_path / "raw",
+        history=tmp_path / "history",
+        feedback=tmp_path / "feedback",
+        out=tmp_path / name,
+        task=MOVIES,
+        params=params,
+    )
     return tables(tmp_path / name)
 
 

@@ -18,7 +18,8 @@ def prepared(chain, tmp_path_factory):
     queries = pd.read_parquet(chain.path("prepare", "queries.parquet"))
     first = sorted(queries.loc[queries["role"] == "train", "user_id"].unique())[0]
     queries.assign(is_new=queries["user_id"] == first).to_parquet(folder / "queries.parquet", index=False)
-    shutil.copy(chain.path("prepare", "records.parquet"), folder)
+    for name in ("records.parquet", "choices.parquet"):
+        shutil.copy(chain.path("prepare", name), folder)
     return folder, first
 
 

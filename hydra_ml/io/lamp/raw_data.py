@@ -13,6 +13,7 @@ from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.lamp.add import add
 from hydra_ml.io.lamp.files import outputs_path
 from hydra_ml.io.lamp.sample_files import write_sample
+from hydra_ml.io.layout import make_growing
 from hydra_ml.io.own_records import Added, add_table
 from hydra_ml.io.params_file import load_params, set_params
 from hydra_ml.tasks.task import Task
@@ -31,7 +32,8 @@ def use_sample(raw: Path, params_path: Path) -> Sequence[str]:
     write_sample(raw, params.tasks, truth=raw.parent / "sample_truth", seed=params.seed)
     if before["source"] != "sample" or not source.exists():
         save_json({"source": "sample"}, source)
-    _open_history(raw, params.tasks)
+    for folder in params.tasks:
+        make_growing(raw.parent, folder)
     return params.tasks
 
 
@@ -83,7 +85,8 @@ def use_folder(folder: Path, raw: Path, params_path: Path) -> dict[str, list[str
         kept[_SPLIT], split = split, "dev"
     save_json({"source": str(folder), **kept, "assumed": tasks}, source)
     set_params(params_path, {"tasks": [*tasks], "prepare.evaluate_split": split})
-    _open_history(raw, [*tasks])
+    for name in tasks:
+        make_growing(raw.parent, name)
     return tasks
 
 
@@ -101,7 +104,7 @@ def use_table(
     kept = [] if before["source"] == "sample" else [name for name in settings.tasks if (raw / name).is_dir()]
     save_json({"source": str(table), "tasks_of_sample": before.get("tasks_of_sample", settings.tasks)}, source)
     set_params(params_path, {"tasks": [*kept, *({task.folder} - set(kept))]})
-    _open_history(raw, [task.folder])
+    make_growing(raw.parent, task.folder)
     return added
 
 
@@ -123,9 +126,3 @@ def use_task(task: Task, raw: Path, params_path: Path) -> None:
 def assumed_text(tasks: Mapping[str, Sequence[str]]) -> str:
     """What was assumed or left out of each task's files, a line each; "" if nothing was."""
     return "".join(f"{task}: {note}\n" for task, notes in tasks.items() for note in notes)
-
-
-def _open_history(raw: Path, tasks: Sequence[str]) -> None:
-    """Make the folders that the ingest job adds records to: `prepare` depends on them, and DVC on their being there."""
-    for task in tasks:
-        (raw.parent / "history" / task).mkdir(parents=True, exist_ok=True)

@@ -185,7 +185,12 @@ def test_one_split_is_divided_by_seed(tmp_path: Path, only: str, named: bool) ->
     taken(tmp_path, seed=3)
     assert sorted(question.question_id for question in split_of(tmp_path, "dev")[0]) == before
     manifest = prepare(
-        raw=tmp_path / "raw/LaMP_2", history=tmp_path / "none", out=tmp_path / "out", task=MOVIES, params=ON_DEV
+        raw=tmp_path / "raw/LaMP_2",
+        history=tmp_path / "none",
+        feedback=tmp_path / "none",
+        out=tmp_path / "out",
+        task=MOVIES,
+        params=ON_DEV,
     )
     assert manifest["counts"]["evaluated_queries"] == 2
 
@@ -209,7 +214,12 @@ def test_users_without_dates_are_ordered_by_place(tmp_path: Path) -> None:
     assert days == [f"0001-01-0{place}" for place in range(1, 7)]
     assert [entry["date"] for entry in split_of(tmp_path, "train")[0][0].profile] == days[:5]  # the same items
     manifest = prepare(
-        raw=tmp_path / "raw/LaMP_2", history=tmp_path / "none", out=tmp_path / "out", task=MOVIES, params=ON_DEV
+        raw=tmp_path / "raw/LaMP_2",
+        history=tmp_path / "none",
+        feedback=tmp_path / "none",
+        out=tmp_path / "out",
+        task=MOVIES,
+        params=ON_DEV,
     )
     assert manifest["counts"]["records"] == 36
     assert manifest["dropped"] == {"records with nothing to see as a pseudo-query": 6}  # each user's first
