@@ -55,6 +55,7 @@ class Release:
     made_by: str  # job: "nightly" or "update_heads"
     made_at: str  # ISO 8601, UTC
     validated: bool  # whether Great Expectations passed on the data it was made from
+    served: str = ""  # what the LLM's server told of the model whose answers were learned; "" where it tells nothing
     definition: str = ""  # the task as it was then: `Task.definition`; "" of releases from before tasks had one
 
     @property
@@ -87,8 +88,8 @@ class Release:
                 for part in PARTS
             }
             facts = {name: document[name] for name in _PLAIN}
-            definition = str(document.get("definition", ""))
-            return cls(components=components, history=tuple(document["history"]), definition=definition, **facts)
+            facts |= {name: str(document.get(name, "")) for name in ("served", "definition")}
+            return cls(components=components, history=tuple(document["history"]), **facts)
         except (KeyError, TypeError) as error:
             raise ArtifactError(
                 f"{where}: not a release manifest, {error!r} is missing or not what it should be. Go back with "

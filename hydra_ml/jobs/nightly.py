@@ -60,6 +60,7 @@ def register_chain(
             made_by=job,
             made_at=datetime.now(UTC).isoformat(timespec="seconds"),
             validated=validated,
+            served=str(load_json(task_folder(data, "generate", task) / "llm.json")["served"]),
             definition=task.definition,
         )
         return register_once(registry, task, release, run_id=run.run_id)

@@ -75,7 +75,7 @@ def show_release(task: Task, registry: Registry, which: str) -> tuple[str, dict[
     rows = [
         ("is", ", ".join(facts.aliases) or "none of champion, challenger, previous"),
         ("made", f"by {facts.made_by}, {facts.made_at}, git {release.git_commit or 'unknown'}"),
-        ("LLM", release.llm),
+        ("LLM", f"{release.llm} {release.served}".rstrip()),
         ("data", release.data_version),
         ("drops", ", ".join(release.history) or "none learned after its data"),
         *((part, f"version {ref.version}, {ref.digest}") for part, ref in release.components.items()),

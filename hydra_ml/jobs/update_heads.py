@@ -30,6 +30,7 @@ from hydra_ml.io.files import file_digest, load_json, save_json
 from hydra_ml.io.head_bank import save_heads
 from hydra_ml.io.history_store import changed_users, drop_names
 from hydra_ml.io.layout import TRAINERS, task_folder
+from hydra_ml.io.llm import asked_identity
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.tables import load_table
 from hydra_ml.io.task_files import get_task
@@ -40,6 +41,7 @@ from hydra_ml.jobs.update_report import (
     UpdatePlan,
 )
 from hydra_ml.jobs.update_workspace import Sources, run_stage, write_prepared
+from hydra_ml.llm.served import served_of
 from hydra_ml.params import Params, parse_params
 from hydra_ml.records import content_digest
 from hydra_ml.release import PARTS, Release
@@ -79,6 +81,9 @@ def plan_update(
             len(drops),
         )
         drops = ()
+    settings = _params_of(release, f"{task.folder} release {version}", params)
+    if drops:
+        _tell_of_other_model(task, version, release, settings, cache)
     stages = stages_to(list(TRAINERS.values()), task, root, there={"prepare"}) if drops else []
     manifests = [registry.fetch(task, release.components[part]) / "manifest.json" for part in PARTS]
     about: dict[str, Any] = {
@@ -87,7 +92,7 @@ def plan_update(
         "digests": [file_digest(manifest) for manifest in manifests],
         "learned": list(release.history),
         "drops": list(drops),
-        "params": _params_of(release, f"{task.folder} release {version}", params).model_dump(by_alias=True),
+        "params": settings.model_dump(by_alias=True),
     }
     if drops:
         about |= {"prepared": _prepared_digest(prepared, task), "stages": stages}
@@ -109,6 +114,17 @@ def plan_update(
         stages=stages,
         uri=registry.uri,
     )
+
+
+def _tell_of_other_model(task: Task, version: str, release: Release, params: Params, cache: Path) -> None:
+    """Say so where the LLM's server tells of another model than the one whose answers the release learned from."""
+    served = served_of(asked_identity(params.llm, cache / "responses.sqlite"))
+    if release.served and served and served != release.served:
+        log.warning(
+            "%s: release %s learned from answers of %s, but behind %s its server now tells of %s: new heads learn from "
+            "answers that their base has not seen the like of. The next nightly learns all anew.",
+            *(task.name, version, release.served, params.llm.model, served),
+        )
 
 
 def _params_of(release: Release, where: str, params: Params) -> Params:

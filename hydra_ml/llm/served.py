@@ -29,6 +29,15 @@ def identity_of(params: LLM, served: str) -> str:
     return json.dumps([params.identity, served]) if served else params.identity
 
 
+def served_of(identity: str) -> str:
+    """What the server told, of an identity of `identity_of`; "" where it told nothing."""
+    try:
+        found = json.loads(identity)
+    except ValueError:
+        return ""
+    return found[1] if isinstance(found, list) and len(found) == 2 and isinstance(found[1], str) else ""
+
+
 def read_served(listed: object, model: str) -> str:
     """What stays the same of the model's entry in a /models body, as text; "" if that is no more than its name."""
     entries = listed.get("data") if isinstance(listed, Mapping) else None

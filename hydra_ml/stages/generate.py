@@ -19,10 +19,12 @@ from hydra_ml.answering.written import AskRound, readable_records, write_texts
 from hydra_ml.evaluation.methods import arms_of, askable, chosen_methods
 from hydra_ml.evaluation.shown import shown_prompts
 from hydra_ml.io.encoders import open_encoder
+from hydra_ml.io.files import save_json
 from hydra_ml.io.llm import open_llm
 from hydra_ml.io.tables import load_table, save_table
 from hydra_ml.llm.chat import Ask
 from hydra_ml.llm.pace import llm_figures
+from hydra_ml.llm.served import served_of
 from hydra_ml.params import Params
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
@@ -32,7 +34,8 @@ def generate(
     *, prepared: Path, retrieved: Path, reranked: Path, out: Path, cache: Path, task: Task, params: Params
 ) -> Mapping[str, Any]:
     """Write out/answers.parquet, as `answer_table` gives it; sample_idx is 0 for greedy, 1..n for sampled answers. And
-    out/written.parquet, as `write_texts` gives it."""
+    out/written.parquet, as `write_texts` gives it, and out/llm.json: which model answered, as far as its server tells.
+    """
     candidates, ranking = load_table(retrieved / "candidates.parquet"), load_table(reranked / "ranking.parquet")
     encode = open_encoder(params.encoder, cache, progress="").encode  # the offline model's; loaded if it is asked
     with open_llm(params.llm, cache=cache / "responses.sqlite", encode=encode) as llm:
@@ -41,10 +44,12 @@ def generate(
         )
         asked, asks, owners = generate_asks(prepared, candidates, ranking, task, params, written)
         replies = llm.ask_nearly_all(asks, label=f"generate {task.name}")
+        served = served_of(llm.identity())
 
     table = answer_table(asked.iloc[owners], asks, replies, task, params.answers)
     answers, is_parsed = table["answer"].tolist(), table["is_parsed"].tolist()
     check_readable(answers, is_parsed, params.llm.max_unparsed_share, f"generate {task.name}")
+    save_json({"model": params.llm.model, "served": served}, out / "llm.json")
     save_table(written, out / "written.parquet")
     save_table(table, out / "answers.parquet")
     return {

@@ -34,8 +34,10 @@ def served_as_my_model(encode: Encode) -> Callable[..., Any]:
     return renamed
 
 
-def add_release(project, model: str = "my-model", **sections: Any) -> str:
-    """The champion's parts in a release that answers with this model and these settings; it becomes the challenger."""
+def add_release(project, model: str = "my-model", served: str = "", **sections: Any) -> str:
+    """The champion's parts in a release that answers with this model and these settings; it becomes the challenger.
+
+    served: what the server told of the model when the release learned."""
     registry, task = project.registry, project.task
     _, release = registry.release(task, "champion")
     params = json.loads(json.dumps(dict(release.params)))
@@ -43,7 +45,7 @@ def add_release(project, model: str = "my-model", **sections: Any) -> str:
     for name, values in sections.items():
         params[name] |= values
     run_id = registry.version(task, "release", project.champion).run_id
-    version = registry.register_release(task, replace(release, params=params), run_id=run_id)
+    version = registry.register_release(task, replace(release, params=params, served=served), run_id=run_id)
     registry.point(task, {"challenger": version})
     return version
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import pytest
 from starlette.responses import JSONResponse
 
 from hydra_ml.errors import LLMError
 from hydra_ml.io.encoders import open_encoder
+from hydra_ml.io.history_store import append_drop
+from hydra_ml.jobs.update_heads import plan_update
+from hydra_ml.records import RECORD_COLUMNS
 from tests.jobs.other_llm import add_release, go, served_as_my_model
+from tests.jobs.update_world import ROOT
 
 
 class Served:
@@ -82,3 +87,19 @@ def test_a_champion_whose_llm_is_gone_is_compared_by_the_answers_it_gave(own_pro
     assert decision.against == first
     assert "my-model cannot be asked any more, and its answers are those it gave" in decision.markdown()
     assert decision.figures is not None
+
+
+@pytest.mark.parametrize(("file", "says"), [("A", False), ("B", True)])
+def test_an_update_says_that_its_heads_learn_from_another_model_than_their_base(
+    own_project, served, caplog, file, says
+):
+    version = add_release(own_project, served='{"id": "my-model", "meta": {"size": 65}}')
+    shown, release = own_project.registry.release(own_project.task, version)
+    assert (shown, release.served) == (version, '{"id": "my-model", "meta": {"size": 65}}')
+    records = pd.read_parquet(own_project.data / "prepare/LaMP_2/records.parquet")[list(RECORD_COLUMNS)]
+    append_drop(own_project.data / "history/LaMP_2", records.head(1).assign(record_id="new", date="2031-01-01"))
+    served.file = file
+    places = {"data": own_project.data, "registry": own_project.registry, "cache": own_project.cache}
+    plan = plan_update(own_project.task, own_project.params, **places, which=version, root=ROOT)
+    assert plan.n_users == 1
+    assert ("its server now tells of" in caplog.text) is says

@@ -9,7 +9,7 @@ import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from hydra_ml.llm.chat import MemoryStore
-from hydra_ml.llm.served import Fingerprints, identity_of, read_served
+from hydra_ml.llm.served import Fingerprints, identity_of, read_served, served_of
 from hydra_ml.params import LLM
 from tests.llm.scripted_server import ScriptedServer, completion, refuse
 
@@ -150,3 +150,9 @@ def test_a_fingerprint_that_is_none_changes_nothing() -> None:
     seen = Fingerprints()
     bodies = [{"system_fingerprint": found} for found in (None, "", 3, "fp_1", None, "fp_1")]
     assert [seen.changed(body) for body in [*bodies, "text"]] == [""] * 7
+
+
+def test_what_was_told_comes_back_out_of_an_identity():
+    told = read_served(listed(LLAMA_CPP), "m")
+    assert served_of(identity_of(LLM(model="m"), told)) == told
+    assert served_of(identity_of(LLM(model="m"), "")) == ""

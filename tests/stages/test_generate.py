@@ -44,6 +44,8 @@ def test_running_again_asks_the_llm_nothing(chain, capsys):
     assert told["failed"] == 0
     assert told["cached"] == told["asks"] > 0
     assert chain.path("generate", "answers.parquet").read_bytes() == before
+    told = json.loads(chain.path("generate", "llm.json").read_text())
+    assert told == {"model": "offline-minilm", "served": ""}
 
 
 def test_no_gold_answer_reaches_a_prompt_or_what_an_answer_is_kept_under(chain, tmp_path):
