@@ -27,7 +27,7 @@ from tests.servers import RunningServer
 
 # Option of each stage -> the folder it names, in the order of dvc.yaml.
 CHAIN = {
-    "prepare": {"raw": "raw", "history": "history"},
+    "prepare": {"raw": "raw", "history": "history", "feedback": "feedback"},
     "validate": {"prepared": "prepare"},
     "retrieve": {"prepared": "prepare"},
     "annotate": {"prepared": "prepare", "retrieved": "retrieve"},
