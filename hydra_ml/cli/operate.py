@@ -155,6 +155,31 @@ def show(
     print(user_text(user, found, data=DATA, registry=Registry(), which=release))
 
 
+@operate_app.command()
+def drift(
+    task: TaskOption = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="forget what was found and begin anew: the change is known and lived with")
+    ] = False,
+    as_json: JsonOption = False,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Look now, as every night does, whether LLM, harm by heads or inputs have changed; exit code 1 if so."""
+    settings, found = task_settings(params, task)
+    from hydra_ml.io.drift import DriftFolder
+    from hydra_ml.io.mlflow.registry import Registry
+    from hydra_ml.jobs.drift import watch_drift
+    from hydra_ml.terminal import plain
+
+    if restart:
+        DriftFolder(DATA, found).forget()
+    night = f"{datetime.now(UTC):%Y-%m-%d}"  # a day's second look asks nothing
+    report = watch_drift(found, settings, night, data=DATA, registry=Registry(), cache=CACHE)
+    answer(plain(report.markdown()), asdict(report), as_json)
+    if report.alarms:
+        raise typer.Exit(1)
+
+
 @operate_app.command("update-heads")
 def update_heads(
     task: TaskOption = None,

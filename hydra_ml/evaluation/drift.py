@@ -145,3 +145,36 @@ class UserLosses:
     def told(self) -> str:
         """The mean losses, in words."""
         return f"personal loss {self.personal / max(1, self.n):.3f}, shared {self.shared / max(1, self.n):.3f}"
+
+
+# --------------------------------------------------------------------------------------------------- what was found
+
+
+@dataclass(frozen=True)
+class DriftFinding:
+    """What one watch came to."""
+
+    watch: str  # "llm", "losses" or "inputs"
+    is_alarm: bool
+    told: str  # in a line; ids and figures, never a text
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """What was found of one task in one night."""
+
+    task: str  # folder
+    night: str
+    findings: tuple[DriftFinding, ...]
+    llm_calls: int = 0
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """What somebody should look at."""
+        return tuple(f"drift, {one.watch}: {one.told}" for one in self.findings if one.is_alarm)
+
+    def markdown(self) -> str:
+        """As an artifact shows it, alarms first."""
+        found = sorted(self.findings, key=lambda one: not one.is_alarm)
+        lines = [f"- {'**DRIFT** ' if one.is_alarm else ''}{one.watch}: {one.told}" for one in found]
+        return "\n".join([f"# Drift, {self.task}, {self.night}", "", *lines, "", f"{self.llm_calls} LLM calls."])

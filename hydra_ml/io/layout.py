@@ -19,7 +19,7 @@ Stage = Literal[
     "evaluate",
     "arena",
 ]
-Part = Stage | Literal["raw", "history", "withdrawn", "predictions"]
+Part = Stage | Literal["raw", "history", "withdrawn", "predictions", "drift"]
 Common = Literal["incoming", "feedback", "quarantine", "requests", "predictions", "reports", "docs"]
 
 # What a stage reads, by the name of its argument: the part that holds it.
