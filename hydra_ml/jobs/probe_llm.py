@@ -77,7 +77,11 @@ def _probe(folder: DriftFolder, task: Task, params: Params, data: Path) -> tuple
         queries = load_table(task_folder(data, "prepare", task) / "queries.parquet", ["role", "input"])
         frozen = queries.loc[queries["role"] == "evaluate", "input"].tolist()
     chats = probe_chats(task, frozen, n=params.drift.probe_prompts, form=params.prompts)
-    probe = Probe(settings, [input for input, _ in chats], [[dict(**turn) for turn in chat] for _, chat in chats])
+    probe = Probe(
+        settings,
+        [input for input, _ in chats],
+        [[{"role": turn["role"], "content": turn["content"]} for turn in chat] for _, chat in chats],
+    )
     folder.begin_probe(probe)
     return probe, True
 
