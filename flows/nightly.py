@@ -6,10 +6,12 @@ stopped. Heads then catch up with records that came since, and the release becom
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
+from prefect.events import emit_event
 
 from flows.policy import HOOKS, HOUR, MINUTE, TASK_HOOKS, TRY_AGAIN
 from flows.runs import (
@@ -35,6 +37,7 @@ from hydra_ml.io.lamp import raw_data
 from hydra_ml.io.llm_environment import in_night
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.task_files import get_task
+from hydra_ml.jobs import drift
 from hydra_ml.jobs import nightly as job
 from hydra_ml.jobs.doctor import Notice, check_disk, check_llm, check_settings
 from hydra_ml.jobs.morning_report import TaskNight, morning_report, results_rows, save_report
@@ -88,6 +91,7 @@ def nightly_task(
     dask_address: str | None = None,
 ) -> tuple[bool, TaskNight]:
     """One task's night; whether its release is champion now, and what the morning report says of it."""
+    watch_drift(task, stamp)
     stages: dict[str, Any] = {}
     for stage in versions.stage_order(get_task(task)):
         if summary := run_stage.with_options(name=stage, task_run_name=stage)(stage, task):
@@ -140,6 +144,26 @@ def run_stage(stage: str, task: TaskFolder) -> dict[str, Any]:
             rows = results_rows(get_task(task), DATA)
         show_table(artifact_key(f"stage-{stage}", task), rows, f"{stage} of {task}")
     return summary
+
+
+@task(name="watch_drift", task_run_name="watch_drift", timeout_seconds=HOUR, **TASK_HOOKS)
+def watch_drift(task: TaskFolder, stamp: str) -> None:
+    """What may have changed, as an artifact; what is drift, as an event each. What keeps it from looking stops
+    nothing."""
+    try:
+        report = drift.watch_drift(get_task(task), settings(), stamp, data=DATA, registry=Registry())
+    except (HydraError, OSError) as error:
+        get_run_logger().warning("drift was not looked for: %s", cause_of(error))
+        return
+    create_markdown_artifact(report.markdown(), key=artifact_key("drift", task), description=f"Drift of {task}")
+    for found in report.findings:
+        get_run_logger().log(logging.WARNING if found.is_alarm else logging.INFO, "%s: %s", found.watch, found.told)
+        if found.is_alarm:
+            emit_event(
+                f"hydra_ml.drift.{found.watch}",
+                resource={"prefect.resource.id": f"hydra_ml.drift.{task}", "prefect.resource.name": task},
+                payload={"task": task, "night": stamp, "told": found.told},
+            )
 
 
 @task(name="register_chain", task_run_name="register_chain", timeout_seconds=HOUR, **TRY_AGAIN, **TASK_HOOKS)

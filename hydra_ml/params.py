@@ -236,6 +236,15 @@ class BatchScore(Section):
     set_aside_after: Positive = 3  # runs in which the LLM failed on a request, though it was well: a dead letter then
 
 
+class Drift(Section):
+    """What is watched every night for change."""
+
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05  # of all nights there will ever be: chance of a false alarm
+    probe_prompts: Annotated[int, Field(ge=0, le=500)] = 50  # the LLM is asked every night; 0: it is not probed
+    probe_samples: Annotated[int, Field(ge=1, le=16)] = 2  # answers to each
+    max_shift: Annotated[float, Field(gt=0)] = 0.5  # of the inputs' mean, in standard deviations of those learned from
+
+
 class Params(Section):
     """The whole of `params.yaml`."""
 
@@ -260,6 +269,7 @@ class Params(Section):
     update_heads: UpdateHeads = UpdateHeads()
     promote: Promote = Promote()
     batch_score: BatchScore = BatchScore()
+    drift: Drift = Drift()
 
 
 def parse_params(raw: Any, where: str) -> Params:

@@ -58,6 +58,32 @@ def _support(candidates: pd.DataFrame, book: RecordVectors, encode: Encode) -> n
     return support
 
 
+def support_by_record(
+    candidates: pd.DataFrame, records: pd.DataFrame, task: Task, encode: Encode
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each record gives each candidate's support, float64 [n, R], and what it has without any, [n]: they add up to
+    `history_support`. candidates: rows of one query; R: the records of its profile, in order.
+
+    A mean of cosines is a sum over records. The logarithm of a share is divided by Aumann and Shapley's rule: from no
+    record to all, their weights growing together, each gives its part of the way; which is in proportion to its weight.
+    """
+    first = candidates.iloc[0]
+    book = RecordVectors(records, task, encode)
+    seen = book.positions(first["user_id"], first["profile"])  # [R]
+    n = len(candidates)
+    if not len(seen):
+        return np.zeros((n, 0)), np.zeros(n)
+    vector = encode([first["text"]])[0]
+    weight = _softmax(book.texts[seen] @ vector / TAU).astype(np.float64)  # [R]
+    if book.answers is not None:
+        likeness = encode(candidates["b"].tolist()) @ book.answers[seen].T  # [n, R]
+        return likeness.astype(np.float64) * weight, np.zeros(n)
+    part = (candidates["answer"].to_numpy()[:, None] == book.spelled[seen][None, :]) * weight  # [n, R]
+    share = part.sum(axis=1, keepdims=True)  # [n, 1]
+    risen = np.log(share + FLOOR) - np.log(FLOOR)
+    return part / np.where(share > 0, share, 1.0) * risen, np.full(n, np.log(FLOOR))
+
+
 class RecordVectors:
     """Records by (user, id): vectors of what each asked, and its answer as spelled or as a vector."""
 

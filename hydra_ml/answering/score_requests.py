@@ -62,37 +62,80 @@ def score_and_blame(
     these users, each user's oldest first. A request without history, or of an unknown user, is answered all the same.
     Raises DataError if an id is repeated or a profile names a record that is not there.
     """
-    check_requests(requests, records)
-    if requests.empty:
+    worked = work_out(requests, records, models, ask, task=task, params=params)
+    if worked is None:
         nothing = pd.DataFrame({name: [] for name in PREDICTION_COLUMNS if name != "release"}, dtype=object)
         return nothing, pd.DataFrame({name: [] for name in BLAME_COLUMNS})
-    queries = requests[list(REQUEST_COLUMNS)].rename(columns={"request_id": "query_id"})
-    queries = queries.assign(text=[task.query_text(input) for input in queries["input"]], role="evaluate")
-    # All that the steps below read of these, encoded in one go.
-    models = replace(models, encode=remembering(models.encode))
-    models.encode([*queries["text"], *(task.query_text(input) for input in records["input"])])
-
-    prompts = served_prompts(queries, records, models, params)
-    chats = build_prompts(prompts, prompts["demos"].tolist(), record_book(records), task, params.prompts)
-    asks, owners = build_asks(chats, prompts["is_sampled"].tolist(), task, params.generate, seed=params.seed)
-    asked = prompts.iloc[owners]
-    replies = ask(asks)
-    answers = answer_table(asked, asks, replies, task, params.answers)
-
+    asked, answers = worked.asked, worked.answers
+    owners = asked.prompts["query_id"].iloc[asked.owners].tolist()
     failed = (answers["error"] != "") & (answers["answer"] == "")
-
-    choices, evidence = candidate_rows(distinct_candidates(answers), queries, records, task, models.encode)
-    rows = scored_candidates(choices, evidence, models.adapter)
-    table = queries[["query_id", "user_id"]].set_index("query_id")
-    table["n_history"] = queries["profile"].str.len().to_numpy()
+    table = asked.queries[["query_id", "user_id"]].set_index("query_id")
+    table["n_history"] = asked.queries["profile"].str.len().to_numpy()
     table["personalization"] = [
         "personal" if user_id in models.with_head else "shared" if n else "none"
         for user_id, n in zip(table["user_id"], table["n_history"], strict=True)
     ]
-    table["chosen_record_ids"] = _shown(prompts, answers)
-    costs = _costs(asked["query_id"].tolist(), asks, replies, params.llm.model)
-    table = table.join([_choices(rows, answers, task, models.margin), costs, _errors(answers.assign(failed=failed))])
-    return _finished(table), _blame(asked["query_id"].tolist(), asks, replies, params.llm.model)
+    table["chosen_record_ids"] = _shown(asked.prompts, answers)
+    costs = _costs(owners, asked.asks, worked.replies, params.llm.model)
+    choices = _choices(worked.rows, answers, task, models.margin)
+    table = table.join([choices, costs, _errors(answers.assign(failed=failed))])
+    return _finished(table), _blame(owners, asked.asks, worked.replies, params.llm.model)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What some requests ask of the LLM."""
+
+    queries: pd.DataFrame  # REQUEST_COLUMNS, request_id as query_id; and text, role
+    prompts: pd.DataFrame  # rows of `prompt_rows`
+    asks: list[Ask]
+    owners: list[int]  # of each ask, its position among the prompts
+
+
+@dataclass(frozen=True)
+class Worked:
+    """All that an answer is chosen from."""
+
+    asked: Asked
+    replies: Sequence[Reply]
+    answers: pd.DataFrame  # rows of `answer_table`
+    rows: pd.DataFrame  # rows of `scored_candidates`
+    evidence: np.ndarray  # float32 [N, E], of the rows
+
+
+def ask_for(requests: pd.DataFrame, records: pd.DataFrame, models: Models, *, task: Task, params: Params) -> Asked:
+    """The prompts of the requests, at least one, and what is asked with them. Raises as `score_and_blame`."""
+    check_requests(requests, records)
+    queries = requests[list(REQUEST_COLUMNS)].rename(columns={"request_id": "query_id"})
+    queries = queries.assign(text=[task.query_text(input) for input in queries["input"]], role="evaluate")
+    prompts = served_prompts(queries, records, models, params)
+    chats = build_prompts(prompts, prompts["demos"].tolist(), record_book(records), task, params.prompts)
+    asks, owners = build_asks(chats, prompts["is_sampled"].tolist(), task, params.generate, seed=params.seed)
+    return Asked(queries, prompts, asks, owners)
+
+
+def choose_from(
+    asked: Asked, replies: Sequence[Reply], records: pd.DataFrame, models: Models, *, task: Task, params: Params
+) -> Worked:
+    """The scored candidates that the LLM's replies, one an ask, give."""
+    answers = answer_table(asked.prompts.iloc[asked.owners], asked.asks, replies, task, params.answers)
+    choices, evidence = candidate_rows(distinct_candidates(answers), asked.queries, records, task, models.encode)
+    rows = scored_candidates(choices, evidence, models.adapter)
+    return Worked(asked, replies, answers, rows, evidence)
+
+
+def work_out(
+    requests: pd.DataFrame, records: pd.DataFrame, models: Models, ask: AskAll, *, task: Task, params: Params
+) -> Worked | None:
+    """Both of these with the LLM between; None for no requests."""
+    check_requests(requests, records)
+    if requests.empty:
+        return None
+    # All that the steps below read of these, encoded in one go.
+    models = replace(models, encode=remembering(models.encode))
+    models.encode([task.query_text(input) for input in (*requests["input"], *records["input"])])
+    asked = ask_for(requests, records, models, task=task, params=params)
+    return choose_from(asked, ask(asked.asks), records, models, task=task, params=params)
 
 
 def remembering(encode: Encode) -> Encode:

@@ -103,12 +103,38 @@ def why(
         Path | None,
         typer.Option(help="a file in data/predictions/<task>; default: the newest that answers the request"),
     ] = None,
+    requests: Annotated[
+        Path | None, typer.Option(help="the file of requests, where data/requests no longer holds it")
+    ] = None,
+    ask: Annotated[bool, typer.Option("--ask", help="buy what the LLM would say without each record")] = False,
+    html: Annotated[bool, typer.Option("--html", help="write a page, and print where it lies")] = False,
+    params: ParamsOption = PARAMS,
 ) -> None:
-    """What was predicted for a request, from which records and candidates, and what other releases said of it."""
-    from hydra_ml.jobs.why import why_text
+    """Why a request was answered as it was: score in parts, records, a stranger's answer, other releases, feedback."""
+    from hydra_ml.io.mlflow.registry import Registry
+    from hydra_ml.io.page.why_page import save_why_page, why_path
+    from hydra_ml.io.params_file import load_params
+    from hydra_ml.jobs.why import why as explained
+    from hydra_ml.jobs.why_text import text_of
 
     files = [predictions] if predictions else _predictions_of(request_id)
-    print(why_text(files[0], request_id, DATA, files[1:]))
+    told = explained(
+        files[0],
+        request_id,
+        DATA,
+        files[1:],
+        registry=Registry(),
+        cache=CACHE,
+        llm=load_params(params).llm,
+        ask=ask,
+        files=[requests] if requests else [],
+    )
+    if html:
+        path = why_path(DATA, told)
+        save_why_page(told, path)
+        print(path)
+    else:
+        print(text_of(told))
 
 
 @operate_app.command()
@@ -127,6 +153,31 @@ def show(
     from hydra_ml.jobs.show import user_text
 
     print(user_text(user, found, data=DATA, registry=Registry(), which=release))
+
+
+@operate_app.command()
+def drift(
+    task: TaskOption = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="forget what was found and begin anew: the change is known and lived with")
+    ] = False,
+    as_json: JsonOption = False,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Look now, as every night does, whether LLM, harm by heads or inputs have changed; exit code 1 if so."""
+    settings, found = task_settings(params, task)
+    from hydra_ml.io.drift import DriftFolder
+    from hydra_ml.io.mlflow.registry import Registry
+    from hydra_ml.jobs.drift import watch_drift
+    from hydra_ml.terminal import plain
+
+    if restart:
+        DriftFolder(DATA, found).forget()
+    night = f"{datetime.now(UTC):%Y-%m-%d}"  # a day's second look asks nothing
+    report = watch_drift(found, settings, night, data=DATA, registry=Registry(), cache=CACHE)
+    answer(plain(report.markdown()), asdict(report), as_json)
+    if report.alarms:
+        raise typer.Exit(1)
 
 
 @operate_app.command("update-heads")

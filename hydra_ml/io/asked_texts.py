@@ -5,7 +5,7 @@ Predictions hold no text of a request: a batch knows its file of requests by its
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from hydra_ml.errors import ArtifactError, DataError
@@ -14,6 +14,7 @@ from hydra_ml.io.batch_folder import BatchFolder, content_of
 from hydra_ml.io.layout import common_folder
 from hydra_ml.io.requests import Unfit, read_request
 from hydra_ml.io.row_files import read_rows
+from hydra_ml.records import Request
 from hydra_ml.tasks.task import Task
 
 
@@ -46,14 +47,40 @@ def answered_on(predictions: Path) -> str:
         return ""
 
 
+def asked_request(
+    predictions: Path, task: Task, request_id: str, data: Path, more: Sequence[Path] = ()
+) -> Request | None:
+    """The request as it was sent, its history with it; None where no file holds it. Looked through are the files of
+    data/requests whose content the batch was of, and before them `more`, whatever their content."""
+    facts = BatchFolder(predictions.with_suffix("")).known_facts()
+    lying = look(common_folder(data, "requests")).taken if facts else []
+    for file in (*more, *lying):
+        try:
+            if file not in more and facts is not None and content_of(file) != facts.content:
+                continue
+            found = next((one for one in _requests_in(file, task) if one.request_id == request_id), None)
+        except DataError:
+            if file in more:
+                raise
+            continue
+        if found is not None:
+            return found
+    return None
+
+
 def _texts_of(file: Path, path: Path, task: Task, ids: set[str]) -> dict[tuple[Path, str], tuple[str, str]]:
     found: dict[tuple[Path, str], tuple[str, str]] = {}
+    for asked in _requests_in(file, task, with_history=False):
+        if asked.request_id in ids:
+            found.setdefault((path, asked.request_id), (asked.user_id, asked.input))
+    return found
+
+
+def _requests_in(file: Path, task: Task, *, with_history: bool = True) -> Iterator[Request]:
+    """The task's requests of a file; what is none is left out."""
     for row in read_rows(file):
         if isinstance(row.value, dict) and not row.fault:
             try:
-                asked = read_request({**row.value, "history": None}, task)
+                yield read_request(row.value if with_history else {**row.value, "history": None}, task)
             except Unfit:
                 continue
-            if asked.request_id in ids:
-                found.setdefault((path, asked.request_id), (asked.user_id, asked.input))
-    return found

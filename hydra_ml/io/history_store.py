@@ -42,19 +42,20 @@ def changed_users(folder: Path, learned: Collection[str]) -> list[str]:
     return sorted(users)
 
 
-def records_of(folder: Path, user_ids: Collection[str]) -> pd.DataFrame:
+def records_of(folder: Path, user_ids: Collection[str], until: float | None = None) -> pd.DataFrame:
     """The users' records in all drops, each once, by user and then oldest first; columns RECORD_COLUMNS, all text.
+    until: drops whose file is younger than this time are left out.
 
     Row groups without any of these users are not read. Empty if the folder, or every user, is unknown. Raises
     ArtifactError if a drop is damaged.
     """
-    parts = [_SCHEMA.empty_table(), *_rows_of(folder, user_ids, RECORD_COLUMNS)]
+    parts = [_SCHEMA.empty_table(), *_rows_of(folder, user_ids, RECORD_COLUMNS, until)]
     table = pa.concat_tables(parts).to_pandas()
     return _in_order(table.drop_duplicates(["user_id", "record_id"]))
 
 
-def stored_records(data: Path, task: Task, user_ids: Iterable[str]) -> pd.DataFrame:
-    """What we keep of these users: RECORD_COLUMNS, each record once, each user's oldest first.
+def stored_records(data: Path, task: Task, user_ids: Iterable[str], until: float | None = None) -> pd.DataFrame:
+    """What we keep of these users: RECORD_COLUMNS, each record once, each user's oldest first. until: as `records_of`.
 
     From data/prepare/<task>/records.parquet and the drops in data/history/<task>; row groups of other users are not
     read. Raises ArtifactError if a table is missing or damaged.
@@ -63,7 +64,7 @@ def stored_records(data: Path, task: Task, user_ids: Iterable[str]) -> pd.DataFr
     if not wanted:
         return pd.DataFrame({name: [] for name in RECORD_COLUMNS}, dtype="str")
     prepared = rows_of_users(task_folder(data, "prepare", task) / "records.parquet", wanted, RECORD_COLUMNS)
-    both = pd.concat([prepared, records_of(task_folder(data, "history", task), wanted)], ignore_index=True)
+    both = pd.concat([prepared, records_of(task_folder(data, "history", task), wanted, until)], ignore_index=True)
     both = both.drop_duplicates(["user_id", "record_id"])
     return both.sort_values(["user_id", "date"], kind="stable", ignore_index=True)
 
@@ -165,10 +166,14 @@ def _check_intact(path: Path, drop: pq.ParquetFile) -> None:
     _intact[path] = state
 
 
-def _rows_of(folder: Path, user_ids: Collection[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+def _rows_of(
+    folder: Path, user_ids: Collection[str], columns: Sequence[str], until: float | None = None
+) -> Iterator[pa.Table]:
     """The users' rows, drop by drop, of the row groups that may hold some."""
     wanted = sorted(set(user_ids))
     for name in drop_names(folder) if wanted else []:
+        if until is not None and (folder / f"{name}.parquet").stat().st_mtime > until:
+            continue
         with opened_drop(folder, name) as drop:
             table = read_users(drop, wanted, columns)
         yield table

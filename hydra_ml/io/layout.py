@@ -19,7 +19,7 @@ Stage = Literal[
     "evaluate",
     "arena",
 ]
-Part = Stage | Literal["raw", "history", "withdrawn", "predictions", "feedback/store"]
+Part = Stage | Literal["raw", "history", "withdrawn", "predictions", "feedback/store", "drift"]
 Common = Literal["incoming", "feedback", "quarantine", "requests", "predictions", "reports", "docs"]
 
 # What a stage reads, by the name of its argument: the part that holds it.

@@ -12,8 +12,9 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from hydra_ml.errors import HydraError
+from hydra_ml.errors import ArtifactError, HydraError
 from hydra_ml.evaluation.decision import gate_figures
+from hydra_ml.io.drift import DriftFolder
 from hydra_ml.io.feedback import look_into_feedback, n_waiting_rows
 from hydra_ml.io.files import readable
 from hydra_ml.io.history_store import drop_names
@@ -56,6 +57,8 @@ class TaskStatus:
     requests_unreadable: Mapping[str, str] = field(default_factory=dict)  # of those, what cannot be read, and why
     requests_set_aside: Mapping[str, int] = field(default_factory=dict)  # dead letters of the newest batches, by file
     feedback: tuple[str, ...] = ()  # what users said of the answers, a line a release, the newest first
+    drift: tuple[str, ...] = ()  # what was looked for in the last night, a line a watch
+    drift_alarms: tuple[str, ...] = ()  # of these, what is drift
     held: str = ""  # why no release goes live by itself, and since when; "" if any may
     problem: str = ""  # why something of this is missing
 
@@ -69,6 +72,7 @@ class TaskStatus:
         if self.challenger_refused_by and not self.held:
             refused = f"release {self.challenger} was refused by the gate ({self.challenger_refused_by})"
             found.append(f"{refused}: `hydra-ml releases show challenger`")
+        found += [f"{alarm}; docs/drift.md says what to do" for alarm in self.drift_alarms]
         return tuple(found)
 
 
@@ -184,6 +188,7 @@ def task_status(task: Task, *, data: Path, connect: Callable[[], Registry] = Reg
     try:
         found = replace(found, **_requests(task, data))
         found = replace(found, feedback=tuple(f"release {one.release}: {one.text()}" for one in approvals(task, data)))
+        found = replace(found, **_drift(task, data))
         registry = connect()
         aliases = registry.aliases(task)
         held = hold_of(task, registry)
@@ -210,6 +215,18 @@ def task_status(task: Task, *, data: Path, connect: Callable[[], Registry] = Reg
         drops_learned=len(set(drops) & set(release.history)),
         drops_not_learned=tuple(name for name in drops if name not in release.history),
     )
+
+
+def _drift(task: Task, data: Path) -> dict[str, Any]:
+    """What the last night's watch found; nothing where none was. A report that cannot be read is told as drift is."""
+    try:
+        report = DriftFolder(data, task).report()
+    except ArtifactError as error:
+        return {"drift_alarms": (str(error),)}
+    if report is None:
+        return {}
+    told = tuple(f"{one.watch}: {one.told} ({report.night})" for one in report.findings)
+    return {"drift": told, "drift_alarms": report.alarms}
 
 
 def _gate(tags: Mapping[str, str]) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def _task_lines(status: TaskStatus) -> list[str]:
     rows += [("unreadable", f"{name}: {why}") for name, why in status.requests_unreadable.items()]
     rows += [("set aside", f"{n} requests, why stands in {name}") for name, n in status.requests_set_aside.items()]
     rows += [("feedback", told) for told in status.feedback]
+    rows += [("drift", told) for told in status.drift]
     if status.held:
         rows.append(("HELD", f"{status.held}; `hydra-ml release-hold --task {name}` lifts it"))
     if status.challenger:

@@ -1,24 +1,32 @@
-"""why: what was predicted for one request and what it was chosen from, told for the operator's own terminal.
+"""why: what was predicted for one request and what it was chosen from, told for the operator's own terminal or as a
+page.
 
-Reads the batch's predictions, which hold ids and figures; the records' texts come from data/ when they are told.
+Reads the batch's predictions, which hold ids and figures; the texts come from data/, and the parts of the score from
+`jobs.explain`, which works the answer out again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from hydra_ml.errors import ArtifactError, DataError, ParamsError
+from hydra_ml.evaluation.explanation import Candidate, Explanation, UsedRecord
 from hydra_ml.io.batch_folder import BatchFolder
+from hydra_ml.io.feedback import stored_feedback
 from hydra_ml.io.history_store import stored_records
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.predictions import load_dead_letters, load_predictions
 from hydra_ml.io.task_files import get_task
+from hydra_ml.jobs.explain import explain
+from hydra_ml.jobs.why_text import text_of
+from hydra_ml.params import LLM
 from hydra_ml.tasks.task import Task
 
-WIDTH = 100  # characters told of a record's text
 SERVED = {
     "personal": "with heads of the user's own",
     "shared": "with the shared heads and the user's own records: this user has no head yet",
@@ -27,11 +35,28 @@ SERVED = {
 
 
 def why_text(predictions: Path, request_id: str, data: Path, others: Sequence[Path] = ()) -> str:
-    """Prediction, generic prediction, the records shown to the LLM, and every candidate's votes and scores.
+    """What the prediction itself tells: nothing is worked out. Arguments and errors as `why`."""
+    return text_of(why(predictions, request_id, data, others))
+
+
+def why(
+    predictions: Path,
+    request_id: str,
+    data: Path,
+    others: Sequence[Path] = (),
+    *,
+    registry: Registry | None = None,
+    cache: Path = Path(".cache"),
+    llm: LLM | None = None,
+    ask: bool = False,
+    files: Sequence[Path] = (),
+) -> Explanation:
+    """Why the request was answered as it was; with a registry and settings of how to call the LLM, taken apart.
 
     predictions: what batch scoring wrote, data/predictions/<task>/<name>.parquet. others: further such files that
-    answer the request, told side by side: what an earlier release said of it. Raises DataError if it is no such file,
-    or holds no prediction for the request; if the request was refused, with the reason.
+    answer the request: what an earlier release said of it. ask: buy what the LLM would say without each record.
+    files: of requests, where data/requests lacks it. Raises DataError if it is no such file, or holds no prediction
+    for the request; if the request was refused, with the reason.
     """
     task = _task_of(predictions)
     table = load_predictions(predictions)
@@ -39,45 +64,89 @@ def why_text(predictions: Path, request_id: str, data: Path, others: Sequence[Pa
     if found.empty:
         raise DataError(_not_there(predictions, request_id, table["request_id"].tolist()))
     row = {str(name): value for name, value in found.iloc[0].items()}
-    served = SERVED.get(row["personalization"], row["personalization"])
-    lines = [
-        f"request     {request_id} of user {row['user_id']}, {task.name}, release {row['release']}{_when(predictions)}",
-        f"prediction  {row['prediction']}",
-        f"generic     {_generic(row)}",
-        f"served      {served}; {row['n_history']} records of history",
-        f"cost        {row['llm_calls']} LLM calls; tokens {row['tokens_in']} in, {row['tokens_out']} out",
-        *([f"trouble     {row['error']}"] if row["error"] else []),
-        "",
-        *_record_lines(row, stored_records(data, task, [row["user_id"]])),
-        "",
-        *_beside(row, request_id, others),
-        "candidates (score: 1 more is 2.7 times as likely this user's choice; personal counts, shared is everybody's)",
-        *_candidate_lines(row["candidates"] or [], row["prediction"]),
-    ]
-    return "\n".join(lines)
+    told = _told(row, predictions, task, data, others)
+    if registry is None or llm is None:
+        return told
+    told = _with_release(told, row, task, registry)
+    return explain(
+        told, row, predictions, task, data=data, registry=registry, cache=cache, llm=llm, ask=ask, files=files
+    )
+
+
+def _told(row: Mapping[str, Any], path: Path, task: Task, data: Path, others: Sequence[Path]) -> Explanation:
+    """What the prediction itself says, and the texts of the records it names."""
+    same = "" if pd.isna(row["generic_prediction"]) else str(row["generic_prediction"])
+    kept = [one for one in row["candidates"] or [] if one is not None and None not in one.values()]
+    return Explanation(
+        request_id=str(row["request_id"]),
+        user_id=str(row["user_id"]),
+        task=task.name,
+        prediction=str(row["prediction"]),
+        generic=same or None,
+        score=None if pd.isna(row["score"]) else float(row["score"]),
+        served=SERVED.get(row["personalization"], str(row["personalization"])),
+        n_history=int(row["n_history"]),
+        cost=f"{row['llm_calls']} LLM calls; tokens {row['tokens_in']} in, {row['tokens_out']} out",
+        trouble=str(row["error"] or ""),
+        facts={"release": str(row["release"]), **({"answered": at} if (at := _when(path)) else {})},
+        candidates=tuple(
+            Candidate(one["answer"], one["votes"], one["personal"], one["shared"], one["answer"] == row["prediction"])
+            for one in sorted(kept, key=lambda one: -one["personal"])
+        ),
+        records=_records(row, stored_records(data, task, [row["user_id"]])),
+        others=tuple(_beside(row, path, others)),
+        feedback=tuple(_feedback(row, task, data)),
+    )
+
+
+def _with_release(told: Explanation, row: Mapping[str, Any], task: Task, registry: Registry) -> Explanation:
+    """With what its release was made from, where the registry still has it."""
+    try:
+        _, release = registry.release(task, str(row["release"]))
+    except ArtifactError as error:
+        reason = str(error).partition("\n")[0]
+        return replace(told, missing=(*told.missing, f"what release {row['release']} was made from: {reason}"))
+    facts = {
+        "data": release.data_version,
+        "LLM": release.llm,
+        "made": f"by {release.made_by}, {release.made_at}",
+        **({"commit": release.git_commit} if release.git_commit else {}),
+    }
+    return replace(told, facts={**told.facts, **facts})
 
 
 def _when(predictions: Path) -> str:
     """When the batch was finished, if its report is there and says so."""
     report = predictions.with_suffix("") / "report.json"
     try:
-        at = str(BatchFolder(report.parent).report().batch.get("scored_at", "")) if report.exists() else ""
+        return str(BatchFolder(report.parent).report().batch.get("scored_at", "")) if report.exists() else ""
     except ArtifactError:  # it says only when, and the predictions are there
-        at = ""
-    return f", {at}" if at else ""
+        return ""
 
 
-def _beside(row: Mapping[str, Any], request_id: str, others: Sequence[Path]) -> list[str]:
-    """This answer and what other batches said of the same request, a line each."""
+def _beside(row: Mapping[str, Any], path: Path, others: Sequence[Path]) -> list[str]:
+    """This answer and what other batches said of the same request, a line each; none where no other did."""
     rows = [(row["release"], row["prediction"], row["personalization"], "")]
-    for path in others:
-        table = load_predictions(path)
-        for _, other in table[table["request_id"] == request_id].iterrows():
-            rows.append((other["release"], other["prediction"], other["personalization"], _when(path)))
+    for other in others:
+        table = load_predictions(other)
+        for _, one in table[table["request_id"] == row["request_id"]].iterrows():
+            at = _when(other)
+            rows.append((one["release"], one["prediction"], one["personalization"], f", {at}" if at else ""))
     if len(rows) == 1:
         return []
-    lines = [f"  release {release}: {said}  ({served}{at})" for release, said, served, at in rows]
-    return ["answers to this request", *lines, ""]
+    return [f"release {release}: {said}  ({served}{at})" for release, said, served, at in rows]
+
+
+def _feedback(row: Mapping[str, Any], task: Task, data: Path) -> list[str]:
+    """What the user said of this request's answers, a line each, as it came."""
+    said = stored_feedback(data, task, ["request_id", "user_id", "verdict", "answer", "date", "release"])
+    said = said[(said["request_id"] == row["request_id"]) & (said["user_id"] == row["user_id"])]
+    answers = [f": {answer}" if answer else "" for answer in said["answer"]]
+    columns = (said[name] for name in ("date", "verdict", "release"))
+    return [
+        f"{date}  {verdict}{answer}, of release {release}"
+        for date, verdict, release, answer in zip(*columns, answers, strict=True)
+    ]
 
 
 def _task_of(predictions: Path) -> Task:
@@ -97,37 +166,12 @@ def _not_there(predictions: Path, request_id: str, known: Sequence[str]) -> str:
     return f"{predictions}: holds no request {request_id!r}; it holds {len(known)}: {some}{' ...' * (len(known) > 3)}."
 
 
-def _generic(row: Mapping[str, Any]) -> str:
-    if pd.isna(row["generic_prediction"]):
-        return "(nothing the task can read)"
-    same = row["generic_prediction"] == row["prediction"]
-    return f"{row['generic_prediction']}{' (the same)' if same else ''}"
-
-
-def _record_lines(row: Mapping[str, Any], records: pd.DataFrame) -> list[str]:
-    if not row["chosen_record_ids"]:
-        return ["records shown to the LLM: none"]
-    kept = records.set_index("record_id")
-    lines = ["records shown to the LLM, most useful first"]
-    for record_id in row["chosen_record_ids"]:
-        if record_id not in kept.index:
-            lines.append(f"  {record_id}  (came with the request: its text is not kept)")
-            continue
-        record = kept.loc[record_id]
-        lines.append(f"  {record_id}  {record['date'] or 'undated'}  {_short(record['text'])} -> {record['answer']}")
-    return lines
-
-
-def _candidate_lines(candidates: Sequence[Mapping[str, Any]], chosen: str) -> list[str]:
-    lines = ["     votes  personal    shared  answer"]
-    whole = [one for one in candidates if one is not None and None not in one.values()]
-    for candidate in sorted(whole, key=lambda one: -one["personal"]):
-        mark = "->" if candidate["answer"] == chosen else "  "
-        figures = f"{candidate['votes']:5d}  {candidate['personal']:8.3f}  {candidate['shared']:8.3f}"
-        lines.append(f"  {mark} {figures}  {_short(candidate['answer'])}")
-    return lines
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
+def _records(row: Mapping[str, Any], stored: pd.DataFrame) -> tuple[UsedRecord, ...]:
+    """The records that the prediction names, most useful first."""
+    kept = stored.set_index("record_id")
+    found = []
+    for record_id in row["chosen_record_ids"] or []:
+        there = kept.loc[record_id] if record_id in kept.index else None
+        asked, answer, date = ("", "", "") if there is None else (there["text"], there["answer"], there["date"])
+        found.append(UsedRecord(str(record_id), str(date), str(asked), str(answer), ("hydra",), None))
+    return tuple(found)

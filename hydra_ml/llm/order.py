@@ -79,3 +79,8 @@ def make_orders(asks: Sequence[Ask], model: str, store: AnswerStore) -> tuple[li
     for order in distinct.values():
         order.fill_stored(stored)
     return [distinct[keys[0]] for keys in names], list(distinct.values())
+
+
+def n_not_kept(asks: Sequence[Ask], model: str, store: AnswerStore) -> int:
+    """How many distinct asks the store lacks an answer to; nothing is asked."""
+    return sum(bool(order.missing()) for order in make_orders(asks, model, store)[1])

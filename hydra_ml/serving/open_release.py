@@ -7,7 +7,7 @@ ranker, k, samples, LLM) comes from the release; how the LLM is called, from who
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,18 +61,21 @@ class OpenRelease:
         if llm is None:
             with self.llm() as opened:
                 return self.score_and_blame(requests, records, opened)
-        user_ids = set(requests["user_id"])
+        models = self.models(set(requests["user_id"]))
+        ask = functools.partial(llm.ask_each, label=f"score {self.task.name}")
+        with torch_threads(1):
+            table, blame = score_and_blame(requests, records, models, ask, task=self.task, params=self.params)
+        return table.assign(release=self.version)[list(PREDICTION_COLUMNS)], blame
+
+    def models(self, user_ids: Collection[str]) -> Models:
+        """What of the release computes, opened for these users."""
         with_head = {
             user_id
             for component in (self.reranker, self.adapter)
             for user_id in component.bank.heads_of(user_ids).user_ids
         }
         reranker = self.reranker.score if self.reranker.has_learned else None
-        models = Models(reranker, self.adapter.score, self.texts.encode, with_head, self.adapter.margin)
-        ask = functools.partial(llm.ask_each, label=f"score {self.task.name}")
-        with torch_threads(1):
-            table, blame = score_and_blame(requests, records, models, ask, task=self.task, params=self.params)
-        return table.assign(release=self.version)[list(PREDICTION_COLUMNS)], blame
+        return Models(reranker, self.adapter.score, self.texts.encode, with_head, self.adapter.margin)
 
     @contextmanager
     def llm(self, settings: LLM | None = None) -> Iterator[LLMClient]:

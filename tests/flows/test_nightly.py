@@ -32,7 +32,7 @@ def test_stages_run_as_tasks_of_their_names_in_the_order_that_dvc_gives(night, p
     (one,) = product.subflows(night.run["id"])
     names = [task["name"] for task in product.tasks(one["id"])]
     stages = stage_order(get_task(chain.task), product.root)
-    assert names[: len(stages) + 1] == [*stages, "register_chain"]
+    assert names[: len(stages) + 2] == ["watch_drift", *stages, "register_chain"]
     assert names[-1] == "push_versions"
 
 
@@ -45,6 +45,12 @@ def test_what_was_decided_is_an_artifact_and_an_event(night, product):
     (results,) = product.artifacts("stage-evaluate-lamp-2")
     methods = {row["method"]: row for row in json.loads(results["data"])}
     assert 0 < methods["hydra"]["accuracy"] <= 1
+
+
+def test_what_was_watched_for_drift_is_an_artifact(night, product):
+    (page,) = product.artifacts("drift-lamp-2")
+    assert "answers as before, as far as sampling tells" in page["data"]
+    assert "DRIFT" not in page["data"]
 
 
 def test_the_morning_report_says_what_the_night_did(night, product):

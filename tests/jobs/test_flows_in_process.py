@@ -11,15 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
 
 from flows import ingest as ingest_flow
+from flows import nightly as nightly_flow
 from flows.batch_score import batch_score_task
 from flows.nightly import nightly, push_versions
 from flows.runs import FlowFailed
 from hydra_ml.errors import DataError, VersionsError
+from hydra_ml.io.feedback import Kept, append_feedback
 from hydra_ml.io.params_file import set_params
 from tests.jobs.feedback_world import FeedbackWorld
+from tests.jobs.test_drift import TAKEN, said
 
 HOUR_S, DAY_S = 3600.0, 86400.0  # how long a file settles here, and how old one is that has: no delay reaches either
 
@@ -125,3 +130,28 @@ def test_a_failed_parent_says_in_its_first_line_what_stopped_each_task(
         nightly(["LaMP_3"])
     (line,) = str(caught.value).splitlines()
     assert line.startswith("1 of 1 tasks failed. LaMP_3: stage prepare@LaMP_3 failed (exit 255): failed to reproduce")
+
+
+def test_drift_is_an_event_and_an_artifact_and_what_cannot_be_read_stops_no_night(
+    server: None, own_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_params(Path("params.yaml"), {"drift.probe_prompts": 3})
+    told: list[tuple[str, Any]] = []
+    monkeypatch.setattr(nightly_flow, "emit_event", lambda name, *_, payload, **__: told.append((name, payload)))
+    bad = [Kept(said("bob", i, personal_is_right=False), "", False) for i in range(40)]
+    append_feedback(own_project.data, own_project.task, bad, TAKEN)
+
+    @flow
+    def one_night(stamp: str) -> None:
+        nightly_flow.watch_drift("LaMP_2", stamp)
+
+    one_night("tonight")
+    assert [(name, payload["night"]) for name, payload in told] == [("hydra_ml.drift.losses", "tonight")]
+    with get_client(sync_client=True) as client:
+        pages = [page for page in client.read_artifacts() if page.key == "drift-lamp-2"]
+    assert "**DRIFT** losses" in str(pages[0].data)
+    assert "3 LLM calls" in str(pages[0].data)
+
+    (own_project.data / "drift/LaMP_2/losses.json").write_text("{")
+    one_night("tomorrow")
+    assert len(told) == 1

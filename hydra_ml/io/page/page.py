@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from hydra_ml.evaluation.cells import (
@@ -54,17 +54,9 @@ def save_page(
 
     charts: of `draw_charts`. examples: None leaves them out, and with them every word of a user.
     """
-    environment = Environment(
-        loader=PackageLoader("hydra_ml.io.page", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["seen"] = seen
     measure = details["measures"][0]
     said = sentences(metrics, details)
-    page = environment.get_template("page.html").render(
+    page = page_template("page.html").render(
         details=details,
         facts=_facts(metrics, details),
         headline=said[0] if said else "",
@@ -80,6 +72,19 @@ def save_page(
     )
     with atomic_path(path) as partial:
         partial.write_text(page, "utf-8")
+
+
+def page_template(name: str) -> Template:
+    """A template of this folder, every value it is given escaped."""
+    environment = Environment(
+        loader=PackageLoader("hydra_ml.io.page", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["seen"] = seen
+    return environment.get_template(name)
 
 
 def seen(text: str) -> str:
