@@ -74,7 +74,8 @@ def score_and_blame(
 
     prompts = served_prompts(queries, records, models, params)
     chats = build_prompts(prompts, prompts["demos"].tolist(), record_book(records), task, params.prompts)
-    asks, owners = build_asks(chats, prompts["is_sampled"].tolist(), task, params.generate, seed=params.seed)
+    is_sampled, user_ids = prompts["is_sampled"].tolist(), prompts["user_id"].tolist()
+    asks, owners = build_asks(chats, is_sampled, task, params.generate, seed=params.seed, user_ids=user_ids)
     asked = prompts.iloc[owners]
     replies = ask(asks)
     answers = answer_table(asked, asks, replies, task, params.answers)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hydra_ml.errors import DataError
 from hydra_ml.io.files import load_json, save_json
+from hydra_ml.io.forgotten import leave_out
 from hydra_ml.io.lamp.add import add
 from hydra_ml.io.lamp.files import outputs_path
 from hydra_ml.io.lamp.sample_files import write_sample
@@ -126,6 +127,8 @@ def assumed_text(tasks: Mapping[str, Sequence[str]]) -> str:
 
 
 def _open_history(raw: Path, tasks: Sequence[str]) -> None:
-    """Make the folders that the ingest job adds records to: `prepare` depends on them, and DVC on their being there."""
+    """Make the folders that the ingest job adds records to: `prepare` depends on them, and DVC on their being there.
+    Whoever was forgotten goes out of what was brought."""
     for task in tasks:
         (raw.parent / "history" / task).mkdir(parents=True, exist_ok=True)
+        leave_out(raw / task, raw.parent)

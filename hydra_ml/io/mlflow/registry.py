@@ -46,7 +46,8 @@ class Registry:
         self.uri = uri or tracking_uri()
         self.tracking = Tracking(self.uri)
         self._client = self.tracking.client
-        self._versions = ModelVersions(self.uri, cache / "registry")
+        self.cache = cache / "registry"
+        self._versions = ModelVersions(self.uri, self.cache)
 
     # Registering.
 
@@ -224,6 +225,10 @@ class Registry:
     def version(self, task: Task, part: str, version: str) -> VersionFacts:
         """One version of a component, or of "release". Raises ArtifactError if there is none of that number."""
         return self._versions.facts(model_name(task, part), version)
+
+    def files_of(self, facts: VersionFacts) -> Path:
+        """The folder of a version's files, unchecked. Raises ArtifactError if it is gone."""
+        return self._versions.files(facts)
 
     def release_of_digest(self, task: Task, digest: str) -> str:
         """The version of the release whose manifest has this digest: how a served model knows its own version."""
