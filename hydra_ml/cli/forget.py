@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hydra_ml.cli.options import CACHE, DATA, PARAMS, ParamsOption, tasks_meant
+from hydra_ml.cli.options import DATA, PARAMS, ParamsOption, tasks_meant
 from hydra_ml.errors import HydraError, ParamsError
 
 forget_app = typer.Typer()
@@ -33,12 +33,10 @@ def forget(
     if not user and verify is None:
         raise ParamsError("Name a user: `hydra-ml forget USER`.")
     from hydra_ml.io.forgotten import ALL
-    from hydra_ml.io.mlflow.registry import Registry
     from hydra_ml.io.params_file import load_params
     from hydra_ml.jobs import forget as job
-    from hydra_ml.jobs.forget_stores import Place
 
-    place = Place(Path().resolve(), DATA.resolve(), CACHE.resolve(), Registry(), tasks_meant(params, task))
+    place = job.here(DATA, tasks_meant(params, task))
     meant = ALL if task is None else place.tasks[0].folder
     if verify is not None:
         _tell(job.verify(verify, place, user))

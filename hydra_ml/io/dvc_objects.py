@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from hydra_ml.io.files import atomic_path
 from hydra_ml.tasks.task import Task
 
 LIST = ".dir"  # ending of the digest of a folder's list
+UNKNOWN = "0" * 32  # a digest that no content has
+_YAML = YAML()
 
 
 @dataclass(frozen=True)
@@ -43,17 +45,17 @@ def objects_with(root: Path, holds: Callable[[bytes], bool]) -> list[Object]:
     ]
 
 
-def present_objects(root: Path) -> set[str]:
-    """The content that the present version of the data is made of: what the .dvc files and the lock file name."""
-    files = [*root.glob("data/**/*.dvc"), *([root / "dvc.lock"] if (root / "dvc.lock").is_file() else [])]
-    named = {
-        digest for file in files for digest in re.findall(r"\bmd5: ([0-9a-f]{32}(?:\.dir)?)", file.read_text("utf-8"))
-    }
-    lists = {digest for digest in named if digest.endswith(LIST)}
+def others_objects(root: Path, tasks: Sequence[Task]) -> set[str]:
+    """The content that the present version of everything but these tasks is made of."""
+    own = {task.folder for task in tasks}
+    texts = [file.read_text("utf-8") for file in root.glob("data/**/*.dvc") if file.stem not in own]
+    stages = _stages(root / "dvc.lock", _YAML)
+    texts += [str(stage) for name, stage in stages.items() if name.partition("@")[2] not in own]
+    named = {digest for text in texts for digest in re.findall(r"\b[0-9a-f]{32}(?:\.dir)?", text)}
     for place, store in _stores(root):
-        for digest in sorted(lists) if place == "cache" else ():
+        for digest in sorted(named) if place == "cache" else ():
             path = store.oid_to_path(digest)
-            if store.fs.exists(path):
+            if digest.endswith(LIST) and store.fs.exists(path):
                 named |= _named(Path(path).read_bytes())
     return named
 
@@ -79,22 +81,35 @@ def remove_objects(root: Path, objects: list[Object]) -> int:
     return removed
 
 
-def forget_runs(lock: Path, task: Task) -> list[str]:
-    """Take the task's stages out of DVC's lock file, so that the next run makes what they made anew; their names."""
+def locked_stages(lock: Path, task: Task) -> list[str]:
+    """The task's stages that DVC's lock file knows. Raises ArtifactError if it cannot be read."""
+    return [name for name in _stages(lock, _YAML) if name.endswith(f"@{task.folder}")]
+
+
+def make_anew(lock: Path, task: Task, stages: Collection[str]) -> None:
+    """Have the next run make what these stages of the task made anew, though nothing they read has changed since: the
+    lock file no longer knows their first input, and no run before is remembered."""
+    document = _stages(lock, _YAML, whole=True)
+    for stage in stages:
+        entry = document["stages"].get(f"{stage}@{task.folder}") if document else None
+        if entry and entry.get("deps"):
+            entry["deps"][0]["md5"] = UNKNOWN
+    if document:
+        with atomic_path(lock) as partial, partial.open("w", encoding="utf-8") as file:
+            _YAML.dump(document, file)
+    for run in [path for path in (lock.parent / ".dvc" / "cache" / "runs").rglob("*") if path.is_file()]:
+        if f"--task {task.folder}\n" in run.read_text("utf-8", errors="replace"):
+            run.unlink()
+
+
+def _stages(lock: Path, yaml: YAML, *, whole: bool = False) -> Any:
     if not lock.is_file():
-        return []
-    yaml = YAML()
+        return {}
     try:
         document = yaml.load(lock.read_text("utf-8"))
-        names = [name for name in document["stages"] if name.endswith(f"@{task.folder}")]
+        return document if whole else document["stages"]
     except (YAMLError, KeyError, TypeError) as error:
         raise ArtifactError(f"{lock}: not DVC's lock file ({error!r}). `git checkout {lock}`.") from error
-    for name in names:
-        del document["stages"][name]
-    if names:
-        with atomic_path(lock) as partial, partial.open("w", encoding="utf-8") as file:
-            yaml.dump(document, file)
-    return names
 
 
 def _stores(root: Path) -> Iterator[tuple[str, Any]]:

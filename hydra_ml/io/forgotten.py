@@ -17,6 +17,7 @@ from hydra_ml.io.arrivals import at_and_below
 from hydra_ml.io.files import atomic_path, load_json_as, save_json
 from hydra_ml.io.rewriting import rest_of
 from hydra_ml.io.traces import KINDS, Fields, Kind, Marks, mark_digest
+from hydra_ml.records import Record
 
 NAME = "forgotten.json"
 ALL = "*"  # in the place of a task: every task
@@ -58,6 +59,10 @@ class Forgotten:
         if self._records and self._records.get(mark_digest(self.salt, "record", record_id), set()) & {task, ALL}:
             return True
         return self.has_user(task, user_id)
+
+    def rest(self, task: str, records: Sequence[Record]) -> list[Record]:
+        """The records that were not forgotten, in order."""
+        return [one for one in records if not self.has_record(task, one.user_id, one.record_id)]
 
     def marks(self) -> list[Marks]:
         """What to look for in what comes in."""

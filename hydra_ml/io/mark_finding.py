@@ -63,7 +63,9 @@ def texts_in(files: Iterable[Path], fields: Fields) -> set[str]:
         content = path.read_bytes()
         if content[:4] == PARQUET:
             table = _table(content)
-            for name in table.column_names if table is not None else ():
+            if table is None:
+                continue
+            for name in table.column_names:
                 if name in fields.texts and _is_text(table[name].type):
                     found.update(value for value in pc.unique(table[name]).to_pylist() if value)
             continue

@@ -86,6 +86,11 @@ def take_out(path: Path, marks: Marks) -> int:
     return rest.rows
 
 
+def n_rows(path: Path) -> int:
+    """How many rows a Parquet file holds."""
+    return int(pq.read_metadata(path).num_rows)
+
+
 def json_values(content: bytes) -> list[Any]:
     """The values of a file of JSON, of lines of it, or the rows of a CSV; [] of any other."""
     if content[:2] == GZIP:
@@ -124,8 +129,6 @@ def _parquet(content: bytes, marks: Marks) -> Rest | None:
     if not n_gone and not stripped:
         return None
     left = table.filter(pa.array(~gone))
-    if not len(left):
-        return Rest(None, n_gone)
     out = io.BytesIO()
     size = ROW_GROUP if file.num_row_groups > 1 or file.metadata.num_rows > ROW_GROUP else None
     pq.write_table(left, out, compression="zstd", row_group_size=size)

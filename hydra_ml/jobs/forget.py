@@ -21,26 +21,30 @@ from filelock import FileLock
 
 from hydra_ml.errors import DataError, HydraError, VersionsError
 from hydra_ml.io import dvc as versions
-from hydra_ml.io.dvc_objects import forget_runs
+from hydra_ml.io.dvc_objects import locked_stages, make_anew
 from hydra_ml.io.files import load_json
 from hydra_ml.io.forgotten import ALL, allow_return, load_forgotten, remember
 from hydra_ml.io.history_store import remove_drops, rewrite_drops
-from hydra_ml.io.layout import Stage, common_folder, task_folder
+from hydra_ml.io.layout import TRAINERS, Part, Stage, common_folder, task_folder
 from hydra_ml.io.mark_finding import as_document, find_marks, from_document
 from hydra_ml.io.mlflow.forgetting import check_reachable, run_files
+from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.orchestrator import read_schedule
 from hydra_ml.io.receipts import FOLDER, Signature, check, load_receipt, save_private, sign
 from hydra_ml.io.record_reader import Fault, read_text
 from hydra_ml.io.traces import KINDS, Fields, Marks, mark_digest
 from hydra_ml.jobs.forget_refit import refit_heads
-from hydra_ml.jobs.forget_stores import Place, data_files, stores
+from hydra_ml.jobs.forget_stores import Place, Store, data_files, stores
 from hydra_ml.jobs.ingest import need_earlier_drops, publish
 from hydra_ml.jobs.ingest_alone import alone
 from hydra_ml.params import Params
+from hydra_ml.tasks.task import Task
 
+CACHE = Path(".cache")
 log = logging.getLogger(__name__)
 STAGES = {f"data/{stage}" for stage in get_args(Stage)}
-DROPS = ("history", "withdrawn")
+DROPS: tuple[Part, ...] = ("history", "withdrawn")
+WITH_VERSIONS: tuple[Part, ...] = ("raw", *DROPS)
 REMAINS = (
     "Bases, and figures of whole runs, learned from many users at once: they stay until the nightly has made new ones.",
     "Backups, other clones and their caches, and what was sent to the LLM's provider, are out of this project's reach.",
@@ -68,6 +72,12 @@ class Verified:
     def is_good(self) -> bool:
         """Whether the receipt is as it was signed here, and nothing was found."""
         return self.signature.is_whole and self.signature.is_ours and not self.found
+
+
+def here(data: Path, tasks: Sequence[Task]) -> Place:
+    """The project that the working directory is."""
+    root = Path().resolve()
+    return Place(root, data.resolve(), root / CACHE, Registry(cache=CACHE), tasks)
 
 
 def read_user(user: str) -> str:
@@ -128,9 +138,7 @@ def forget(plan: Plan, place: Place, params: Params, *, task: str = ALL, say: Ca
                 say(f"{store.name}: {done['removed']:,} taken out")
         if marks.record_id:
             journal["refitted"] = refit_heads(place, marks.user_id, params, journal["drops"])
-        left = {
-            store.name: where for store in stores(place, {}) if (where := _left(store.find(marks), store.name, marks))
-        }
+        left = [store.name for store in stores(place, {}) if _found(store, marks)]
         if left:
             raise DataError(
                 f"{', '.join(left)}: holds what was taken out a moment ago: another run wrote it. Let it end, "
@@ -165,15 +173,14 @@ def verify(path: Path, place: Place, user: str = "") -> Verified:
         every += [] if receipt["record"] else [_bare(user_id, "")]
     for store in stores(place, {}):
         for marks in every:
-            where = _left(store.find(marks), store.name, marks)
-            if where:
+            if where := _found(store, marks):
                 done.found[store.name] = sorted({*done.found.get(store.name, ()), *where})
     return done
 
 
-def _left(where: list[str], store: str, marks: Marks) -> list[str]:
-    """What must not be there: of a record, the user's head may be, fitted anew."""
-    return [] if marks.record_id and store.startswith("MLflow registry") else where
+def _found(store: Store, marks: Marks) -> list[str]:
+    """What must not be there: where a store does not tell records apart, the user may be in it for the others."""
+    return [] if marks.record_id and store.by_user else store.find(marks)
 
 
 def _bare(user_id: str, record_id: str) -> Marks:
@@ -214,13 +221,15 @@ def _version(place: Place, journal: dict[str, Any]) -> None:
     """Have DVC know the data as it is now; and have it make the stages' outputs anew, where somebody was taken out."""
     if not (place.root / ".dvc").is_dir():
         return
-    folders = [task_folder(place.data, part, task) for part in ("raw", *DROPS) for task in place.tasks]
+    folders = [task_folder(place.data, part, task) for part in WITH_VERSIONS for task in place.tasks]
     folders.append(place.data / "feedback" / "store")
     tracked = [at for at in folders if at.is_dir() and at.with_name(f"{at.name}.dvc").exists()]
     versions.track([at.relative_to(place.root) for at in tracked], place.root)
+    lock = place.root / "dvc.lock"
     if any(journal["stores"].get(name, {}).get("removed") for name in STAGES):
         for task in place.tasks:
-            forget_runs(place.root / "dvc.lock", task)
+            versions.commit(locked_stages(lock, task), place.root)
+            make_anew(lock, task, ["prepare", *TRAINERS.values()])
 
 
 def _published(place: Place, params: Params) -> str:
@@ -228,6 +237,8 @@ def _published(place: Place, params: Params) -> str:
         return ""
     try:
         publish(place.data, params)
+        if params.nightly.push and (place.root / "dvc.lock").is_file():
+            versions.push((), place.root)
     except VersionsError as error:
         log.warning("What was rewritten is not published: %s", error)
         return str(error).partition("\n")[0]
@@ -255,6 +266,14 @@ def _receipt(place: Place, marks: Marks, journal: Mapping[str, Any], task: str) 
         "salt": salt,
         "marks": {kind: sorted(digests.found[kind]) for kind in KINDS},
     }
+
+
+def receipt_page(receipt: Mapping[str, Any], path: str) -> str:
+    """The receipt's figures as a page: no id and no digest of anybody."""
+    lines = ["# Forgotten", "", "| store | taken out |", "|---|---:|"]
+    lines += [f"| {name} | {one['removed']:,} |" for name, one in sorted(receipt["stores"].items()) if one["removed"]]
+    bases = [f"{task}: base of release {one['champion']} until {one['until']}" for task, one in receipt["base"].items()]
+    return "\n".join([*lines, "", *(f"- {told}" for told in [*bases, *receipt["remains"]]), "", f"Receipt: {path}", ""])
 
 
 def _bases(place: Place) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hydra_ml.io.batch_folder import BatchFolder, content_of
-from hydra_ml.io.dvc_objects import Object, objects_with, present_objects, remove_objects
+from hydra_ml.io.dvc_objects import Object, objects_with, others_objects, remove_objects
 from hydra_ml.io.feature_cache import keep_only, n_foreign
 from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.forgotten import NAME
@@ -24,7 +24,7 @@ from hydra_ml.io.mlflow.forgetting import ReleasesRewriter, run_files
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.orchestrator import forget_in_prefect, found_in_prefect
 from hydra_ml.io.response_cache import ResponseCache
-from hydra_ml.io.rewriting import holds, rest_of, take_out
+from hydra_ml.io.rewriting import heads_names, holds, n_rows, rest_of, take_out
 from hydra_ml.io.task_files import known_tasks
 from hydra_ml.io.traces import Marks
 from hydra_ml.tasks.task import Task
@@ -49,6 +49,7 @@ class Store:
     find: Callable[[Marks], list[str]]  # where something is found, in words for the operator: files, versions
     take_out: Callable[[Marks], int]  # how much went: rows, answers, versions
     digest: Callable[[], str]  # of all that the store holds now; "" where it is not there
+    by_user: bool = False  # it knows whose something is, and not from which records: of one record nothing is found
 
 
 def data_files(place: Place) -> list[Path]:
@@ -95,7 +96,8 @@ def _folder_store(place: Place, name: str, drops: dict[str, str]) -> Store:
             gone += taken
             if taken and before and path.exists():
                 _follow_requests(place, before, content_of(path))
-            if taken and name == "predictions" and path.suffix == ".parquet" and not path.exists():
+            if taken and name == "predictions" and path.suffix == ".parquet" and not n_rows(path):
+                path.unlink()  # of a batch nothing is left
                 shutil.rmtree(path.with_suffix(""), ignore_errors=True)
             if path.exists() and path.suffix == ".json" and drops:
                 _rename_drops(path, drops)
@@ -128,9 +130,10 @@ def _rename_drops(path: Path, drops: dict[str, str]) -> None:
     document = load_json(path)
     history = document.get("history") if isinstance(document, dict) else None
     if isinstance(history, list):
-        new: object = sorted({drops.get(name, name) for name in history} - {""})
+        new: object = sorted({str(drops.get(name, name)) for name in history} - {""})
     elif isinstance(history, dict):
-        new = {task: drops.get(name, name) for task, name in history.items() if drops.get(name, name)}
+        named = {task: drops.get(name, name) for task, name in history.items()}
+        new = {task: name for task, name in named.items() if name}
     else:
         return
     if new != history:
@@ -150,7 +153,7 @@ def _heads_store(place: Place, task: Task, drops: dict[str, str]) -> Store:
         done = rewriter.take_out([marks.user_id], at=at, drops=drops, resuming=True)
         return sum(map(len, done.heads.values()))
 
-    return Store(f"MLflow registry, {task.name}", found, out, rewriter.digest)
+    return Store(f"MLflow registry, {task.name}", found, out, rewriter.digest, by_user=True)
 
 
 def _runs_store(place: Place, task: Task) -> Store:
@@ -181,7 +184,7 @@ def _answers_store(place: Place) -> Store:
         with ResponseCache(path) as cache:
             return sum(cache.forget_user(marks.user_id))
 
-    return Store("LLM answers", found, out, lambda: _digest([path]))
+    return Store("LLM answers", found, out, lambda: _digest([path]), by_user=True)
 
 
 def _vectors_store(place: Place) -> Store:
@@ -226,23 +229,28 @@ def _work_store(place: Place) -> Store:
         lambda marks: [folder.name for folder in folders() if knows(folder, marks)],
         out,
         lambda: _digest(files()),
+        by_user=True,
     )
 
 
 def _versions_store(place: Place) -> Store:
-    """Content of old versions of the data. What the present version needs stays: it was rewritten before."""
+    """Content of versions of the data. What other tasks need now stays."""
 
-    def objects(marks: Marks) -> list[Object]:
-        everything = replace(marks, record_id="") if marks.record_id else marks
-        present = present_objects(place.root)
-        heads = lambda content: rest_of(content, everything) is not None and content[8:9] == b"{"  # noqa: E731
-        found = objects_with(place.root, lambda content: rest_of(content, marks) is not None or heads(content))
-        return [one for one in found if one.digest not in present]
+    def objects(marks: Marks, *, heads: bool) -> list[Object]:
+        """heads: banks with the user's head too, of one record: it was learned from that."""
+        of_user = replace(marks, record_id="")
+
+        def is_meant(content: bytes) -> bool:
+            is_bank = heads and heads_names(content) is not None
+            return rest_of(content, of_user if is_bank else marks) is not None
+
+        others = others_objects(place.root, place.tasks)
+        return [one for one in objects_with(place.root, is_meant) if one.digest not in others]
 
     return Store(
         "DVC versions",
-        lambda marks: [f"{one.place}: {one.digest}" for one in objects(marks)],
-        lambda marks: remove_objects(place.root, objects(marks)),
+        lambda marks: [f"{one.place}: {one.digest}" for one in objects(marks, heads=False)],
+        lambda marks: remove_objects(place.root, objects(marks, heads=True)),
         lambda: "",
     )
 
