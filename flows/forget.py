@@ -18,6 +18,7 @@ from flows.policy import HOOKS, HOUR, TASK_HOOKS
 from flows.runs import DATA, FlowFailed, named, one_writer, settings
 from hydra_ml.errors import HydraError
 from hydra_ml.io.files import load_json
+from hydra_ml.io.forgotten import ALL
 from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs import forget as job
 from hydra_ml.params import TaskFolder
@@ -44,14 +45,14 @@ def forget(user: str, record: str = "", task: TaskFolder | None = None) -> str:
 def forget_user(user: str, record: str, task: TaskFolder | None) -> str:
     """The job. Raises FlowFailed that names nobody: what the error says stays with whoever runs `hydra-ml forget`."""
     place = job.here(DATA, [get_task(one) for one in (settings().tasks if task is None else [task])])
-    meant = job.ALL if task is None else get_task(task).folder
+    meant = ALL if task is None else get_task(task).folder
     try:
         plan = job.plan_forget(user, place, record=record, task=meant)
         return str(job.forget(plan, place, settings(), task=meant, say=get_run_logger().info))
     except HydraError as error:
         raise FlowFailed(
-            f"{type(error).__name__}: run `hydra-ml forget USER --dry-run` to read what is wrong; the error may name the "
-            "user and is not told here."
+            f"{type(error).__name__}: run `hydra-ml forget USER --dry-run` to read what is wrong; the error may "
+            "name the user and is not told here."
         ) from None
 
 
