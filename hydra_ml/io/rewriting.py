@@ -6,12 +6,9 @@ columns, in the same order, and a file without such a row is not touched.
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
-import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +21,14 @@ from safetensors.numpy import load
 
 from hydra_ml.io.files import atomic_path
 from hydra_ml.io.parquet_rows import DAMAGE
-from hydra_ml.io.traces import ID_FIELDS, Kind, Marks
+from hydra_ml.io.text_rows import Rest, parsed, text_rest
+from hydra_ml.io.traces import ID_FIELDS, Marks
 from hydra_ml.io.user_tables import ROW_GROUP
 from hydra_ml.tasks import as_folder
 
-ID_LISTS = {"users", "user_ids", "shards"}  # keys of lists that hold user ids
 SQLITE = b"SQLite format 3"
 GZIP = b"\x1f\x8b"
 PARQUET = b"PAR1"
-GONE = object()
-
-
-@dataclass(frozen=True)
-class Rest:
-    """What is left of a file."""
-
-    content: bytes | None  # None: nothing, the file goes
-    rows: int  # taken out
 
 
 def rest_of(content: bytes, marks: Marks) -> Rest | None:
@@ -60,7 +48,7 @@ def rest_of(content: bytes, marks: Marks) -> Rest | None:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return None  # a picture, a vector, weights
-    return _text(text, marks)
+    return text_rest(text, marks)
 
 
 def holds(path: Path, marks: Marks) -> bool:
@@ -98,10 +86,10 @@ def json_values(content: bytes) -> list[Any]:
     if content[:4] == PARQUET or content.startswith(SQLITE):
         return []
     try:
-        kind, parsed = _parsed(content.decode("utf-8-sig"))
+        kind, values = parsed(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         return []
-    return [] if kind == "page" else parsed
+    return [] if kind == "page" else values
 
 
 def heads_names(content: bytes) -> list[str] | None:
@@ -189,127 +177,3 @@ def _unzipped(content: bytes) -> bytes:
         return gzip.decompress(content)
     except (OSError, EOFError):
         return b""
-
-
-def _text(text: str, marks: Marks) -> Rest | None:
-    kind, parsed = _parsed(text)
-    if kind == "page":
-        return Rest(None, 1) if marks.stands_in(text) else None
-    if kind == "csv":
-        return _csv(text, marks)
-    if kind == "lines":
-        return _lines(text, marks)
-    left, gone = _cleaned(parsed[0], marks)
-    if not gone:
-        return None
-    if left is GONE or left == []:
-        return Rest(None, gone)
-    indent = 1 if "\n" in text.strip() else None
-    return Rest((json.dumps(left, ensure_ascii=False, indent=indent) + "\n").encode(), gone)
-
-
-def _parsed(text: str) -> tuple[str, list[Any]]:
-    """What a text is, "json", "lines" (of JSON), "csv" or "page", and its values."""
-    start = text.lstrip()[:1]
-    if start in ("{", "["):
-        try:
-            return "json", [json.loads(text)]
-        except (ValueError, RecursionError):
-            pass
-        try:
-            values = [json.loads(line) for line in text.split("\n") if line.strip()]
-            return "lines", values
-        except (ValueError, RecursionError):
-            if len([line for line in text.split("\n") if _as_json(line)[1]]) > 1:
-                return "lines", [value for value, fine in map(_as_json, text.split("\n")) if fine]
-    head, _, rest = text.partition("\n")
-    names = [name.strip().strip('"') for name in head.split(_comma(head))]
-    if rest and len(names) > 1 and ("user_id" in names or "request_id" in names or "<" not in head) and all(names):
-        try:
-            rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=_comma(head)))
-            if all(None not in row for row in rows):
-                return "csv", rows
-        except csv.Error:
-            pass
-    return "page", []
-
-
-def _comma(head: str) -> str:
-    return max(",;\t|", key=head.count)
-
-
-def _as_json(line: str) -> tuple[Any, bool]:
-    try:
-        return json.loads(line), True
-    except (ValueError, RecursionError):
-        return line, False
-
-
-def _lines(text: str, marks: Marks) -> Rest | None:
-    """Lines of JSON, each as it was; one that cannot be read goes if a mark stands in it."""
-    kept, gone = [], 0
-    for line in text.split("\n"):
-        value, fine = _as_json(line)
-        if not line.strip():
-            continue
-        left, taken = _cleaned(value, marks) if fine else (GONE, 1) if marks.stands_in(line) else (value, 0)
-        gone += taken
-        if left is not GONE:
-            kept.append(line if not taken else json.dumps(left))
-    if not gone:
-        return None
-    return Rest("".join(f"{line}\n" for line in kept).encode() if kept else None, gone)
-
-
-def _csv(text: str, marks: Marks) -> Rest | None:
-    comma = _comma(text.partition("\n")[0])
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=comma))
-    names = [name.strip() for name in rows[0]]
-    kept = [row for row in rows[1:] if not marks.covers(dict(zip(names, row, strict=False)))]
-    gone = len(rows) - 1 - len(kept)
-    if not gone:
-        return Rest(None, 1) if marks.stands_in(text) and not set(names) & {*marks.fields.users} else None
-    out = io.StringIO(newline="")
-    csv.writer(out, delimiter=comma, lineterminator="\n").writerows([rows[0], *kept])
-    return Rest(out.getvalue().encode() if kept else None, gone)
-
-
-def _cleaned(value: Any, marks: Marks, key: str = "", mine: bool | None = None) -> tuple[Any, int]:
-    """A JSON value without what goes, or GONE, and how much went. key: the field it stands in; mine: whose the row
-    around it is."""
-    if isinstance(value, dict):
-        return _cleaned_row(value, marks, key, mine)
-    if not isinstance(value, list):
-        return value, 0
-    ids: Kind | None = "user" if marks.whole_user and key in ID_LISTS else None if marks.whole_user else "record"
-    kept, gone = [], 0
-    for one in value:
-        is_gold = key == "golds" and isinstance(one, dict) and marks.has("query", one.get("id"))
-        left, taken = (GONE, 1) if (ids and marks.has(ids, one)) or is_gold else _cleaned(one, marks, key, mine)
-        gone += taken
-        if left is not GONE:
-            kept.append(left)
-    return kept, gone
-
-
-def _cleaned_row(row: dict[str, Any], marks: Marks, key: str, mine: bool | None) -> tuple[Any, int]:
-    if marks.covers(row, mine=mine):
-        return GONE, 1
-    if isinstance(names := row.get("columns"), list) and isinstance(rows := row.get("data"), list):  # MLflow's tables
-        kept = [one for one in rows if not marks.covers(dict(zip(names, one, strict=False)))]
-        return {**row, "data": kept}, len(rows) - len(kept)
-    of_user = marks.is_user(row)
-    kept_fields, gone = {}, 0
-    for name, one in row.items():
-        if isinstance(one, dict) and "runs" in one and marks.has("request", name):  # io.failed_requests
-            gone += 1
-            continue
-        if name == "value" and isinstance(one, str) and marks.stands_in(one):  # a line of a drop that is no JSON
-            return GONE, 1
-        inside = key if key in ID_LISTS else name  # {"users": {"LaMP_2": [...]}}
-        left, taken = _cleaned(one, marks, inside, mine if of_user is None else of_user)
-        gone += taken
-        if left is GONE:
-            return GONE, gone  # a row around the user's: it is told of nobody else
-        kept_fields[name] = left
-    return kept_fields, gone

@@ -108,11 +108,10 @@ class Marks:
             }
             return any(self.has(kind, word) for word in words for kind in KINDS if self._tells(kind, word))
         for kind in KINDS:
-            for value in self.found[kind]:
-                if self._tells(kind, value) and any(
-                    re.search(rf"(?<![\w-]){re.escape(form)}(?![\w-])", page) for form in {value, html.escape(value)}
-                ):
-                    return True
+            told = [value for value in self.found[kind] if self._tells(kind, value)]
+            forms = {form for value in told for form in (value, html.escape(value)) if form in page}
+            if any(re.search(rf"(?<![\w-]){re.escape(form)}(?![\w-])", page) for form in forms):
+                return True
         return False
 
     def _tells(self, kind: Kind, value: str) -> bool:

@@ -145,3 +145,5 @@ def plant(world: World) -> None:
     with open_encoder(world.params.encoder, world.cache, progress="") as encoder:
         encoder.encode([f"{PHRASE} 1", "a plain film 1"])
     add_release(world)  # a second version, with heads of its own
+    for folder in world.root.glob("changed-*"):
+        shutil.rmtree(folder)  # what it was made of

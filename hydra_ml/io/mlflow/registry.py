@@ -41,8 +41,7 @@ class Registry:
     """The models of one MLflow store. Raises ArtifactError when it cannot be reached, here and in every method."""
 
     def __init__(self, uri: str | None = None, *, cache: Path = Path(".cache")) -> None:
-        """uri: None means MLFLOW_TRACKING_URI, else .mlflow/ of the working directory. cache: for files of a store that
-        is not on this machine's disk."""
+        """uri: None means MLFLOW_TRACKING_URI, else .mlflow/ of this folder. cache: for files of a store elsewhere."""
         self.uri = uri or tracking_uri()
         self.tracking = Tracking(self.uri)
         self._client = self.tracking.client
