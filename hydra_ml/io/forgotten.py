@@ -15,6 +15,7 @@ from pathlib import Path
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.arrivals import at_and_below
 from hydra_ml.io.files import atomic_path, load_json_as, save_json
+from hydra_ml.io.mark_finding import own_rows
 from hydra_ml.io.rewriting import rest_of
 from hydra_ml.io.traces import KINDS, Fields, Kind, Marks, mark_digest
 from hydra_ml.records import Record
@@ -125,8 +126,10 @@ def leave_out(path: Path, data: Path) -> int:
     A file of which nothing is left stays, empty. Raises ArtifactError if the list cannot be read."""
     forgotten, gone = load_forgotten(data), 0
     marks = forgotten.marks() if forgotten.stones else []
-    for file in at_and_below(path) if marks else ():
-        content = before = file.read_bytes() if file.is_file() else b""
+    files = [file for file in at_and_below(path) if file.is_file()] if marks else []
+    marks = [_with_questions(one, files) for one in marks]
+    for file in files:
+        content = before = file.read_bytes()
         for one in marks:
             rest = rest_of(content, one) if content else None
             if rest is not None:
@@ -135,6 +138,13 @@ def leave_out(path: Path, data: Path) -> int:
             with atomic_path(file) as partial:
                 partial.write_bytes(content)
     return gone
+
+
+def _with_questions(marks: Marks, files: Sequence[Path]) -> Marks:
+    """The marks with the ids of the user's questions in LaMP files, whose answers name no user."""
+    rows = [row for file in files for row in own_rows(file.read_bytes(), marks) if "profile" in row]
+    ids = {mark_digest(marks.salt, "query", str(row["id"])) for row in rows if row.get("id")}
+    return replace(marks, found={**marks.found, "query": frozenset({*marks.found["query"], *ids})}) if ids else marks
 
 
 @dataclass(frozen=True)

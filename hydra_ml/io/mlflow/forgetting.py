@@ -22,7 +22,7 @@ from hydra_ml.io.rewriting import heads_names
 from hydra_ml.io.traces import Marks
 from hydra_ml.model.heads import Heads
 from hydra_ml.records import content_digest
-from hydra_ml.release import PARTS, Release, model_name
+from hydra_ml.release import PARTS, Release
 from hydra_ml.tasks.task import Task
 
 HEADS = tuple(part for part in PARTS if part.endswith(".heads"))
@@ -56,7 +56,7 @@ class ReleasesRewriter:
         found: dict[str, list[str]] = {}
         for part in HEADS:
             for facts in reversed(self.registry.versions(self.task, part)):
-                shards = sorted(self._folder(facts).glob("heads-*.safetensors"))
+                shards = sorted(self.registry.files_of(facts).glob("heads-*.safetensors"))
                 names = {name for shard in shards for name in heads_names(shard.read_bytes()) or ()}
                 if any(marks.has("user", name) for name in names):
                     found.setdefault(part, []).append(facts.version)
@@ -81,7 +81,7 @@ class ReleasesRewriter:
         for part in HEADS:
             now: dict[tuple[str, str], Shard] = {}
             for facts in reversed(self.registry.versions(self.task, part)):  # shards are held by earlier versions
-                folder = self._folder(facts)
+                folder = self.registry.files_of(facts)
                 before = file_digest(folder / MANIFEST)
                 sound = resuming or before == facts.tags.get("digest")
                 heads = given.get((part, facts.version))
@@ -105,7 +105,7 @@ class ReleasesRewriter:
             for facts in self.registry.versions(self.task, part)
         }
         for facts in self.registry.versions(self.task, "release"):
-            path = self._folder(facts) / RELEASE_FILE
+            path = self.registry.files_of(facts) / RELEASE_FILE
             if not path.is_file() or not (resuming or file_digest(path) == facts.tags.get("digest")):
                 continue  # damaged before: refused as ever
             document = load_json(path)
@@ -131,19 +131,6 @@ class ReleasesRewriter:
             for name, value in tags.items():  # the digest first: by it a version is opened
                 self._client.set_model_version_tag(facts.name, facts.version, name, value)
 
-    def _folder(self, facts: VersionFacts) -> Path:
-        return local_folder(self.registry.files_of(facts), self.registry)
-
-
-def local_folder(folder: Path, registry: Registry) -> Path:
-    """The folder itself. Raises StoreError if it is a copy of one that lies elsewhere."""
-    if folder.is_relative_to(registry.cache):
-        raise StoreError(
-            f"{folder}: the registry's files do not lie on this machine's disk, and forgetting rewrites them where "
-            "they are. Run it where the store is a folder."
-        )
-    return folder
-
 
 def run_files(registry: Registry, task: Task) -> Iterator[Path]:
     """Every file that the task's runs have logged, deleted runs too. Raises StoreError if they lie elsewhere."""
@@ -164,16 +151,11 @@ def run_files(registry: Registry, task: Task) -> Iterator[Path]:
             yield path
 
 
-def model_names(task: Task) -> list[str]:
-    """The registered models whose versions hold users."""
-    return [model_name(task, part) for part in HEADS]
-
-
 def check_reachable(registry: Registry, task: Task) -> None:
     """Raises StoreError or ArtifactError, before anything is changed, if some version's files cannot be rewritten."""
     for part in (*HEADS, "release"):
         for facts in registry.versions(task, part):
-            folder = local_folder(registry.files_of(facts), registry)
+            folder = registry.files_of(facts)
             if part in HEADS and not (folder / MANIFEST).is_file():
                 raise ArtifactError(f"{facts.name} version {facts.version}: {folder / MANIFEST} is missing.")
     for _ in run_files(registry, task):
