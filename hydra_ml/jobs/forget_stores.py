@@ -87,6 +87,7 @@ def _folder_store(place: Place, name: str, drops: dict[str, str]) -> Store:
         return [str(path.relative_to(place.root)) for path in files() if holds(path, marks)]
 
     def out(marks: Marks) -> int:
+        """How much went. Banks first: their shards are no files to be rewritten alone."""
         gone = sum(_bank_without(path.parent, marks) for path in files() if path.name == "manifest.json")
         for path in files():
             if not path.exists() or path.suffix == ".safetensors":

@@ -215,6 +215,7 @@ def test_one_record_goes_and_the_head_is_what_it_were_without_it(world, project,
     assert job.verify(receipt, world.place, USER).is_good
 
 
+@pytest.mark.slow
 def test_what_comes_again_is_refused_until_it_is_let_in_and_old_versions_are_gone(versioned, monkeypatch):
     """With DVC, its remote and what ingest does: a user's rows are refused, then one record's, others' come in."""
     monkeypatch.chdir(versioned)
