@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import os
 import re
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -21,8 +23,11 @@ import httpx2
 
 from hydra_ml.errors import HydraError, without_secret
 from hydra_ml.io.own_stack import OwnStack, load_own_stack
+from hydra_ml.io.sqlite_file import scrub
 from hydra_ml.io.traces import Marks
 
+OWN_DATABASE = Path(".prefect/prefect.db")  # of the server of `make up`
+SCRUB_S = 120.0  # to wait for the server's own writes
 POOL = "local"  # the work pool of prefect.yaml
 TIMEOUT_S = 5.0
 PAGE = 200  # the most rows Prefect's filters return at once
@@ -115,7 +120,24 @@ def forget_in_prefect(marks: Marks) -> int:
         runs = [row["id"] for row in _every(api, "/flow_runs/filter") if _tells_of(row, marks)]
         for found in runs:
             api.patch(f"/flow_runs/{found}", json={"parameters": {}}).raise_for_status()
-        return len(artifacts) + len(runs)
+    _scrub_own()
+    return len(artifacts) + len(runs)
+
+
+def _scrub_own() -> None:
+    """Write this folder's own server's database anew, so that no old page of it, nor its log, keeps what was changed.
+    The server goes on meanwhile. Raises HydraError if it does not let go of the file."""
+    if not OWN_DATABASE.is_file():
+        return
+    try:
+        with closing(sqlite3.connect(OWN_DATABASE, timeout=SCRUB_S, isolation_level=None)) as db:
+            db.execute("PRAGMA secure_delete=ON")
+            scrub(db)
+    except sqlite3.Error as error:
+        raise HydraError(
+            f"{OWN_DATABASE}: what was deleted there may still be read from the file, which cannot be written anew "
+            f"({error}). Run the same again."
+        ) from error
 
 
 @contextmanager
