@@ -109,19 +109,25 @@ def check_readable(answers: Sequence[str], is_parsed: Sequence[bool], most: floa
 
 
 def build_asks(
-    prompts: Sequence[Sequence[Message]], sampled: Sequence[bool], task: Task, settings: Generate, *, seed: int
+    prompts: Sequence[Sequence[Message]],
+    sampled: Sequence[bool],
+    task: Task,
+    settings: Generate,
+    *,
+    seed: int,
+    user_ids: Sequence[str],
 ) -> tuple[list[Ask], list[int]]:
     """The asks of the prompts, and each one's position among the prompts: the greedy answer of every prompt, and the
-    samples of those that are `sampled`."""
+    samples of those that are `sampled`. user_ids: whom each prompt is about."""
     asks, owners = [], []
     room = task.answer_tokens(settings.max_tokens)
-    for row, (prompt, is_sampled) in enumerate(zip(prompts, sampled, strict=True)):
+    for row, (prompt, is_sampled, user_id) in enumerate(zip(prompts, sampled, user_ids, strict=True)):
         messages = tuple(prompt)
         demos = sum(message["role"] == "assistant" for message in messages)  # turn pairs before the question
-        asks.append(Ask(messages, max_tokens=room, seed=seed, demos=demos))
+        asks.append(Ask(messages, max_tokens=room, seed=seed, demos=demos, user_id=user_id))
         owners.append(row)
         if is_sampled:
-            asks.append(Ask(messages, settings.n_samples, settings.temperature, room, seed, demos))
+            asks.append(Ask(messages, settings.n_samples, settings.temperature, room, seed, demos, user_id))
             owners.append(row)
     return asks, owners
 

@@ -110,7 +110,8 @@ def ask_for(requests: pd.DataFrame, records: pd.DataFrame, models: Models, *, ta
     queries = queries.assign(text=[task.query_text(input) for input in queries["input"]], role="evaluate")
     prompts = served_prompts(queries, records, models, params)
     chats = build_prompts(prompts, prompts["demos"].tolist(), record_book(records), task, params.prompts)
-    asks, owners = build_asks(chats, prompts["is_sampled"].tolist(), task, params.generate, seed=params.seed)
+    is_sampled, user_ids = prompts["is_sampled"].tolist(), prompts["user_id"].tolist()
+    asks, owners = build_asks(chats, is_sampled, task, params.generate, seed=params.seed, user_ids=user_ids)
     return Asked(queries, prompts, asks, owners)
 
 

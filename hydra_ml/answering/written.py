@@ -84,8 +84,8 @@ def _write(
                 rows[user_id]["text"] = str(end.value).strip()[: writing.longest]
                 del running[user_id]
         asks = [
-            Ask(({"role": "user", "content": prompt},), max_tokens=writing.reply_tokens, seed=seed)
-            for prompts in asked.values()
+            Ask(({"role": "user", "content": prompt},), max_tokens=writing.reply_tokens, seed=seed, user_id=user_id)
+            for user_id, prompts in asked.items()
             for prompt in prompts
         ]
         replies = iter(ask(asks, writing) if asks else ())

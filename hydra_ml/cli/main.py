@@ -14,6 +14,7 @@ import typer
 
 from hydra_ml.cli.data import RAW, data_app, ingest_app
 from hydra_ml.cli.feedback import feedback_app
+from hydra_ml.cli.forget import forget_app
 from hydra_ml.cli.operate import operate_app
 from hydra_ml.cli.options import CACHE, DATA, PARAMS, ParamsOption, tasks_meant
 from hydra_ml.cli.releases import releases_app
@@ -30,7 +31,7 @@ llm_app = typer.Typer(help="The black-box LLM.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(llm_app, name="llm")
 app.add_typer(task_app, name="task")
-for verbs in (ingest_app, feedback_app, releases_app, operate_app):  # without a name: their verbs are ours
+for verbs in (ingest_app, feedback_app, releases_app, operate_app, forget_app):  # without a name: their verbs are ours
     app.add_typer(verbs)
 
 

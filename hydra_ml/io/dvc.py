@@ -134,6 +134,12 @@ def track(paths: Sequence[Path], root: Path = Path()) -> list[Path]:
     return [path.with_name(f"{path.name}.dvc") for path in paths]
 
 
+def commit(stages: Sequence[str], root: Path = Path()) -> None:
+    """Have the lock file name what the stages' inputs and outputs are now, without running them."""
+    if stages:
+        _dvc(["commit", "--force", *stages], root, "dvc commit")
+
+
 def push(targets: Sequence[Path] = (), root: Path = Path()) -> None:
     """Send what the targets (.dvc files, stages; none: everything) name to the configured remote, if it lacks it.
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.io.sqlite_file import TROUBLE, is_damage, open_shared, remove_file
+from hydra_ml.io.sqlite_file import TROUBLE, is_damage, open_shared, remove_file, scrub
 from hydra_ml.records import content_digest
 
 if TYPE_CHECKING:
@@ -34,6 +35,40 @@ log = logging.getLogger(__name__)
 def _sum(digest: bytes, vector: bytes) -> bytes:
     """CRC-32 over both: any few bits that turned, and a vector that came to another text's digest, show."""
     return zlib.crc32(vector, zlib.crc32(digest)).to_bytes(SUM_BYTES, "little")
+
+
+def n_foreign(path: Path, texts: Collection[str]) -> int:
+    """How many of the texts have a vector in the file. Raises ArtifactError if it cannot be read."""
+    try:
+        with closing(open_shared(path, page_bytes=PAGE_BYTES)) as db:
+            ask = "SELECT count(*) FROM vectors WHERE digest = ?"
+            return sum(db.execute(ask, (bytes.fromhex(content_digest(text)),)).fetchone()[0] for text in texts)
+    except TROUBLE as error:
+        raise ArtifactError(f"{path}: the feature cache cannot be read ({error}).") from error
+
+
+def keep_only(path: Path, texts: Collection[str]) -> int:
+    """Remove every vector whose text is not among these, so that no page of the file holds it; how many went.
+
+    Raises ArtifactError if the file cannot be written; a damaged one is removed whole.
+    """
+    kept = [(bytes.fromhex(content_digest(text)),) for text in texts]
+    try:
+        with closing(open_shared(path, page_bytes=PAGE_BYTES)) as db:
+            db.execute("PRAGMA secure_delete=ON")
+            with db:
+                db.execute("CREATE TEMP TABLE kept (digest BLOB PRIMARY KEY) WITHOUT ROWID")
+                db.executemany("INSERT OR IGNORE INTO kept VALUES (?)", kept)
+                gone = db.execute("DELETE FROM vectors WHERE digest NOT IN (SELECT digest FROM kept)").rowcount
+            scrub(db)
+    except TROUBLE as error:
+        if not is_damage(error):
+            raise ArtifactError(
+                f"{path}: the feature cache cannot be written ({error}). Run the same again."
+            ) from error
+        remove_file(path)
+        gone = 0
+    return gone
 
 
 class CachedEncoder:

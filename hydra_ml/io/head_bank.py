@@ -14,7 +14,8 @@ decoded for nobody but the users asked for. Padding cannot be told from an id's 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +27,7 @@ from safetensors.numpy import load, save
 
 from hydra_ml.errors import ArtifactError, DataError, OtherVersionError
 from hydra_ml.io.files import atomic_path, load_json_as, save_json
-from hydra_ml.model.heads import HeadKind, Heads, n_parameters
+from hydra_ml.model.heads import HeadKind, Heads, n_parameters, no_heads
 from hydra_ml.model.interfaces import wrong_base
 from hydra_ml.records import shard_of_user
 
@@ -103,6 +104,46 @@ def update_bank(
         )
     _write_manifest(folder, {**manifest, "head": old.kind, "width": old.width}, shards)
     return touched
+
+
+def rewrite_bank(
+    folder: Path, removed: Collection[str], *, given: Heads | None = None, shared: Mapping[tuple[str, str], Shard] = {}
+) -> list[Shard]:
+    """Take users out of the shards that lie in a bank's own folder, in place, and put heads in; all its own shards
+    as they are now. Others' heads stay as they are, bit for bit.
+
+    given: heads to put in, after. shared: shards of earlier versions as they are now, by (version, file).
+    The new shards are written beside the old, then the manifest, then they are renamed: a bank that a kill leaves
+    between the last two is refused by its readers, and completed when this is called again.
+    """
+    facts = load_json_as(_Facts, folder / "manifest.json")
+    manifest = load_json_as(dict[str, Any], folder / "manifest.json")
+    for entry in facts.shards:  # what a kill left
+        fresh = folder / f".{entry.file}.fresh"
+        if fresh.exists() and _digest(fresh.read_bytes()) == entry.digest:
+            os.replace(fresh, folder / entry.file)
+    comes = given if given is not None else no_heads(facts.head, facts.width)
+    names, gone, rows_of = _names(comes.user_ids), _names(tuple(removed)), _by_shard(comes.user_ids, len(facts.shards))
+    shards, written = list(facts.shards), {}
+    for number, entry in enumerate(shards):
+        if entry.version:
+            now = shared.get((entry.version, entry.file))
+            shards[number] = replace(now, version=entry.version) if now else entry
+            continue
+        here, table = _unpacked(load((folder / entry.file).read_bytes()), None, n_parameters(facts.head, facts.width))
+        rows = rows_of.get(number, [])
+        stays = ~np.isin(here, np.concatenate([gone, names[rows]]))
+        if stays.all() and not rows:
+            continue
+        both = np.concatenate([here[stays], names[rows]]), np.concatenate([table[stays], comes.table[rows]])
+        fresh = folder / f".{entry.file}.fresh"
+        shards[number] = _write_shard(folder, number, len(shards), *both, to=fresh)
+        written[entry.file] = fresh
+    if shards != list(facts.shards):
+        _write_manifest(folder, manifest, shards)
+    for file, fresh in written.items():
+        os.replace(fresh, folder / file)
+    return [shard for shard in shards if not shard.version]
 
 
 class HeadBank:
@@ -184,9 +225,10 @@ class HeadBank:
         return self._folder_of(entry.version)
 
 
-def _unpacked(tensors: dict[str, np.ndarray], n_users: int, n_numbers: int) -> tuple[np.ndarray, np.ndarray]:
+def _unpacked(tensors: dict[str, np.ndarray], n_users: int | None, n_numbers: int) -> tuple[np.ndarray, np.ndarray]:
     """User ids as sorted bytes [n], and heads float32 [n, P]. Raises ValueError or KeyError if they are not that."""
     padded, heads = np.ascontiguousarray(tensors["user_ids"]), tensors["heads"]  # uint8 [n, W]
+    n_users = len(padded) if n_users is None else n_users
     if padded.dtype != np.uint8 or padded.ndim != 2 or len(padded) != n_users or not padded.shape[1]:
         raise ValueError(f"user ids are {padded.dtype} {padded.shape}")
     if heads.dtype != np.float32 or heads.shape != (n_users, n_numbers):
@@ -213,13 +255,15 @@ def _names(user_ids: Sequence[str]) -> np.ndarray:
     return np.array([user_id.encode("utf-8") for user_id in user_ids], dtype=np.bytes_)
 
 
-def _write_shard(folder: Path, shard: int, n_shards: int, names: np.ndarray, table: np.ndarray) -> Shard:
+def _write_shard(
+    folder: Path, shard: int, n_shards: int, names: np.ndarray, table: np.ndarray, *, to: Path | None = None
+) -> Shard:
     order = np.argsort(names)
     width = max(1, int(np.char.str_len(names).max(initial=1)))  # of these users' own ids: same heads, same bytes
     padded = names[order].astype(f"S{width}").view(np.uint8).reshape(-1, width)  # [n] -> [n, W]
     content = save({"heads": np.ascontiguousarray(table[order]), "user_ids": padded})
     file = f"heads-{shard:05d}-of-{n_shards:05d}.safetensors"
-    with atomic_path(folder / file) as partial:
+    with atomic_path(to or folder / file) as partial:
         partial.write_bytes(content)
     return Shard(file, len(names), _digest(content))
 

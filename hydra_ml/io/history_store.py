@@ -17,9 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.io.files import atomic_path
+from hydra_ml.io.files import atomic_path, load_json, save_json
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.parquet_rows import damage_told
+from hydra_ml.io.rewriting import covered_rows
+from hydra_ml.io.traces import Marks
 from hydra_ml.io.user_tables import ROW_GROUP, bounds_of, read_users, rows_of_users
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.tasks.task import Task
@@ -114,6 +116,33 @@ def take_out(folder: Path, records: Collection[tuple[str, str]]) -> list[str]:
         (folder / f"{name}.parquet").unlink()
         changed.append(name)
     return changed
+
+
+def rewrite_drops(folder: Path, marks: Marks) -> dict[str, str]:
+    """Write every drop that holds what the marks cover anew without it, beside the old one; the new names by the old,
+    "" where nothing is left. `remove_drops` then ends it: a kill between the two loses nothing."""
+    renamed: dict[str, str] = {}
+    for name in drop_names(folder):
+        with opened_drop(folder, name) as drop:
+            table = drop.read()
+        gone = covered_rows(table, marks)
+        if gone.any():
+            left = table.to_pandas()[~gone]
+            renamed[name] = _write_drop(folder, left) if len(left) else ""
+            note = folder / f"{name}.json"  # of a withdrawn drop: why
+            if note.exists() and renamed[name]:
+                save_json(load_json(note), folder / f"{renamed[name]}.json")
+    return renamed
+
+
+def remove_drops(folder: Path, names: Iterable[str]) -> int:
+    """Remove drops, and the notes beside them; how many there were."""
+    paths = [folder / f"{name}.parquet" for name in names]
+    there = [path for path in paths if path.exists()]
+    for path in there:
+        path.unlink()
+        path.with_suffix(".json").unlink(missing_ok=True)
+    return len(there)
 
 
 def _write_drop(folder: Path, records: pd.DataFrame) -> str:

@@ -1,7 +1,7 @@
 """What the Prefect server plans and what went wrong there, read over its REST API; Prefect itself is not imported.
 
-Reads only. The address is PREFECT_API_URL, as for Prefect's own commands, else that of the stack in this folder;
-PREFECT_API_KEY and PREFECT_API_AUTH_STRING are sent as Prefect sends them.
+Reads, but for what is forgotten. The address is PREFECT_API_URL, as for Prefect's own commands, else that of the stack
+in this folder; PREFECT_API_KEY and PREFECT_API_AUTH_STRING are sent as Prefect sends them.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import count
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +23,11 @@ import httpx2
 
 from hydra_ml.errors import HydraError, without_secret
 from hydra_ml.io.own_stack import OwnStack, load_own_stack
+from hydra_ml.io.sqlite_file import scrub
+from hydra_ml.io.traces import Marks
 
+OWN_DATABASE = Path(".prefect/prefect.db")  # of the server of `make up`
+SCRUB_S = 120.0  # to wait for the server's own writes
 POOL = "local"  # the work pool of prefect.yaml
 TIMEOUT_S = 5.0
 PAGE = 200  # the most rows Prefect's filters return at once
@@ -91,6 +98,72 @@ def read_workers(pool: str, stack: OwnStack | None = None, *, url: str | None = 
             if row["last_heartbeat_time"]
         ]
     return sorted(workers, key=lambda worker: worker.seen_at, reverse=True)
+
+
+def found_in_prefect(marks: Marks) -> list[str]:
+    """The artifacts and runs that tell of the user, by id; [] where no server is set up. Raises as `read_schedule`."""
+    with _asked_if_set_up() as api:
+        if api is None:
+            return []
+        told = [f"artifact {row['id']}" for row in _every(api, "/artifacts/filter") if _tells_of(row, marks)]
+        return told + [f"run {row['id']}" for row in _every(api, "/flow_runs/filter") if _tells_of(row, marks)]
+
+
+def forget_in_prefect(marks: Marks) -> int:
+    """Delete the artifacts that tell of the user, and take the parameters of runs that do; how many of both."""
+    with _asked_if_set_up() as api:
+        if api is None:
+            return 0
+        artifacts = [row["id"] for row in _every(api, "/artifacts/filter") if _tells_of(row, marks)]
+        for found in artifacts:
+            api.delete(f"/artifacts/{found}").raise_for_status()
+        runs = [row["id"] for row in _every(api, "/flow_runs/filter") if _tells_of(row, marks)]
+        for found in runs:
+            api.patch(f"/flow_runs/{found}", json={"parameters": {}}).raise_for_status()
+    _scrub_own()
+    return len(artifacts) + len(runs)
+
+
+def _scrub_own() -> None:
+    """Write this folder's own server's database anew, so that no old page of it, nor its log, keeps what was changed.
+    The server goes on meanwhile. Raises HydraError if it does not let go of the file."""
+    if not OWN_DATABASE.is_file():
+        return
+    try:
+        with closing(sqlite3.connect(OWN_DATABASE, timeout=SCRUB_S, isolation_level=None)) as db:
+            db.execute("PRAGMA secure_delete=ON")
+            scrub(db)
+    except sqlite3.Error as error:
+        raise HydraError(
+            f"{OWN_DATABASE}: what was deleted there may still be read from the file, which cannot be written anew "
+            f"({error}). Run the same again."
+        ) from error
+
+
+@contextmanager
+def _asked_if_set_up() -> Iterator[httpx2.Client | None]:
+    if not os.environ.get("PREFECT_API_URL") and load_own_stack() is None:
+        yield None
+        return
+    with _asking(None) as client:
+        yield client
+
+
+def _every(client: httpx2.Client, path: str) -> Iterator[dict[str, Any]]:
+    """All rows of a filter, page by page."""
+    for offset in count(0, PAGE):
+        rows = _rows(client, path, {"limit": PAGE, "offset": offset})
+        yield from rows
+        if len(rows) < PAGE:
+            return
+
+
+def _tells_of(row: Mapping[str, Any], marks: Marks) -> bool:
+    """Whether an artifact or a run holds an id or a text of the user, in its words or as a parameter."""
+    given = row.get("parameters") or {}
+    if isinstance(given, dict) and any(marks.has("user", str(value)) for value in given.values()):
+        return True
+    return marks.stands_in(str([row.get(name) for name in ("data", "description", "parameters", "name", "key")]))
 
 
 @contextmanager

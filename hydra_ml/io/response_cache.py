@@ -2,23 +2,30 @@
 
 Holds answers, token counts and what servers tell of their models; no prompt. Several processes may use one file; a
 kill loses nothing that was put. Beside every answer stands a sum over it and its key; one that is damaged counts as
-never bought.
+never bought. Whom an answer is about stands there as a salted digest, noted whenever it is asked for; one that was
+bought before that was noted, and not asked for since, may be anybody's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from hydra_ml.errors import ArtifactError
-from hydra_ml.io.sqlite_file import TROUBLE, open_shared
+from hydra_ml.io.sqlite_file import TROUBLE, open_shared, scrub
 from hydra_ml.llm.chat import Answer
 
 VERSION = 1
+_NOBODYS = "NOT EXISTS (SELECT 1 FROM owners WHERE owners.key = answers.key)"
+_OWN = (
+    "EXISTS (SELECT 1 FROM owners WHERE owners.key = answers.key AND owner = ?)"
+    " AND NOT EXISTS (SELECT 1 FROM owners WHERE owners.key = answers.key AND owner != ?)"
+)
 log = logging.getLogger(__name__)
 _HAS_TEXT = "trim(answers.text, char(9, 10, 13, 32)) != ''"
 _PUT = f"""
@@ -40,6 +47,9 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS told (name BLOB PRIMARY KEY, served TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sums (key BLOB PRIMARY KEY, sum INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS owners (key BLOB NOT NULL, owner BLOB NOT NULL, PRIMARY KEY (key, owner)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS salt (value BLOB NOT NULL);
+INSERT INTO salt SELECT randomblob(16) WHERE NOT EXISTS (SELECT 1 FROM salt);
 COMMIT;
 """
 
@@ -72,6 +82,7 @@ class ResponseCache:
         try:
             self._db.executescript(_TABLES)
             found = self._db.execute("SELECT number FROM version").fetchone()[0]
+            self._salt = bytes(self._db.execute("SELECT value FROM salt").fetchone()[0])
         except TROUBLE as error:
             self._db.close()  # else what it began locks the file while this process lives
             raise self._unusable(error) from error
@@ -140,6 +151,45 @@ class ResponseCache:
                 self._db.executemany(_ADD_SUM, [(*row, _sum(*row)) for row in rows])
         except TROUBLE as error:
             raise self._unusable(error) from error
+
+    def note_owners(self, owners: Mapping[str, Collection[str]]) -> None:
+        """Keep whom the answers of these keys are about, beside those noted before; answers may come later."""
+        rows = [(bytes.fromhex(key), self._owner(user_id)) for key, users in owners.items() for user_id in users]
+        if not rows:
+            return
+        try:
+            with self._writing():
+                self._db.executemany("INSERT OR IGNORE INTO owners VALUES (?, ?)", rows)
+        except TROUBLE as error:
+            raise self._unusable(error) from error
+
+    def answers_of(self, user_id: str) -> tuple[int, int]:
+        """How many answers are about the user and nobody else, and how many may be anybody's."""
+        try:
+            own = self._db.execute(f"SELECT count(*) FROM answers WHERE {_OWN}", (self._owner(user_id),) * 2)
+            anybodys = self._db.execute(f"SELECT count(*) FROM answers WHERE {_NOBODYS}")
+            return int(own.fetchone()[0]), int(anybodys.fetchone()[0])
+        except TROUBLE as error:
+            raise self._unusable(error) from error
+
+    def forget_user(self, user_id: str) -> tuple[int, int]:
+        """Remove the answers that are about the user and nobody else, and those that may be anybody's, so that no page
+        of the file holds them; how many of each."""
+        counts = self.answers_of(user_id)
+        owner = self._owner(user_id)
+        try:
+            self._db.execute("PRAGMA secure_delete=ON")
+            with self._writing():
+                self._db.execute(f"DELETE FROM answers WHERE {_OWN} OR {_NOBODYS}", (owner, owner))
+                self._db.execute("DELETE FROM owners WHERE owner = ?", (owner,))
+                self._db.execute("DELETE FROM sums WHERE key NOT IN (SELECT key FROM answers)")
+            scrub(self._db)
+        except TROUBLE as error:
+            raise self._unusable(error) from error
+        return counts
+
+    def _owner(self, user_id: str) -> bytes:
+        return hashlib.blake2b(user_id.encode(), digest_size=16, key=self._salt).digest()
 
     def told(self, name: str) -> str:
         """What a server last said of its model; "" for nothing."""

@@ -28,6 +28,12 @@ def remove_file(path: Path) -> None:
             path.with_name(name).unlink(missing_ok=True)
 
 
+def scrub(db: sqlite3.Connection) -> None:
+    """Write the file anew without what was deleted, and empty its log. Raises sqlite3.Error, where others hold it."""
+    db.execute("VACUUM")
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def open_shared(path: Path, *, page_bytes: int = 4096, **options: object) -> sqlite3.Connection:
     """A connection to the file, made with its folder where it is not there, that waits for other writers.
 

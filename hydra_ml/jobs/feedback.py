@@ -34,6 +34,7 @@ from hydra_ml.io.feedback_store import (
     stored_feedback,
 )
 from hydra_ml.io.files import readable, save_json, short_name
+from hydra_ml.io.forgotten import leave_out
 from hydra_ml.io.gx.data_docs import DataDocs
 from hydra_ml.io.gx.drop_checks import Judged
 from hydra_ml.io.gx.feedback_checks import JudgedFeedback, judge_feedback
@@ -78,6 +79,7 @@ def take_feedback(path: Path, *, data: Path, params: Params) -> FeedbackReport:
     with alone(common_folder(data, "incoming")), told_of_disk(path):
         if not path.exists():
             raise DataError(f"{path}: no such file; another run may have taken it. See {data / 'feedback' / DONE}.")
+        leave_out(path, data)
         report = FeedbackReport(readable(path.name), drop_digest(path))
         state = drop_state(path)
         try:

@@ -23,7 +23,9 @@ import pandas as pd
 from hydra_ml.errors import ArtifactError, DataError, VersionsError
 from hydra_ml.io import dvc as versions
 from hydra_ml.io import git
+from hydra_ml.io.arrivals import at_and_below
 from hydra_ml.io.files import atomic_path, folder_digest, load_json_as, readable, save_json, short_name
+from hydra_ml.io.forgotten import COME_AGAIN, leave_out
 from hydra_ml.io.gx.data_docs import DataDocs
 from hydra_ml.io.gx.drop_checks import Judged, judge_rows
 from hydra_ml.io.history_store import append_drop, changed_users, drop_names, n_records, opened_drop
@@ -102,9 +104,12 @@ def publish(data: Path, params: Params) -> None:
 
 def _take(path: Path, data: Path, params: Params) -> IngestReport:
     """Merge and track the drop, or refuse it, and move it where it belongs; its report, which is kept beside it."""
+    n_forgotten = leave_out(path, data)
     state = drop_state(path)
     kind: Literal["lamp", "records"] = "lamp" if is_lamp(path) else "records"
-    report = IngestReport(drop_name(path, common_folder(data, "incoming")), drop_digest(path), kind)
+    report = IngestReport(
+        drop_name(path, common_folder(data, "incoming")), drop_digest(path), kind, forgotten=n_forgotten
+    )
     begun = _begun(report, data)
     report, users = (_take_lamp if kind == "lamp" else _take_records)(path, report, data, params)
     if not report.refused:
@@ -161,6 +166,8 @@ def _take_records(
     path: Path, report: IngestReport, data: Path, params: Params
 ) -> tuple[IngestReport, dict[str, list[str]]]:
     """Merge the sound rows of a record drop; the users with new records by task. Refused: nothing is merged."""
+    if report.forgotten and not any(file.stat().st_size for file in at_and_below(path) if file.is_file()):
+        return replace(report, refused=f"All its rows are of users who were forgotten; {COME_AGAIN}."), {}
     try:
         rows = list(read_rows(path, ids={task.user_key for task in known_tasks().values()}))
     except DataError as error:

@@ -34,6 +34,7 @@ class IngestReport:
     tasks: Mapping[str, Counts] = field(default_factory=dict)  # by folder, or "unknown"
     reasons: Mapping[str, int] = field(default_factory=dict)  # what was expected -> of how many rows in vain
     history: Mapping[str, str] = field(default_factory=dict)  # task -> new file in data/history; none: nothing new
+    forgotten: int = 0  # rows of users who were forgotten: taken out of the drop before anything else
     n_users: int = 0  # with new records; their ids are in `details`
     data_version: Mapping[str, str] = field(default_factory=dict)  # folder -> DVC's digest after the drop
     quarantine: str = ""  # folder of the rows, or the drop, put aside
@@ -59,6 +60,7 @@ class IngestReport:
             "digest": self.digest,
             **{f"drop in the history of {task}": name for task, name in self.history.items()},
             "users with new records": f"{self.n_users:,}",
+            "rows refused, of users who were forgotten": self.forgotten and f"{self.forgotten:,}",
             **{f"version of {folder}": version for folder, version in self.data_version.items()},
             "quarantine": self.quarantine,
             "details": self.details,

@@ -183,7 +183,7 @@ def _refit_shard(plan: UpdatePlan, shard: int, folder: Path) -> RefittedShard:
     stages: dict[str, Any] = {}
     if some:
         frozen = folder / "frozen"
-        _write_frozen(plan, task, some, frozen)
+        _write_frozen(plan, task, () if document.get("anew") else some, frozen)  # anew: as if nobody had a head yet
         own: dict[str, dict[str, Path]] = {TRAINERS[name]: {"frozen": frozen / name} for name in COMPONENTS}
         caches = {True: Path(plan.cache), False: scratch / "cache"}
         for name in plan.stages:

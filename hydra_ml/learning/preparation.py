@@ -8,8 +8,8 @@ Legend: R records of one user.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,14 @@ class Asked:
     train: Mapping[str, Sequence[LampQuestion]]
     evaluate: Mapping[str, Sequence[LampQuestion]]
     golds: Mapping[str, str]
+
+    def without(self, is_out: Callable[[str], bool]) -> Asked:
+        """The same without some users' questions."""
+        kept = [
+            {user_id: of_user for user_id, of_user in split.items() if not is_out(user_id)}
+            for split in (self.train, self.evaluate)
+        ]
+        return replace(self, train=kept[0], evaluate=kept[1])
 
 
 class Preparation:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -23,7 +23,8 @@ class Ask:
     """One request for `n` answers to a chat. Greedy (temperature 0) is asked for once: n is 1.
 
     demos: so many turn pairs, most useful first, stand before the last turn and may be left out if the model's context
-    is too short for all; the last of them first.
+    is too short for all; the last of them first. user_id: whom it is about, so that the answer can be forgotten with
+    them; "" for nobody. It is not sent, and no part of the answer's name.
     """
 
     messages: tuple[Message, ...]
@@ -32,6 +33,7 @@ class Ask:
     max_tokens: int = 64
     seed: int = 0
     demos: int = 0
+    user_id: str = ""
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -97,6 +99,10 @@ class AnswerStore(Protocol):
         """Keep these answers; durable against a kill of the process when it returns."""
         ...
 
+    def note_owners(self, owners: Mapping[str, Collection[str]]) -> None:
+        """Keep whom the answers of these keys are about: user ids by key, beside those noted before."""
+        ...
+
     def told(self, name: str) -> str:
         """What was last kept by `tell` under this name; "" for nothing."""
         ...
@@ -120,6 +126,9 @@ class MemoryStore:
     def put_many(self, answers: Mapping[str, Answer]) -> None:
         """Keep these answers."""
         self._answers.update(answers)
+
+    def note_owners(self, owners: Mapping[str, Collection[str]]) -> None:
+        """Nothing: it is forgotten as a whole."""
 
     def told(self, name: str) -> str:
         """What was last kept under this name."""

@@ -100,6 +100,7 @@ class LLMClient:
         if not asks:
             return []
         of_asks, orders = make_orders(asks, self.identity(), self._cache)
+        self._cache.note_owners({key: order.user_ids for order in orders if order.user_ids for key in order.keys})
         if in_full:
             cost = expected_cost(orders, self._most_at_once)
             log.info("%s: %s", label, cost.told(self._params))
@@ -153,6 +154,7 @@ class LLMClient:
             if not order.is_too_long:
                 return
             order.shorten(self._identity)
+            self._cache.note_owners(dict.fromkeys(order.keys, order.user_ids))
             self._has_shortened = True
 
     async def _fill(self, order: Order) -> None:

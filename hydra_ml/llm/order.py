@@ -13,6 +13,7 @@ class Order:
     def __init__(self, ask: Ask, keys: tuple[str, ...]) -> None:
         self.ask = ask
         self.keys = keys
+        self.user_ids: set[str] = {ask.user_id} - {""}  # whom it is about; equal asks of several share it
         self.error = ""
         self.refused = False  # the request itself is to blame
         self.is_doubtful = False  # refused, but not for what it says: who knows whether others would be answered
@@ -75,6 +76,9 @@ def make_orders(asks: Sequence[Ask], model: str, store: AnswerStore) -> tuple[li
         known = distinct.get(keys[0])
         if known is None or known.ask.n < ask.n:
             distinct[keys[0]] = Order(ask, keys)
+            distinct[keys[0]].user_ids |= known.user_ids if known is not None else set()
+        else:
+            known.user_ids |= {ask.user_id} - {""}
     stored = store.get_many([key for order in distinct.values() for key in order.keys])
     for order in distinct.values():
         order.fill_stored(stored)

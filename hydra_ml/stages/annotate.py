@@ -110,7 +110,8 @@ def annotate_asks(prepared: Path, retrieved: Path, task: Task, params: Params) -
     prompts = build_prompts(rows, [[record_id] for record_id in rows["record_id"]], book, task, params.prompts)
     room = task.answer_tokens(params.annotate.max_tokens)
     asks = [
-        Ask(tuple(prompt), max_tokens=room, seed=params.seed, demos=int(task.demos == "turns")) for prompt in prompts
+        Ask(tuple(prompt), max_tokens=room, seed=params.seed, demos=int(task.demos == "turns"), user_id=user_id)
+        for prompt, user_id in zip(prompts, rows["user_id"], strict=True)
     ]
     return Plan(drawn, rows, asks)
 

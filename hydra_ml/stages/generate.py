@@ -97,7 +97,8 @@ def generate_asks(
     book = record_book(load_table(prepared / "records.parquet"))
     texts = asked["written"].tolist()
     prompts = build_prompts(asked, asked["demos"].tolist(), book, task, params.prompts, texts)
-    asks, owners = build_asks(prompts, asked["is_sampled"].tolist(), task, params.generate, seed=params.seed)
+    is_sampled, user_ids = asked["is_sampled"].tolist(), asked["user_id"].tolist()
+    asks, owners = build_asks(prompts, is_sampled, task, params.generate, seed=params.seed, user_ids=user_ids)
     return Plan(asked, asks, owners)
 
 

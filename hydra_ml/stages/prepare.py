@@ -16,6 +16,7 @@ from tqdm import tqdm
 from hydra_ml.errors import DataError
 from hydra_ml.io.feedback_store import stored_choices
 from hydra_ml.io.files import file_digest, folder_digest, save_json
+from hydra_ml.io.forgotten import load_forgotten
 from hydra_ml.io.history_store import changed_users, drop_names, records_of
 from hydra_ml.io.lamp.files import Question, is_dated, outputs_path, read_split
 from hydra_ml.io.own_questions import OwnQuestions
@@ -35,12 +36,16 @@ def prepare(*, raw: Path, history: Path, feedback: Path, out: Path, task: Task, 
 
     history: drops of the ingest job; may be empty or absent. Their dated users can be learned from like any other.
     feedback: the task's store of what users said; may be absent too.
+    Users and records that were forgotten are left out, however they came back.
     """
     split = params.prepare.evaluate_split
     own = OwnQuestions.of(raw, task, split)
     asked = read_asked(raw, split, task) if own is None else own.asked()
+    forgotten = load_forgotten(raw.parents[1])
+    asked = asked.without(lambda user_id: forgotten.has_user(task.folder, user_id))
     learners = asked.train.keys() | (changed_users(history, ()) if asked.dated else ())
     learners |= set() if own is None else own.user_ids()
+    learners = {user_id for user_id in learners if not forgotten.has_user(task.folder, user_id)}
     cohorts = choose_cohorts(learners, asked.evaluate.keys(), params.prepare, dated=asked.dated, seed=params.seed)
     limit = max(params.annotate.queries_per_user, params.generate.queries_per_user)  # more would not be drawn
     user_ids = sorted(cohorts.known | cohorts.evaluated)
@@ -49,6 +54,7 @@ def prepare(*, raw: Path, history: Path, feedback: Path, out: Path, task: Task, 
         asked, before = own.with_profiles(asked, user_ids)
         arrived = {user_id: [*before.get(user_id, ()), *arrived.get(user_id, ())] for user_id in user_ids}
     preparation = Preparation(task, asked, cohorts, seed=params.seed, history=params.prepare.history, limit=limit)
+    arrived = {user_id: forgotten.rest(task.folder, records) for user_id, records in arrived.items()}
     progress = tqdm(user_ids, desc=f"prepare {task.folder}", unit="user")
     users = [preparation.user(user_id, arrived.get(user_id, ())) for user_id in progress]
     queries, records = query_table(users), record_table(users)

@@ -37,7 +37,7 @@ def test_a_text_stands_before_it_all_and_every_pair_behind_it_counts_as_a_demo()
     assert [turn["role"] for turn in chats[0]] == ["system", "user", "assistant", "user", "assistant", "user"]
     assert chats[0][0]["content"] == "likes it"
     assert [turn["role"] for turn in chats[1]] == ["user"]
-    asks, _ = build_asks(chats, [False, False], TASK, Generate(), seed=0)
+    asks, _ = build_asks(chats, [False, False], TASK, Generate(), seed=0, user_ids=["u", "v"])
     assert [ask.demos for ask in asks] == [2, 0]
     assert [turn["content"] for turn in asks[0].shorter().messages] == ["likes it", "rate: good", "5", "x"]
     own = replace(TASK, system="be brief")
@@ -69,7 +69,9 @@ def test_unparsable_answers_are_kept_as_they_came():
 def test_every_prompt_is_asked_once_greedily_and_sampled_ones_again():
     queries = pd.DataFrame({"user_id": ["ann", "bob"], "input": ["x", "y"]})
     chats = build_prompts(queries, [["1"], []], record_book(RECORDS), TASK, "lamp")
-    asks, owners = build_asks(chats, [False, True], TASK, Generate(n_samples=3, temperature=0.7, max_tokens=9), seed=5)
+    asks, owners = build_asks(
+        chats, [False, True], TASK, Generate(n_samples=3, temperature=0.7, max_tokens=9), seed=5, user_ids=["u", "v"]
+    )
     assert owners == [0, 1, 1]
     assert [(ask.n, ask.temperature, ask.max_tokens, ask.seed) for ask in asks] == [
         (1, 0.0, 9, 5),
@@ -77,13 +79,15 @@ def test_every_prompt_is_asked_once_greedily_and_sampled_ones_again():
         (3, 0.7, 9, 5),
     ]
     assert list(asks[2].messages) == chats[1]
-    asks, _ = build_asks(chats, [False, True], TASK, Generate(), seed=5)
+    asks, _ = build_asks(chats, [False, True], TASK, Generate(), seed=5, user_ids=["u", "v"])
     assert [ask.max_tokens for ask in asks] == [17] * 3, "a rating needs no more"
 
 
 def test_replies_become_one_row_per_answer():
     asked = pd.DataFrame({"query_id": ["q", "q"], "arm": ["hydra", "hydra"], "input": ["x", "x"]})
-    asks, _ = build_asks([[{"role": "user", "content": "x"}]], [True], TASK, Generate(n_samples=2), seed=1)
+    asks, _ = build_asks(
+        [[{"role": "user", "content": "x"}]], [True], TASK, Generate(n_samples=2), seed=1, user_ids=["u"]
+    )
     replies = [Reply(("4.0",), 1, 1, cached=True), Reply(("5", ""), 1, 1, cached=True, error="ill")]
     table = answer_table(asked, asks, replies, TASK, "strict")
     assert table["sample_idx"].tolist() == [GREEDY, 1, 2]

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(600)
 ROOT = Path(__file__).parents[2]
 DOCUMENT = YAML(typ="safe").load((ROOT / "prefect.yaml").read_text("utf-8"))
 DEPLOYMENTS = {one["name"]: one for one in DOCUMENT["deployments"]}
-JOBS = ["ingest", "nightly", "update_heads", "promote", "batch_score"]
+JOBS = ["ingest", "nightly", "update_heads", "promote", "batch_score", "forget"]
 
 
 def test_every_job_is_a_module_a_flow_a_deployment_and_a_test():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from hydra_ml.errors import ArtifactError, DataError
-from hydra_ml.io.head_bank import HeadBank, save_heads, update_bank
+from hydra_ml.io.head_bank import HeadBank, rewrite_bank, save_heads, update_bank
 from hydra_ml.model.heads import Heads
 from hydra_ml.records import shard_of_user
 
@@ -256,3 +256,37 @@ def test_memory_follows_the_users_asked_for_not_the_bank(tmp_path, monkeypatch):
         reading = [sys.executable, "-c", PEAK, str(tmp_path), *some]
         peaks[n_users] = int(subprocess.run(reading, check=True, capture_output=True, text=True).stdout)
     assert peaks[25_600] < 2 * peaks[2_560]
+
+
+def test_a_user_goes_from_a_bank_in_place_and_others_shards_and_heads_are_the_same_bytes(tmp_path, small_shards):
+    heads = bank(50)
+    save_heads(heads, tmp_path, {"base_digest": "b"})
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.safetensors")}
+    rewrite_bank(tmp_path, ["user 7", "nobody"])
+    now = HeadBank(tmp_path, base_digest="b")
+    assert by_user(now.heads_of(heads.user_ids)) == {
+        name: row for name, row in by_user(heads).items() if name != "user 7"
+    }
+    assert now.n_users == 49
+    changed = {name for name, content in before.items() if (tmp_path / name).read_bytes() != content}
+    assert [int(name[6:11]) for name in changed] == [shard_of_user("user 7", len(before))]
+    assert not any(b"user 7\0" in path.read_bytes() for path in tmp_path.iterdir())
+    given = heads_of(["user 7"], seed=1)
+    rewrite_bank(tmp_path, [], given=given)
+    assert by_user(HeadBank(tmp_path, base_digest="b").heads_of(["user 7"])) == by_user(given)
+
+
+def test_a_bank_that_a_kill_left_half_rewritten_is_refused_and_then_completed(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        save_heads(bank(5), folder, {"base_digest": "b"})
+    rewrite_bank(new, ["user 3"])
+    (file,) = [path.name for path in new.glob("*.safetensors")]
+    (old / f".{file}.fresh").write_bytes((new / file).read_bytes())
+    (old / "manifest.json").write_bytes((new / "manifest.json").read_bytes())  # killed before the shard was renamed
+    with pytest.raises(ArtifactError, match="content differs"):
+        HeadBank(old, base_digest="b").heads_of(["user 1"])
+    rewrite_bank(old, ["user 3"])
+    assert {path.name: path.read_bytes() for path in old.iterdir()} == {
+        path.name: path.read_bytes() for path in new.iterdir()
+    }

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from hydra_ml.errors import HydraError
-from hydra_ml.io.orchestrator import read_schedule
+from hydra_ml.io.orchestrator import forget_in_prefect, found_in_prefect, read_schedule
+from hydra_ml.io.traces import KINDS, Fields, Marks
 
 PREFECTS = "Flow run encountered an exception: VersionsError: "  # what Prefect puts before a failure's own words
 SOON = datetime.now(UTC) + timedelta(hours=1)
@@ -87,3 +88,32 @@ def test_a_server_out_of_reach_is_one_clear_message_without_secrets(url):
 def test_another_server_at_that_address_is_told_from_prefect(server):
     with pytest.raises(HydraError, match="no Prefect server answers there"):
         read_schedule(server.removesuffix("/api") + "/nowhere")
+
+
+def test_artifacts_and_parameters_that_name_a_forgotten_user_go_and_others_stay(server, monkeypatch):
+    from prefect import flow
+    from prefect.artifacts import Artifact
+    from prefect.client.orchestration import get_client
+
+    @flow
+    def asked(user: str) -> None:
+        """Never run here."""
+
+    monkeypatch.setenv("PREFECT_API_URL", server)
+    found = {kind: frozenset[str]() for kind in KINDS}
+    marks = Marks(
+        "ann-7", "", {**found, "user": frozenset({"ann-7"}), "text": frozenset({"quixotic film"})}, Fields.now()
+    )
+    with get_client(sync_client=True) as client:
+        runs = [client.create_flow_run(asked, parameters={"user": user}) for user in ("ann-7", "ann-70")]
+    kept = Artifact(key="kept", data="of ann-70").create()
+    gone = [Artifact(key="gone", data=text).create() for text in ("| ann-7 | 3 |", "<p>a quixotic film</p>")]
+
+    assert len(found_in_prefect(marks)) == 3
+    assert forget_in_prefect(marks) == 3
+    assert not found_in_prefect(marks)
+    with get_client(sync_client=True) as client:
+        assert [client.read_flow_run(run.id).parameters for run in runs] == [{}, {"user": "ann-70"}]
+        left = {artifact.id for artifact in client.read_artifacts()}
+    assert kept.id in left
+    assert not {one.id for one in gone} & left

@@ -140,3 +140,23 @@ def test_a_write_that_fails_locks_nobody_out(tmp_path: Path) -> None:
             broken.put_many({key(1): Answer("one", 1, 1)})
         other._db.execute("BEGIN IMMEDIATE")
         assert not broken.get_many([]), "nothing of it is kept"
+
+
+def test_a_forgotten_users_answers_go_with_those_of_nobody_and_shared_ones_stay(tmp_path):
+    keys = [f"{number:032x}" for number in range(4)]
+    owners = {keys[0]: {"ann"}, keys[1]: {"bob"}, keys[2]: {"ann", "bob"}}
+    with ResponseCache(tmp_path / "r.sqlite") as cache:
+        cache.note_owners(owners)
+        cache.put_many({key: Answer(f"violoncello {key[-1]}", 1, 1) for key in keys})
+        assert cache.answers_of("ann") == (1, 1)
+        assert cache.forget_user("ann") == (1, 1)
+        assert [*cache.get_many(keys)] == keys[1:3]
+        assert cache.answers_of("ann") == (0, 0)
+        content = b"".join(path.read_bytes() for path in tmp_path.glob("r.sqlite*"))
+        assert (b"violoncello 0" in content, b"violoncello 1" in content, b"violoncello 3" in content) == (
+            False,
+            True,
+            False,
+        )
+        assert b"ann" not in content
+        assert cache.forget_user("bob") == (2, 0)

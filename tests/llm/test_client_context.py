@@ -48,7 +48,9 @@ def short_sighted(most_turns: int, status: int, words: str) -> Any:
 @pytest.mark.parametrize("server", TOLD)
 def test_the_least_useful_records_are_left_out_until_it_fits(scripted, connect, server: str) -> None:
     seen, address = scripted(short_sighted(5, *TOLD[server]))
-    asks, _ = build_asks([chat("best", "second", "third", "last")], [True], TASK, Generate(n_samples=2), seed=0)
+    asks, _ = build_asks(
+        [chat("best", "second", "third", "last")], [True], TASK, Generate(n_samples=2), seed=0, user_ids=["u"]
+    )
     greedy, sampled = connect(address).ask_all(asks, label="test")
     assert (greedy.dropped, sampled.dropped) == (2, 2)
     assert not greedy.error
@@ -67,7 +69,9 @@ def test_a_question_too_long_by_itself_is_refused_alone(scripted, connect) -> No
         return refuse(*TOLD["openai"]) if is_long else await answer(number, body)
 
     _, address = scripted(behave)
-    asks, _ = build_asks([chat("a", "b", question="long"), chat("a")], [False, False], TASK, Generate(), seed=0)
+    asks, _ = build_asks(
+        [chat("a", "b", question="long"), chat("a")], [False, False], TASK, Generate(), seed=0, user_ids=["u", "v"]
+    )
     long, other = connect(address).ask_all(asks, label="test")
     assert long.refused
     assert long.dropped == 2
@@ -79,7 +83,7 @@ def test_what_becomes_equal_by_shortening_is_paid_once_and_found_by_the_next_run
     seen, address = scripted(short_sighted(5, *TOLD["openai"]))
     cache = MemoryStore()
     prompts = [chat("a", "b", "c"), chat("a", "b", "d"), chat("a", "b")]
-    asks, _ = build_asks(prompts, [False] * 3, TASK, Generate(), seed=0)
+    asks, _ = build_asks(prompts, [False] * 3, TASK, Generate(), seed=0, user_ids=["u"] * 3)
     replies = connect(address, cache=cache).ask_all(asks, label="test")
     assert [reply.dropped for reply in replies] == [1, 1, 0]
     assert len({reply.answers for reply in replies}) == 1

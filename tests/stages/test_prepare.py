@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from hydra_ml.errors import DataError
+from hydra_ml.io.forgotten import remember
 from hydra_ml.io.history_store import append_drop
 from hydra_ml.io.lamp.files import Question, write_split
+from hydra_ml.io.params_file import load_params
+from hydra_ml.io.tables import load_table
+from hydra_ml.io.traces import KINDS, Fields, Marks
 from hydra_ml.io.user_tables import ROW_GROUP
 from hydra_ml.learning.guard import guard_of
 from hydra_ml.learning.history import held_out, read_record
@@ -343,3 +348,16 @@ def test_records_lie_by_user_in_small_row_groups(tmp_path: Path) -> None:
     _, records, _ = prepared(tmp_path, "out", Params(prepare=Prepare(history=2 * ROW_GROUP)))
     assert records["user_id"].is_monotonic_increasing
     assert pq.ParquetFile(tmp_path / "out/records.parquet").num_row_groups == 2
+
+
+def test_who_was_forgotten_is_left_out_however_they_came_back(chain, tmp_path):
+    data, task = tmp_path / "data", get_task(chain.task)
+    raw, params = data / "raw" / task.folder, load_params(chain.root / "params.yaml")
+    shutil.copytree(chain.root / "raw", raw)
+    gone, stays = (Marks(user, "", {kind: {user} for kind in KINDS}, Fields.now()) for user in ("user-000", "user-001"))
+    remember(data, task.folder, gone, "2026-11-28")
+    remember(data, "LaMP_3", stays, "2026-11-28")
+    prepare(raw=raw, history=data / "history" / task.folder, out=tmp_path / "out", task=task, params=params)
+    for table in ("queries", "records"):
+        users = set(load_table(tmp_path / "out" / f"{table}.parquet")["user_id"])
+        assert ("user-000" in users, "user-001" in users) == (False, True)

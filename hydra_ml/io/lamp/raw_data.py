@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hydra_ml.errors import DataError
 from hydra_ml.io.files import load_json, save_json
+from hydra_ml.io.forgotten import leave_out
 from hydra_ml.io.lamp.add import add
 from hydra_ml.io.lamp.files import outputs_path
 from hydra_ml.io.lamp.sample_files import write_sample
@@ -32,8 +33,7 @@ def use_sample(raw: Path, params_path: Path) -> Sequence[str]:
     write_sample(raw, params.tasks, truth=raw.parent / "sample_truth", seed=params.seed)
     if before["source"] != "sample" or not source.exists():
         save_json({"source": "sample"}, source)
-    for folder in params.tasks:
-        make_growing(raw.parent, folder)
+    _open_folders(raw, params.tasks)
     return params.tasks
 
 
@@ -85,8 +85,7 @@ def use_folder(folder: Path, raw: Path, params_path: Path) -> dict[str, list[str
         kept[_SPLIT], split = split, "dev"
     save_json({"source": str(folder), **kept, "assumed": tasks}, source)
     set_params(params_path, {"tasks": [*tasks], "prepare.evaluate_split": split})
-    for name in tasks:
-        make_growing(raw.parent, name)
+    _open_folders(raw, tasks)
     return tasks
 
 
@@ -104,7 +103,7 @@ def use_table(
     kept = [] if before["source"] == "sample" else [name for name in settings.tasks if (raw / name).is_dir()]
     save_json({"source": str(table), "tasks_of_sample": before.get("tasks_of_sample", settings.tasks)}, source)
     set_params(params_path, {"tasks": [*kept, *({task.folder} - set(kept))]})
-    make_growing(raw.parent, task.folder)
+    _open_folders(raw, [task.folder])
     return added
 
 
@@ -126,3 +125,10 @@ def use_task(task: Task, raw: Path, params_path: Path) -> None:
 def assumed_text(tasks: Mapping[str, Sequence[str]]) -> str:
     """What was assumed or left out of each task's files, a line each; "" if nothing was."""
     return "".join(f"{task}: {note}\n" for task, notes in tasks.items() for note in notes)
+
+
+def _open_folders(raw: Path, tasks: Iterable[str]) -> None:
+    """Make the folders that jobs add to; whoever was forgotten goes out of what was brought."""
+    for folder in tasks:
+        make_growing(raw.parent, folder)
+        leave_out(raw / folder, raw.parent)

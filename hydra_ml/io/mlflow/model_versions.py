@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from hydra_ml.errors import ArtifactError, without_secret
+from hydra_ml.errors import ArtifactError, StoreError, without_secret
 from hydra_ml.io.files import file_digest
 from hydra_ml.io.mlflow.store import as_default, connect, speaking
 
@@ -109,6 +109,17 @@ class ModelVersions:
             if not folder.is_dir():
                 raise ArtifactError(f"{facts.name} version {facts.version}: its files at {folder} are gone. {REMEDY}")
             return folder
+
+    def own_files(self, facts: VersionFacts) -> Path:
+        """The store's own folder of a version's files. Raises StoreError if it is not on this machine's disk,
+        ArtifactError if it is gone."""
+        folder = self.files(facts)
+        if folder.is_relative_to(self.cache):
+            raise StoreError(
+                f"{facts.name} version {facts.version}: its files do not lie on this machine's disk, and forgetting "
+                "rewrites them where they are. Run it where the store is a folder."
+            )
+        return folder
 
     def holds(self, facts: VersionFacts, folder: Path) -> bool:
         """Whether the version's files are still what `folder` holds, byte for byte."""

@@ -1,7 +1,7 @@
 """The MLflow registry: every version of every component, and the release that pins one version of each.
 
-A component is files under a digest (weights are safetensors, never pickle); a release is a pyfunc model whose payload
-is `release.Release` as JSON. Aliases live on the release alone, so that going live and going back are one pointer move.
+A component is files under a digest (safetensors, never pickle); a release is a pyfunc model around `release.Release`.
+Aliases live on the release alone, so that going live and going back are one pointer move.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ class Registry:
     """The models of one MLflow store. Raises ArtifactError when it cannot be reached, here and in every method."""
 
     def __init__(self, uri: str | None = None, *, cache: Path = Path(".cache")) -> None:
-        """uri: None means MLFLOW_TRACKING_URI, else .mlflow/ of the working directory. cache: for files of a store that
-        is not on this machine's disk."""
+        """uri: None means MLFLOW_TRACKING_URI, else .mlflow/ here. cache: for files of a store elsewhere."""
         self.uri = uri or tracking_uri()
         self.tracking = Tracking(self.uri)
         self._client = self.tracking.client
@@ -224,6 +223,10 @@ class Registry:
     def version(self, task: Task, part: str, version: str) -> VersionFacts:
         """One version of a component, or of "release". Raises ArtifactError if there is none of that number."""
         return self._versions.facts(model_name(task, part), version)
+
+    def files_of(self, facts: VersionFacts) -> Path:
+        """The folder of a version's files, to be written to, unchecked. Raises as `ModelVersions.own_files`."""
+        return self._versions.own_files(facts)
 
     def release_of_digest(self, task: Task, digest: str) -> str:
         """The version of the release whose manifest has this digest: how a served model knows its own version."""

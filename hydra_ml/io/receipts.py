@@ -1,0 +1,107 @@
+"""Receipts of what was forgotten: JSON with an Ed25519 signature, and the key that makes it.
+
+    .forget/key            the private key, 0600, made at first use
+    .forget/<id>.json      the receipt
+    .forget/<id>.journal   ids and texts that are being looked for, 0600, while the work goes on; gone when it is done
+
+A signature shows that the receipt is as this project wrote it; not that nobody who has the key wrote another.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from hydra_ml.errors import ArtifactError
+from hydra_ml.io.files import load_json, save_json
+
+FOLDER = Path(".forget")  # below the project's root
+KEY = "key"
+SIGNED = ("signature", "public_key")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a receipt's signature says."""
+
+    is_whole: bool  # the receipt is what was signed
+    is_ours: bool  # by this project's key
+
+    def told(self) -> str:
+        """In words."""
+        if not self.is_whole:
+            return "BROKEN: the receipt is not what was signed"
+        return "good" if self.is_ours else "good, but by another project's key (or this one's key was made anew since)"
+
+
+def sign(receipt: dict[str, Any], root: Path) -> dict[str, Any]:
+    """The receipt with its signature and the public key."""
+    key = _key(root)
+    made = base64.b64encode(key.sign(_content(receipt))).decode()
+    return {**receipt, "public_key": _public(key), "signature": made}
+
+
+def check(receipt: dict[str, Any], root: Path) -> Signature:
+    """What the signature of a receipt says. Raises ArtifactError if it has none."""
+    try:
+        public = base64.b64decode(receipt["public_key"], validate=True)
+        signature = base64.b64decode(receipt["signature"], validate=True)
+        key = Ed25519PublicKey.from_public_bytes(public)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"The receipt has no signature that can be read ({error!r}).") from error
+    try:
+        key.verify(signature, _content(receipt))
+    except InvalidSignature:
+        return Signature(False, False)
+    own = (root / FOLDER / KEY).exists() and _public(_key(root)) == receipt["public_key"]
+    return Signature(True, own)
+
+
+def load_receipt(path: Path) -> dict[str, Any]:
+    """The receipt in a file. Raises ArtifactError if it is none."""
+    document = load_json(path)
+    if not isinstance(document, dict) or document.get("kind") != "forget" or "marks" not in document:
+        raise ArtifactError(f"{path}: no receipt of `hydra-ml forget`.")
+    return document
+
+
+def save_private(document: Any, path: Path) -> None:
+    """Write a document that only its owner may read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
+    before = os.umask(0o077)
+    try:
+        save_json(document, path)
+    finally:
+        os.umask(before)
+
+
+def _key(root: Path) -> Ed25519PrivateKey:
+    """This project's key, made where there is none."""
+    path = root / FOLDER / KEY
+    if not path.exists():
+        save_private(base64.b64encode(Ed25519PrivateKey.generate().private_bytes_raw()).decode(), path)
+    try:
+        return Ed25519PrivateKey.from_private_bytes(base64.b64decode(load_json(path), validate=True))
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(
+            f"{path}: not the key that receipts are signed with ({error}). Restore it from a backup, or remove it: a "
+            "new one is made, and older receipts then show another key."
+        ) from error
+
+
+def _public(key: Ed25519PrivateKey) -> str:
+    return base64.b64encode(key.public_key().public_bytes_raw()).decode()
+
+
+def _content(receipt: dict[str, Any]) -> bytes:
+    """What is signed: all but the signature itself."""
+    rest = {name: value for name, value in receipt.items() if name not in SIGNED}
+    return json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

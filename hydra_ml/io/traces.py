@@ -1,0 +1,142 @@
+"""What tells that something kept is of one user, or of one record: ids and texts, plain or as digests.
+
+Plain marks are collected while a user is forgotten and go with the journal; a receipt keeps their digests alone: who
+has it can search again, and reads nothing there of what is to be forgotten.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hydra_ml.io.record_reader import Fault, read_text
+from hydra_ml.io.task_files import known_tasks
+from hydra_ml.records import content_digest, normalized
+from hydra_ml.tasks import as_folder
+
+Kind = Literal["user", "query", "request", "record", "text"]
+KINDS: tuple[Kind, ...] = ("user", "query", "request", "record", "text")
+# Fields that name a row, by what they name it after.
+ID_FIELDS: dict[str, Kind] = {
+    "query_id": "query",
+    "request_id": "request",
+    "record_id": "record",
+    "source_record_id": "record",
+    "row_id": "text",
+}
+_OWN_WORDS = ("text", "input", "answer", "gold", "output", "prediction", "generic_prediction", "value", "history")
+SHORTEST = 6  # characters of a text that is searched for in pages: shorter ones stand anywhere
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What tables call the things that marks are looked for in."""
+
+    users: tuple[str, ...]  # that say whose a row is: ours, and what the tasks' own tables call it
+    texts: frozenset[str]  # that hold what somebody wrote or was answered, rather than a date or a figure
+
+    @classmethod
+    def now(cls) -> Fields:
+        """Those of all tasks known in this folder."""
+        tasks = known_tasks().values()
+        keys = {key for task in tasks for key in task.item_keys}
+        texts = frozenset({*_OWN_WORDS, *keys, *(f"item.{key}" for key in keys), "row_id"})
+        return cls(tuple(dict.fromkeys(["user_id", *(task.user_key for task in tasks)])), texts)
+
+    def owner(self, row: Mapping[str, Any]) -> str | None:
+        """The user id that a row names, read as every entrance reads it; None if it names nobody."""
+        for name in self.users:
+            if row.get(name) not in (None, ""):
+                try:
+                    return read_text({"user_id": row[name]}, "user_id")
+                except Fault:
+                    return None
+        return None
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The ids and texts of one user, or of one record of theirs."""
+
+    user_id: str  # "" of marks that are digests
+    record_id: str  # "" for all of the user
+    found: Mapping[Kind, Collection[str]]  # sets of values, or of their digests
+    fields: Fields
+    salt: str = ""  # of the digests; "" where the values themselves are kept
+    task: str = ""  # folder of the only task meant; "" for every task
+
+    @property
+    def whole_user(self) -> bool:
+        """Whether all of the user is meant."""
+        return not self.record_id
+
+    def has(self, kind: Kind, value: object) -> bool:
+        """Whether the value is one of the marks of this kind."""
+        if not isinstance(value, str) or not value:
+            return False
+        return (mark_digest(self.salt, kind, value) if self.salt else value) in self.found[kind]
+
+    def is_user(self, row: Mapping[str, Any]) -> bool | None:
+        """Whether the row says that it is the user's; None if it names nobody."""
+        owner = self.fields.owner(row)
+        return None if owner is None else self.has("user", owner)
+
+    def covers(self, row: Mapping[str, Any], *, mine: bool | None = None) -> bool:
+        """Whether the row is to go. mine: what the rows around it say of whose it is; None if nothing."""
+        if self.task and isinstance(row.get("task"), str) and as_folder(row["task"]) != as_folder(self.task):
+            return False
+        of_user = self.is_user(row)
+        mine = mine if of_user is None else of_user
+        if mine is False:
+            return False
+        if of_user and self.whole_user:
+            return True
+        named = any(self.has(kind, row.get(field)) for field, kind in ID_FIELDS.items() if kind != "text")
+        if named or any(self.has("text", row[name]) for name in row if name in self.fields.texts):
+            return True
+        return self.whole_user and "profile" in row and of_user is None and self.has("query", row.get("id"))
+
+    def stands_in(self, page: str) -> bool:
+        """Whether a page, a log or any other text without fields holds an id or a text of these marks."""
+        if self.salt:
+            words = {
+                *re.findall(r"[^\s\"'<>&,;:()\[\]{}]+", page),
+                *(html.unescape(line).strip() for line in lines(page)),
+            }
+            return any(self.has(kind, word) for word in words for kind in KINDS if self._tells(kind, word))
+        for kind in KINDS:
+            told = [value for value in self.found[kind] if self._tells(kind, value)]
+            forms = {form for value in told for form in (value, html.escape(value)) if form in page}
+            if any(re.search(rf"(?<![\w-]){re.escape(form)}(?![\w-])", page) for form in forms):
+                return True
+        return False
+
+    def _tells(self, kind: Kind, value: str) -> bool:
+        """Whether a value in a page is no chance: a number is anybody's, and so is a short word."""
+        if kind == "user" and not self.whole_user:
+            return False
+        return len(value) >= (3 if kind == "user" else SHORTEST) and not value.isdigit()
+
+    def digests(self, salt: str) -> Marks:
+        """The same marks as digests."""
+        made = {kind: sorted(mark_digest(salt, kind, value) for value in self.found[kind]) for kind in KINDS}
+        told = mark_digest(salt, "record", self.record_id) if self.record_id else ""
+        return Marks("", told, {kind: frozenset(values) for kind, values in made.items()}, self.fields, salt, self.task)
+
+
+def mark_digest(salt: str, kind: str, value: str) -> str:
+    """32 hex digits of an id or a text under the project's salt."""
+    return content_digest("\x1f".join((salt, kind, value)))
+
+
+def lines(page: str) -> Iterator[str]:
+    """The lines of a page and the texts between its tags."""
+    yield from (part for line in page.splitlines() for part in re.split(r"<[^>]*>", line) if part.strip())
+
+
+def told_forms(text: str) -> set[str]:
+    """The text, and how tables that hold no texts name it."""
+    return {text, content_digest(normalized(text))}
