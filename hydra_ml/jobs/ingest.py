@@ -23,6 +23,7 @@ import pandas as pd
 from hydra_ml.errors import ArtifactError, DataError, VersionsError
 from hydra_ml.io import dvc as versions
 from hydra_ml.io import git
+from hydra_ml.io.arrivals import named_readably
 from hydra_ml.io.files import atomic_path, folder_digest, load_json_as, readable, save_json, short_name
 from hydra_ml.io.gx.data_docs import DataDocs
 from hydra_ml.io.gx.drop_checks import Judged, judge_rows
@@ -48,15 +49,11 @@ Told = TypeVar("Told", bound="IngestReport | FeedbackReport")
 
 
 def find_drops(incoming: Path, settle_s: float) -> list[Path]:
-    """The drops that wait in the folder and have not changed for `settle_s` seconds, by name; one whose name is no
-    UTF-8 is renamed first. What lies there and is not taken is told in the log."""
-    drops = []
+    """The drops that wait in the folder and have not changed for `settle_s` seconds, by name; one whose name
+    cannot be shown as it is, is renamed first. What lies there and is not taken is told in the log."""
     for path, why in look_into(incoming).left.items():
         log.warning("%s is not taken: %s", readable(path), why)
-    for path in waiting_drops(incoming, settle_s):
-        named = path.with_name(readable(path.name))
-        drops.append(path if named.name == path.name or named.exists() else path.rename(named))
-    return drops
+    return [named_readably(path) for path in waiting_drops(incoming, settle_s)]
 
 
 def drop_name(path: Path, incoming: Path) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hydra_ml.shown_text import inert
+
 
 def plain_name(drop: str) -> str:
     """A drop's name in letters, digits and dashes alone, lower case and short: fit for a folder or a key."""
@@ -45,16 +47,19 @@ class IngestReport:
     def markdown(self) -> str:
         """The report for people, as a Markdown page."""
         lines = [
-            f"# {self.drop}: {'refused' if self.refused else 'taken in in part' if self.left else 'taken in'}",
+            f"# {inert(self.drop)}: {'refused' if self.refused else 'taken in in part' if self.left else 'taken in'}",
             "",
-            *([self.refused, ""] if self.refused else []),
+            *([inert(self.refused), ""] if self.refused else []),
             "| task | accepted | already known | quarantined |",
             "|---|---:|---:|---:|",
-            *(f"| {task} | {c.accepted:,} | {c.known:,} | {c.quarantined:,} |" for task, c in self.tasks.items()),
+            *(
+                f"| {inert(task)} | {c.accepted:,} | {c.known:,} | {c.quarantined:,} |"
+                for task, c in self.tasks.items()
+            ),
         ]
         if self.reasons:
             lines += ["", "| reason | bad rows |", "|---|---:|"]
-            lines += [f"| {reason} | {count:,} |" for reason, count in self.reasons.items()]
+            lines += [f"| {inert(reason)} | {count:,} |" for reason, count in self.reasons.items()]
         facts = {
             "digest": self.digest,
             **{f"drop in the history of {task}": name for task, name in self.history.items()},
@@ -66,4 +71,4 @@ class IngestReport:
             "left in data/incoming": self.left,
             "not published": self.not_published,
         }
-        return "\n".join([*lines, "", *(f"- {name}: {value}" for name, value in facts.items() if value)]) + "\n"
+        return "\n".join([*lines, "", *(f"- {name}: {inert(value)}" for name, value in facts.items() if value)]) + "\n"
