@@ -1,7 +1,7 @@
 """Ed25519 keys of an operator, kept as files, and signatures over bytes: who has the public half can tell who signed.
 
 A key is a JSON file of its owner alone (0600); the public half is a line of text, to be handed on. Nothing here says
-what is signed: `jobs.sign_release` signs releases.
+what is signed: `serving.signed_release` signs releases.
 """
 
 from __future__ import annotations

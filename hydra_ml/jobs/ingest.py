@@ -173,7 +173,7 @@ def _take_records(
     tasks = {task: Counts(quarantined=quarantined[task]) for task in sorted({*judged.tasks})}
     reasons = Counter(reason for of_row in judged.reasons.values() for reason in of_row)
     report = replace(report, tasks=tasks, reasons=dict(reasons.most_common()), docs=str(docs.publish()))
-    report = replace(report, docs_pages=tuple(map(str, docs.pages(name))))
+    report = replace(report, docs_pages=tuple(map(str, docs.pages(name))), commands=judged.commands)
     if judged.reasons:
         report = replace(report, quarantine=str(quarantine_rows(rows, judged, data, report.digest)))
     bad_share = len(judged.reasons) / len(rows)

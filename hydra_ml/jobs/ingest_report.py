@@ -36,6 +36,7 @@ class IngestReport:
     tasks: Mapping[str, Counts] = field(default_factory=dict)  # by folder, or "unknown"
     reasons: Mapping[str, int] = field(default_factory=dict)  # what was expected -> of how many rows in vain
     history: Mapping[str, str] = field(default_factory=dict)  # task -> new file in data/history; none: nothing new
+    commands: int = 0  # sound rows that try to command an LLM: kept in the history, by default in no prompt
     n_users: int = 0  # with new records; their ids are in `details`
     data_version: Mapping[str, str] = field(default_factory=dict)  # folder -> DVC's digest after the drop
     quarantine: str = ""  # folder of the rows, or the drop, put aside
@@ -64,6 +65,9 @@ class IngestReport:
             "digest": self.digest,
             **{f"drop in the history of {task}": name for task, name in self.history.items()},
             "users with new records": f"{self.n_users:,}",
+            "records that try to command an LLM (kept, and shown to none)": f"{self.commands:,}"
+            if self.commands
+            else "",
             **{f"version of {folder}": version for folder, version in self.data_version.items()},
             "quarantine": self.quarantine,
             "details": self.details,
