@@ -16,6 +16,8 @@ OTHERS = 0o077  # the bits of everybody but the owner
 WRITE = 0o022
 # Below a project's folder, all that can hold a word of a user or a secret; and every folder in data.
 PRIVATE = (".cache", ".mlflow", ".prefect", ".logs", ".tmp", ".dvc/cache", ".dvc/tmp", ".dvc-remote")
+# DVC makes its files read-only for everybody and takes another mode for a change: closed folders keep them.
+FOLDERS_ALONE = (".dvc/cache", ".dvc-remote")
 # Where people bring files. One that its owner has opened for others to write to stays as it is.
 BROUGHT = ("data/incoming", "data/feedback", "data/requests")
 
@@ -59,6 +61,7 @@ def _open(root: Path) -> Iterator[Path]:
         folders += (root / "data").iterdir()
     waiting = [folder for folder in folders if folder.is_dir() and not folder.is_symlink()]
     lent = {root / name for name in BROUGHT}
+    folders_alone = [root / name for name in FOLDERS_ALONE]
     while waiting:
         folder = waiting.pop()
         mode = folder.stat().st_mode
@@ -75,6 +78,8 @@ def _open(root: Path) -> Iterator[Path]:
                 continue
             if entry.is_dir():
                 waiting.append(Path(entry.path))
+                continue
+            if any(folder.is_relative_to(top) for top in folders_alone):
                 continue
             try:
                 is_open = entry.stat(follow_symlinks=False).st_mode & OTHERS

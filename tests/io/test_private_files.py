@@ -65,6 +65,18 @@ def test_a_folder_lent_to_others_stays(project):
     assert open_to_others(project) == []
 
 
+def test_dvcs_files_keep_their_mode_in_closed_folders(project):
+    kept = put(project / ".dvc/cache/files/md5/ab/cdef", 0o444)
+    assert [str(path) for path in close_to_others(project) if path.parts[0] == ".dvc"] == [
+        ".dvc/cache",
+        ".dvc/cache/files",
+        ".dvc/cache/files/md5",
+        ".dvc/cache/files/md5/ab",
+    ]
+    assert kept.stat().st_mode & 0o777 == 0o444
+    assert open_to_others(project) == []
+
+
 def test_links_are_not_followed(project, tmp_path_factory):
     elsewhere = put(tmp_path_factory.mktemp("elsewhere") / "file")
     (project / "data/link").symlink_to(elsewhere)
