@@ -9,19 +9,21 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run local-llm up restart logs down test test-all bench lint clean
+.PHONY: help setup run local-llm up restart logs down test test-all bench lint release audit clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 setup: .venv/.ready  ## make .venv from requirements.lock
 
-# One pip call with torch pinned exactly: a range would pull gigabytes of GPU packages.
-.venv/.ready: requirements.lock pyproject.toml
+# Every file is checked against requirements-hashed.lock. torch comes after, with what its build for this machine needs,
+# pinned exactly: a range would pull gigabytes of GPU packages.
+.venv/.ready: requirements.lock requirements-hashed.lock pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" 2>/dev/null || { \
 		echo "make: hydra_ml needs Python 3.11; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1). Name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements-hashed.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock torch
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
@@ -59,6 +61,15 @@ bench: setup  ## side by side with peers and how cost grows: benchmarks/results/
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[bench]'
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.growth $(if $(QUICK),--quick)
+
+release: setup  ## dist/: the wheel, sbom.cdx.json (CycloneDX), licences.txt, SHA256SUMS
+	rm -rf dist
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(BIN)/python -m hydra_ml.io.sbom dist
+
+audit:  ## known vulnerabilities of what requirements.lock pins, asked of a database on the network
+	$(PYTHON) -m venv .audit && .audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	.audit/bin/pip-audit --requirement requirements-hashed.lock --no-deps --disable-pip
 
 clean:  ## remove the environment, caches and stage outputs; keeps data/raw
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache

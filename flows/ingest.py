@@ -23,6 +23,7 @@ from hydra_ml.jobs import ingest as job
 from hydra_ml.jobs.feedback import WAITED, find_feedback
 from hydra_ml.jobs.feedback_report import FeedbackReport
 from hydra_ml.jobs.ingest_report import IngestReport, plain_name
+from hydra_ml.shown_text import inert
 
 
 @flow(name="ingest", flow_run_name=named("ingest"), timeout_seconds=2 * HOUR, **HOOKS)
@@ -55,11 +56,12 @@ def take_drop(path: Path) -> IngestReport:
     """One drop's report, which becomes an artifact with a link to the Data Docs."""
     report = job.ingest_drop(path, data=DATA, params=settings())
     key = f"{plain_name(report.drop)}-{report.digest[:6]}"
-    pages = "".join(f"- [{Path(page).parts[-4]}]({docs_address(Path(page))})\n" for page in report.docs_pages)
+    pages = "".join(f"- [{inert(Path(page).parts[-4])}]({docs_address(Path(page))})\n" for page in report.docs_pages)
     told = report.markdown() + (f"\nData Docs of this drop, failures first:\n\n{pages}" if pages else "")
-    create_markdown_artifact(told, key=key, description=f"{report.drop}: {'refused' if report.refused else 'taken in'}")
+    drop = inert(report.drop)
+    create_markdown_artifact(told, key=key, description=f"{drop}: {'refused' if report.refused else 'taken in'}")
     if report.docs:
-        create_link_artifact(docs_address(Path(report.docs)), key=f"{key}-docs", link_text=f"Data Docs: {report.drop}")
+        create_link_artifact(docs_address(Path(report.docs)), key=f"{key}-docs", link_text=f"Data Docs: {drop}")
     return report
 
 
@@ -83,7 +85,7 @@ def take_feedback(path: Path | None) -> FeedbackReport | None:
         report = feedback_job.take_feedback(path, data=DATA, params=settings())
     if report is not None:
         key = f"feedback-{plain_name(report.file)}-{report.digest[:6]}"
-        told = f"feedback {report.file}: {'refused' if report.refused else 'taken'}"
+        told = f"feedback {inert(report.file)}: {'refused' if report.refused else 'taken'}"
         create_markdown_artifact(report.markdown(), key=key, description=told)
     return report
 

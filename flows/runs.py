@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
@@ -41,6 +42,7 @@ from hydra_ml.io.mlflow.tracking import Tracking
 from hydra_ml.io.params_file import load_params
 from hydra_ml.io.task_files import get_task
 from hydra_ml.params import Params, TaskFolder
+from hydra_ml.shown_text import visible, visible_lines
 
 # A flow runs in the project's folder: on the worker by the deployment's pull step, by hand wherever it is called.
 DATA = Path("data")
@@ -147,7 +149,7 @@ def try_each(units: Mapping[str, T], one: Callable[[T], R]) -> tuple[dict[str, R
             results[name] = one(unit)
         except Exception as error:
             failed[name] = cause_of(error)
-            get_run_logger().error("%s failed: %s", name, error)
+            get_run_logger().error("%s failed: %s", name, visible_lines(str(error)))
     return results, failed
 
 
@@ -159,7 +161,7 @@ def raise_failed(failed: Mapping[str, str], told: str) -> None:
 
 def cause_of(error: Exception) -> str:
     """One line on what went wrong: the first of an error of ours; the class alone of others, which may quote a row."""
-    first = str(error).strip().partition("\n")[0]
+    first = visible(str(error).strip().partition("\n")[0])
     return first if isinstance(error, HydraError) and first else type(error).__name__
 
 
@@ -254,4 +256,4 @@ def report_links() -> dict[str, str]:
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 4)
-    return value if isinstance(value, (str, int, type(None))) else str(value)
+    return value if isinstance(value, (int, type(None))) else escape(visible(str(value)), quote=False)

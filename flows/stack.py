@@ -25,6 +25,7 @@ from flows.stack_place import Stack
 from hydra_ml.errors import HydraError, exit_of
 from hydra_ml.io.orchestrator import POOL, read_workers
 from hydra_ml.io.own_stack import last_words, load_own_stack, new_secret, port_is_free, save_own_stack
+from hydra_ml.io.private_files import BROUGHT, close_to_others, closed_text, work_privately
 from hydra_ml.jobs.doctor import check_disk, check_temporary_folder
 
 PORTS = {"PREFECT_PORT": 4200, "MLFLOW_PORT": 5000, "DOCS_PORT": 8808}
@@ -46,25 +47,22 @@ def up(stack: Stack) -> None:
     environment = stack.environment(os.environ)
     began, was_running = datetime.now(UTC), stack.supervisor() is not None
     watch = _Watch(stack)
+    work_privately()
+    if closed := closed_text(close_to_others(stack.root)):
+        print(closed, file=sys.stderr)
     if not was_running:
         check_disk(stack.root)
         check_temporary_folder()
         for name in PORTS:
             _check_free(name, getattr(stack, name.lower()))
-        for folder in (".logs", ".prefect", ".tmp", ".mlflow/artifacts", "data/docs"):
-            (stack.root / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in (
-            "data/incoming",
-            "data/feedback",
-            "data/requests",
-        ):  # where people put files: others may have to, too
+        for folder in (".logs", ".prefect", ".tmp", ".mlflow/artifacts", "data/docs", *BROUGHT):
             (stack.root / folder).mkdir(parents=True, exist_ok=True)
         save_own_stack(stack.kept, stack.root)
         _start(stack, environment)
     health = {
         "mlflow": f"{stack.mlflow_url}/health",
         "prefect": f"{stack.prefect_url}/api/health",
-        "docs": stack.kept.docs_url,
+        "docs": f"{stack.kept.docs_url}/health",
     }
     for program, url in health.items():
         watch.until(partial(_answers, url, within=2.0), program, f"does not answer at {url}")
@@ -125,6 +123,7 @@ def apply(environment: Mapping[str, str], root: Path) -> None:
 
 def work() -> None:
     """Become a worker once the server answers: one that starts earlier never hears of a cancellation as it happens."""
+    work_privately()
     api = os.environ["PREFECT_API_URL"]
     while not _answers(f"{api}/health", within=5.0):
         pass
@@ -263,9 +262,10 @@ def bring_up(stack: Stack) -> None:
 
 
 _ADDRESSES = """\
-Prefect  {stack.prefect_url}/dashboard   flows, schedules, runs; it asks once for what `hydra-ml env` names AUTH_STRING
+Prefect  {stack.prefect_url}/dashboard   flows, schedules, runs
 MLflow   {stack.mlflow_url}/#/experiments   runs; models and releases: {stack.mlflow_url}/#/models
 Data     {stack.kept.docs_url}   what came in, row checks
+Password each asks once: Prefect for all of PREFECT_API_AUTH_STRING of `hydra-ml env`, the others for user and password
 Logs     {logs}   (make logs)
 Shell    eval "$(hydra-ml env)"   so that prefect and mlflow commands find them
 A run    prefect deployment run nightly/nightly --watch

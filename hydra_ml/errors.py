@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import re
 
+from hydra_ml.shown_text import visible_lines
+
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells expect it
 # System errors that are the caller's to mend, told as our own are.
 DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -76,9 +78,9 @@ class StageError(VersionsError):
 def exit_of(error: BaseException) -> tuple[str, int]:
     """What to say of an error that is the caller's to mend, and the exit code. Raises any other again."""
     if isinstance(error, HydraError):
-        return str(error), error.exit_code
+        return visible_lines(str(error)), error.exit_code
     if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
-        return f"{error}. Nothing half-written stays; mend it and run the same command again.", 1
+        return f"{visible_lines(str(error))}. Nothing half-written stays; mend it and run the same command again.", 1
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; run the same command again to go on.", INTERRUPTED
     raise error

@@ -31,13 +31,16 @@ def load_task(name: str | Path) -> Task:
     return get_task(name)
 
 
-def open_release(task: Task | str, which: str = "champion", *, cache: Path = Path(".cache")) -> OpenRelease:
+def open_release(
+    task: Task | str, which: str = "champion", *, cache: Path = Path(".cache"), signed_with: str = ""
+) -> OpenRelease:
     """The release of the task that an alias or a version names, from MLflow at MLFLOW_TRACKING_URI or this folder's.
 
+    signed_with: the operator's public key, which must have signed it; "": none is asked for.
     Raises ArtifactError if it, or a part of it, is missing, altered or made with another encoder.
     """
     meant = get_task(task) if isinstance(task, str) else task
-    return opening.open_release(Registry(cache=cache), meant, which, cache)
+    return opening.open_release(Registry(cache=cache), meant, which, cache, signed_with=signed_with)
 
 
 def score_requests(

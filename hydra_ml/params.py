@@ -135,6 +135,7 @@ class Retrieve(Section):
 
     ranker: Literal["bm25", "recency", "random", "dense"] = "bm25"
     n_candidates: Positive = 10  # M of the paper
+    show_commands: bool = False  # records that try to command an LLM too; they count as history either way
 
 
 class Annotate(Section):
@@ -226,6 +227,8 @@ class Promote(Section):
 
     margin: Annotated[float, Field(ge=0)] = 0.03  # of the task's first measure; what the challenger may lose at most
     max_users_worse: Annotated[float, Field(ge=0, le=1)] = 0.2  # share of users who may fare worse than before
+    # The operator's public key: releases are then opened and promoted only if signed with it; "": none is asked for.
+    require_signature: Annotated[str, Field(pattern=r"^(hydra-ed25519:[A-Za-z0-9+/]{43}=)?$")] = ""
     resamples: Annotated[int, Field(ge=100)] = 2000
 
 

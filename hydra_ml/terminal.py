@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from hydra_ml.shown_text import unescaped
+
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
     """Rows as lines with columns two spaces apart; the first row is underlined; `right`: columns set flush right."""
@@ -22,7 +24,7 @@ def plain(markdown: str) -> str:
     table: list[list[str]] = []
     for line in [*markdown.splitlines(), ""]:
         if line.startswith("|"):
-            table.append([cell.strip().replace("**", "") for cell in line.strip().strip("|").split("|")])
+            table.append([unescaped(cell.strip().replace("**", "")) for cell in line.strip().strip("|").split("|")])
             continue
         if table:
             right = [i for i, cell in enumerate(table[1]) if cell.endswith(":")]
@@ -30,4 +32,4 @@ def plain(markdown: str) -> str:
             table = []
         title = line.lstrip("# ") if line.startswith("#") else ""
         lines += [title, "=" * len(title)] if title else [line.replace("**", "")]
-    return "\n".join(lines).rstrip()
+    return unescaped("\n".join(lines)).rstrip()

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from hydra_ml.learning.commands import commanding_records
 from hydra_ml.model.interfaces import Encode
 from hydra_ml.params import Retrieve
 from hydra_ml.records import content_digest
@@ -89,11 +90,14 @@ def rank_user(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Candidate columns per ranker of one user: all queries by the chosen ranker, evaluated ones by `baselines` too.
 
-    queries: query_id, text, role, profile (ids of the records it may see); records: record_id, text, oldest first.
+    queries: query_id, text, role, profile (ids of the records it may see); records: record_id, text, answer, oldest
+    first. Records that try to command an LLM are not ranked, unless settings say so.
     """
     record_ids, texts = records["record_id"].to_numpy(dtype=object), records["text"].tolist()
     query_ids, asked = queries["query_id"].to_numpy(dtype=object), queries["text"].to_numpy(dtype=object)
     visible = visible_mask(queries["profile"], record_ids)
+    if not settings.show_commands:
+        visible &= ~commanding_records(records)
     evaluated = queries["role"].to_numpy(dtype=object) == "evaluate"
     for ranker in dict.fromkeys((settings.ranker, *baselines)):
         some = np.flatnonzero(evaluated | (ranker == settings.ranker))

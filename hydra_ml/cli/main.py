@@ -20,6 +20,7 @@ from hydra_ml.cli.options import CACHE, DATA, PARAMS, ParamsOption, tasks_meant
 from hydra_ml.cli.releases import releases_app
 from hydra_ml.cli.tasks import task_app
 from hydra_ml.errors import HydraError, exit_of
+from hydra_ml.io.private_files import close_to_others, closed_text, work_privately
 
 app = typer.Typer(
     help="Personalize a black-box LLM: a shared base plus one small head per user.",
@@ -85,6 +86,8 @@ def _run(data: Path | None, own: str | None, params: Path, dry_run: bool) -> Non
     from hydra_ml.io.params_file import load_params, set_params
     from hydra_ml.io.task_files import get_task
 
+    if closed := closed_text(close_to_others(Path())):
+        print(closed, file=sys.stderr)
     if work_without_git():
         print(_NO_GIT, file=sys.stderr)
     named = named_model()
@@ -249,6 +252,7 @@ def llm_serve(host: str = "127.0.0.1", port: int = 8321, params: ParamsOption = 
 
 def main(argv: list[str] | None = None) -> Any:
     """Run the command; one message and the right exit code for every error that is the caller's to mend."""
+    work_privately()
     try:
         app(args=argv)
     except (HydraError, OSError, KeyboardInterrupt) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -54,6 +55,33 @@ def releases_show(
     answer(text, document, as_json)
 
 
+@list_app.command("key")
+def releases_key(
+    file: Annotated[Path, typer.Argument(help="where to keep the private key, for nobody else to read")],
+) -> None:
+    """Make a key to sign releases with; prints its public half, for `promote.require_signature`."""
+    from hydra_ml.io.signing import make_key
+
+    print(make_key(file).public)
+
+
+@list_app.command("sign")
+def releases_sign(
+    key: Annotated[Path, typer.Option(help="the private key, of `releases key`")],
+    version: Annotated[str, typer.Argument(help="a release version or alias")] = "challenger",
+    task: TaskOption = None,
+    params: ParamsOption = PARAMS,
+) -> None:
+    """Sign a release you looked at: what `promote.require_signature` asks for before one is opened."""
+    _, found = task_settings(params, task)
+    from hydra_ml.io.mlflow.registry import Registry
+    from hydra_ml.io.signing import load_key
+    from hydra_ml.serving.signed_release import sign_release
+
+    signed, name = sign_release(found, Registry(), version, load_key(key))
+    print(f"{found.name}: release {signed} is signed with key {name}.")
+
+
 @releases_app.command()
 def promote(
     task: TaskOption = None,
@@ -86,11 +114,11 @@ def rollback(
     params: ParamsOption = PARAMS,
 ) -> None:
     """Make the previous champion live again, and hold automatic promotion until `release-hold` lifts that."""
-    _, found = task_settings(params, task)
+    settings, found = task_settings(params, task)
     from hydra_ml.io.mlflow.registry import Registry
     from hydra_ml.jobs.promote import rollback as roll_back
 
-    left, live = roll_back(found, Registry(), reason=reason)
+    left, live = roll_back(found, Registry(), reason=reason, signed_with=settings.promote.require_signature)
     text = (
         f"{found.name}: release {live} is live again, instead of {left}.\nNo release goes live by itself until "
         f"`hydra-ml release-hold --task {found.name}`. What {left} learned from a bad drop is learned again unless "

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hydra_ml.measures import measure_named
+from hydra_ml.shown_text import inert, visible
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,15 @@ class Decision:
             if not self.promoted_at
             else ", and is champion"
             if self.passed
-            else f", and is champion by force: {self.forced}"
+            else f", and is champion by force: {visible(self.forced)}"
         )
         return f"{self.task}: release {self.version} {verdict} {against}{done}"
 
     def markdown(self) -> str:
         """The outcome, every rule with what was found, those that do not hold first, and the figures, in Markdown."""
-        lines = [f"# {self.headline()}", ""]
-        lines += [f"- **NO: {r.name}**: {r.text}" for r in self.reasons if not r.passed]
-        lines += [f"- yes: {r.name}: {r.text}" for r in self.reasons if r.passed]
+        lines = [f"# {inert(self.headline())}", ""]
+        lines += [f"- **NO: {r.name}**: {inert(r.text)}" for r in self.reasons if not r.passed]
+        lines += [f"- yes: {r.name}: {inert(r.text)}" for r in self.reasons if r.passed]
         if (figures := self.figures) is not None:
             lines += ["", f"| | champion {self.against} | challenger {self.version} |", "|---|---:|---:|"]
             title = measure_named(figures.measure).title

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hydra_ml.io.files import readable
 from hydra_ml.io.row_files import TAKEN, format_of
 
 DEPTH = 3  # of folders in each other that are looked into: year, month, day
@@ -24,6 +25,13 @@ _REMEDIES = {
     **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".bz2", ".xz", ".zst", ".gz"), "unpack it"),
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "save it as .csv"),
 }
+
+
+def named_readably(path: Path) -> Path:
+    """The file or folder under a name that can be shown: renamed where its own holds what is not seen or no UTF-8,
+    unless that name is taken."""
+    named = path.with_name(readable(path.name))
+    return path if named.name == path.name or named.exists() else path.rename(named)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.bounded_json import checked_as, parse_json
+from hydra_ml.shown_text import visible
 
 T = TypeVar("T")
 LONGEST_NAME = 150  # bytes of a name from outside; file systems take 255 of a name with all that is put around it
@@ -62,8 +63,9 @@ def load_json_as(kind: type[T], path: Path) -> T:
 
 
 def readable(path: Path | str) -> str:
-    """A path or name as text that can be printed and stored: bytes that are no UTF-8 are written out."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """A path or name as text that can be printed and stored: bytes that are no UTF-8, and characters that are not
+    seen, are written out."""
+    return visible(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def short_name(name: str) -> str:

@@ -30,7 +30,7 @@ class OwnStack:
 
     prefect_port: int
     mlflow_port: int
-    auth: str  # "user:password" for Prefect's API and UI
+    auth: str  # "user:password" for Prefect, MLflow and the Data Docs
     docs_port: int = 0  # of the Data Docs; 0: no server shows them
     llm: str = ""  # `llm_mark` of the environment the worker was started in
 
@@ -52,7 +52,13 @@ class OwnStack:
             "PREFECT_API_URL": f"{self.prefect_url}/api",
             "PREFECT_API_AUTH_STRING": self.auth,
             "MLFLOW_TRACKING_URI": self.mlflow_url,
+            **self.mlflow_login(),
         }
+
+    def mlflow_login(self) -> dict[str, str]:
+        """The same secret as MLflow's clients read it."""
+        user, _, password = self.auth.partition(":")
+        return {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
 
     def exports(self) -> str:
         """The same as a shell reads it: `eval "$(hydra-ml env)"`."""

@@ -26,6 +26,7 @@ class BatchPlan:
     unfinished: tuple[int, ...]  # shards without a result when this was planned
     planned_at: float  # seconds since the epoch; names the run
     set_aside_after: int  # runs in which the LLM may fail on a request though it answers others
+    signed_with: str = ""  # public key that must have signed the release; "": none
 
     @property
     def n_shards(self) -> int:
@@ -50,6 +51,7 @@ class ScoredShard:
     tokens_paid: int
     seconds: float
     cost: float | None = None  # of these tokens, in money; None where prices are not known
+    commands: int = 0  # requests that try to command an LLM; answered all the same
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class BatchReport:
     seconds: float  # of the run that finished the batch
     requests_per_s: float  # of that run, over the requests it had before it
     cost: float | None = None  # of what was paid, in money; None where prices are not known
+    commands: int = 0  # requests that try to command an LLM; answered all the same
     scored_at: str = ""  # ISO 8601, UTC: when the batch was finished; "" in reports of earlier versions
 
     def text(self) -> str:
@@ -88,6 +91,8 @@ class BatchReport:
         ]
         if self.cost is not None:
             lines.insert(4, f"  cost          {self.cost:,.2f} in money, answers kept from before for nothing")
+        if self.commands:
+            lines.insert(1, f"  commands      {self.commands:,} requests try to command the LLM; the log names them")
         if self.dead_letters:
             lines.insert(1, f"  set aside     {self.dead_letters:,}, each with its reason: {self.dead_letters_file}")
         return "\n".join(lines)

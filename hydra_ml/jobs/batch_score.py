@@ -38,9 +38,11 @@ from hydra_ml.io.requests import read_requests
 from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs.batch_report import BatchPlan, BatchReport, ScoredShard
 from hydra_ml.jobs.failed_requests import failed_requests, settled
+from hydra_ml.learning.commands import command_in
 from hydra_ml.params import LLM, Params
 from hydra_ml.predictions import PERSONALIZATIONS
 from hydra_ml.serving.open_release import OpenRelease, open_release
+from hydra_ml.shown_text import visible
 from hydra_ml.tasks.task import Task
 
 CACHE = Path(".cache")
@@ -95,6 +97,7 @@ def plan_batch(
         unfinished=tuple(i for i in range(len(sizes)) if not folder.has(i)),
         planned_at=time.time(),
         set_aside_after=params.batch_score.set_aside_after,
+        signed_with=params.promote.require_signature,
     )
 
 
@@ -212,10 +215,12 @@ _open = threading.local()
 
 def _opened(plan: BatchPlan) -> OpenRelease:
     """The plan's release, opened once per thread: opening costs seconds, and an open one serves one thread."""
-    key = (plan.tracking_uri, plan.task, plan.release, plan.cache)
+    key = (plan.tracking_uri, plan.task, plan.release, plan.cache, plan.signed_with)
     if getattr(_open, "key", None) != key:
         registry = Registry(plan.tracking_uri, cache=Path(plan.cache))
-        _open.release = open_release(registry, get_task(plan.task), plan.release, Path(plan.cache))
+        _open.release = open_release(
+            registry, get_task(plan.task), plan.release, Path(plan.cache), signed_with=plan.signed_with
+        )
         _open.key = key
     release: OpenRelease = _open.release
     return release
@@ -231,6 +236,9 @@ def _score(plan: BatchPlan, shard: int, llm: LLM) -> None:
     with opened.llm(llm) as client:
         table, blame = opened.score_and_blame(requests, records, client)
         usage = client.usage
+    flagged = [ask.request_id for ask in asked if command_in(task.query_text(ask.input))]
+    if flagged:
+        log.warning("%d requests try to command the LLM: %s", len(flagged), visible(", ".join(flagged[:20])))
     model, share = opened.params.llm.model, llm.max_failed_share
     table = settled(plan, shard, table, blame, reason=usage.reason, model=model, max_failed_share=share)
     report = ScoredShard(
@@ -242,6 +250,7 @@ def _score(plan: BatchPlan, shard: int, llm: LLM) -> None:
         tokens_paid=usage.tokens_in + usage.tokens_out,
         seconds=round(time.monotonic() - started, 3),
         cost=llm.money(usage.tokens_in, usage.tokens_out),
+        commands=len(flagged),
     )
     folder.keep(shard, table, asdict(report))
 
@@ -270,6 +279,7 @@ def _finish(plan: BatchPlan, folder: BatchFolder) -> None:
         seconds=round(seconds, 2),
         requests_per_s=round(sum(plan.shard_sizes[i] for i in plan.unfinished) / seconds, 2),
         cost=sum(costs) if costs else None,
+        commands=sum(shard.get("commands", 0) for shard in shards),
         scored_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     folder.finish(scored, letters, {"batch": asdict(report), "shards": shards})

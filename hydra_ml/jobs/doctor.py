@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_ml.errors import DataError, HydraError, ParamsError, VersionsError
+from hydra_ml.io.files import readable
 from hydra_ml.io.git import changed_since_commit, in_repository
 from hydra_ml.io.llm_environment import OFFLINE, check_named_model
 from hydra_ml.io.orchestrator import POOL, read_workers
 from hydra_ml.io.own_stack import load_own_stack, port_is_free
 from hydra_ml.io.params_file import load_params
+from hydra_ml.io.private_files import open_to_others
 
 ENOUGH_DISK = 2 * 1024**3  # bytes: a night of a small task, its artifacts and its caches
 PYTHON = (3, 11)
@@ -46,6 +48,7 @@ def examine(*, root: Path, params_path: Path) -> list[Finding]:
         ("settings", lambda: check_settings(params_path)),
         ("disk", lambda: check_disk(root)),
         ("temporary folder", check_temporary_folder),
+        ("file modes", lambda: check_private(root)),
         ("data", lambda: check_data(params_path, data)),
         ("LLM", lambda: check_llm(params_path, root / ".cache")),
         ("ports", lambda: check_ports(root)),
@@ -115,6 +118,18 @@ def check_temporary_folder() -> str:
             return str(Path(file.name).parent)
     except OSError as error:
         raise DataError(f"no temporary file can be written ({error}): set TMPDIR to a folder of your own") from error
+
+
+def check_private(root: Path) -> str:
+    """Whether other accounts can read personal data. Raises DataError with what lies open."""
+    found = open_to_others(root)
+    if found:
+        some = ", ".join(readable(path) for path in found[:3])
+        raise DataError(
+            f"other accounts of this machine may read or write {len(found):,} files and folders with personal data or "
+            f"secrets: {some}{', ..' if len(found) > 3 else ''}. `make up` and `make run` close them"
+        )
+    return "personal data is this account's alone"
 
 
 def check_data(params_path: Path, data: Path) -> str:

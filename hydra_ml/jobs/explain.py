@@ -28,7 +28,7 @@ from hydra_ml.errors import HydraError
 from hydra_ml.evaluation.explanation import Breakdown, Explanation, UsedRecord, breakdown, decision_told
 from hydra_ml.evaluation.methods.method import strangers
 from hydra_ml.io.asked_texts import asked_request
-from hydra_ml.io.feedback import stored_feedback
+from hydra_ml.io.feedback_store import stored_feedback
 from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry

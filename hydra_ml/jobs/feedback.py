@@ -23,7 +23,7 @@ import pandas as pd
 
 from hydra_ml.errors import DataError
 from hydra_ml.io import dvc as versions
-from hydra_ml.io.arrivals import is_settled
+from hydra_ml.io.arrivals import is_settled, named_readably
 from hydra_ml.io.feedback import DONE, STORE, WaitingRow, look_into_feedback, save_waiting_rows, waiting_rows
 from hydra_ml.io.feedback_store import (
     Kept,
@@ -67,7 +67,7 @@ def find_feedback(data: Path, settle_s: float) -> list[Path]:
     found = look_into_feedback(data)
     for path, why in found.left.items():
         log.warning("%s is not taken: %s", readable(path), why)
-    return [path for path in found.taken if is_settled(path, settle_s)]
+    return [named_readably(path) for path in found.taken if is_settled(path, settle_s)]
 
 
 def take_feedback(path: Path, *, data: Path, params: Params) -> FeedbackReport:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hydra_ml.evaluation.feedback import Approval, approval_by_release
 from hydra_ml.io.feedback_store import standing_feedback, stored_feedback
+from hydra_ml.shown_text import inert
 from hydra_ml.tasks.task import Task
 
 RELEASES = 5  # newest releases told
@@ -47,18 +48,18 @@ class FeedbackReport:
 
     def markdown(self) -> str:
         """The report for people, as a Markdown page."""
-        lines = [f"# Feedback {self.file}: {'refused' if self.refused else 'taken'}", ""]
-        lines += [self.refused, ""] if self.refused else []
+        lines = [f"# Feedback {inert(self.file)}: {'refused' if self.refused else 'taken'}", ""]
+        lines += [inert(self.refused), ""] if self.refused else []
         lines += [
             "| task | taken | known before | overruled | corrected | new records | choices | quarantined |",
             "|---|---:|---:|---:|---:|---:|---:|---:|",
         ]
         for task, n in self.tasks.items():
             cells = (n.taken, n.known, n.overruled, n.corrected, n.records, n.choices, n.quarantined)
-            lines.append(f"| {task} | {' | '.join(f'{cell:,}' for cell in cells)} |")
+            lines.append(f"| {inert(task)} | {' | '.join(f'{cell:,}' for cell in cells)} |")
         if self.reasons:
             lines += ["", "| reason | bad rows |", "|---|---:|"]
-            lines += [f"| {reason} | {count:,} |" for reason, count in self.reasons.items()]
+            lines += [f"| {inert(reason)} | {count:,} |" for reason, count in self.reasons.items()]
         facts = {
             "rows that wait for a prediction of their request": f"{self.waiting:,}" if self.waiting else "",
             **{f"drop in the history of {task}": name for task, name in self.history.items()},
@@ -66,7 +67,7 @@ class FeedbackReport:
             "details": self.details,
             "not published": self.not_published,
         }
-        return "\n".join([*lines, "", *(f"- {name}: {value}" for name, value in facts.items() if value)]) + "\n"
+        return "\n".join([*lines, "", *(f"- {name}: {inert(value)}" for name, value in facts.items() if value)]) + "\n"
 
 
 def approvals(task: Task, data: Path) -> list[Approval]:

@@ -23,7 +23,7 @@ import pandas as pd
 from hydra_ml.errors import ArtifactError, DataError, VersionsError
 from hydra_ml.io import dvc as versions
 from hydra_ml.io import git
-from hydra_ml.io.arrivals import at_and_below
+from hydra_ml.io.arrivals import at_and_below, named_readably
 from hydra_ml.io.files import atomic_path, folder_digest, load_json_as, readable, save_json, short_name
 from hydra_ml.io.forgotten import COME_AGAIN, leave_out
 from hydra_ml.io.gx.data_docs import DataDocs
@@ -50,15 +50,11 @@ Told = TypeVar("Told", bound="IngestReport | FeedbackReport")
 
 
 def find_drops(incoming: Path, settle_s: float) -> list[Path]:
-    """The drops that wait in the folder and have not changed for `settle_s` seconds, by name; one whose name is no
-    UTF-8 is renamed first. What lies there and is not taken is told in the log."""
-    drops = []
+    """The drops that wait in the folder and have not changed for `settle_s` seconds, by name; one whose name
+    cannot be shown as it is, is renamed first. What lies there and is not taken is told in the log."""
     for path, why in look_into(incoming).left.items():
         log.warning("%s is not taken: %s", readable(path), why)
-    for path in waiting_drops(incoming, settle_s):
-        named = path.with_name(readable(path.name))
-        drops.append(path if named.name == path.name or named.exists() else path.rename(named))
-    return drops
+    return [named_readably(path) for path in waiting_drops(incoming, settle_s)]
 
 
 def drop_name(path: Path, incoming: Path) -> str:
@@ -183,7 +179,7 @@ def _take_records(
     tasks = {task: Counts(quarantined=quarantined[task]) for task in sorted({*judged.tasks})}
     reasons = Counter(reason for of_row in judged.reasons.values() for reason in of_row)
     report = replace(report, tasks=tasks, reasons=dict(reasons.most_common()), docs=str(docs.publish()))
-    report = replace(report, docs_pages=tuple(map(str, docs.pages(name))))
+    report = replace(report, docs_pages=tuple(map(str, docs.pages(name))), commands=judged.commands)
     if judged.reasons:
         report = replace(report, quarantine=str(quarantine_rows(rows, judged, data, report.digest)))
     bad_share = len(judged.reasons) / len(rows)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hydra_ml.shown_text import inert
+
 
 def plain_name(drop: str) -> str:
     """A drop's name in letters, digits and dashes alone, lower case and short: fit for a folder or a key."""
@@ -35,6 +37,7 @@ class IngestReport:
     reasons: Mapping[str, int] = field(default_factory=dict)  # what was expected -> of how many rows in vain
     history: Mapping[str, str] = field(default_factory=dict)  # task -> new file in data/history; none: nothing new
     forgotten: int = 0  # rows of users who were forgotten: taken out of the drop before anything else
+    commands: int = 0  # sound rows that try to command an LLM: kept in the history, by default in no prompt
     n_users: int = 0  # with new records; their ids are in `details`
     data_version: Mapping[str, str] = field(default_factory=dict)  # folder -> DVC's digest after the drop
     quarantine: str = ""  # folder of the rows, or the drop, put aside
@@ -46,21 +49,27 @@ class IngestReport:
     def markdown(self) -> str:
         """The report for people, as a Markdown page."""
         lines = [
-            f"# {self.drop}: {'refused' if self.refused else 'taken in in part' if self.left else 'taken in'}",
+            f"# {inert(self.drop)}: {'refused' if self.refused else 'taken in in part' if self.left else 'taken in'}",
             "",
-            *([self.refused, ""] if self.refused else []),
+            *([inert(self.refused), ""] if self.refused else []),
             "| task | accepted | already known | quarantined |",
             "|---|---:|---:|---:|",
-            *(f"| {task} | {c.accepted:,} | {c.known:,} | {c.quarantined:,} |" for task, c in self.tasks.items()),
+            *(
+                f"| {inert(task)} | {c.accepted:,} | {c.known:,} | {c.quarantined:,} |"
+                for task, c in self.tasks.items()
+            ),
         ]
         if self.reasons:
             lines += ["", "| reason | bad rows |", "|---|---:|"]
-            lines += [f"| {reason} | {count:,} |" for reason, count in self.reasons.items()]
+            lines += [f"| {inert(reason)} | {count:,} |" for reason, count in self.reasons.items()]
         facts = {
             "digest": self.digest,
             **{f"drop in the history of {task}": name for task, name in self.history.items()},
             "users with new records": f"{self.n_users:,}",
             "rows refused, of users who were forgotten": self.forgotten and f"{self.forgotten:,}",
+            "records that try to command an LLM (kept, and shown to none)": f"{self.commands:,}"
+            if self.commands
+            else "",
             **{f"version of {folder}": version for folder, version in self.data_version.items()},
             "quarantine": self.quarantine,
             "details": self.details,
@@ -68,4 +77,4 @@ class IngestReport:
             "left in data/incoming": self.left,
             "not published": self.not_published,
         }
-        return "\n".join([*lines, "", *(f"- {name}: {value}" for name, value in facts.items() if value)]) + "\n"
+        return "\n".join([*lines, "", *(f"- {name}: {inert(value)}" for name, value in facts.items() if value)]) + "\n"

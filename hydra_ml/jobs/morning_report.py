@@ -14,7 +14,7 @@ from typing import Any
 
 from hydra_ml.errors import ArtifactError, HydraError
 from hydra_ml.evaluation.results import OURS, REFERENCE
-from hydra_ml.io.files import atomic_path, load_json, load_json_as
+from hydra_ml.io.files import atomic_path, load_json, load_json_as, readable
 from hydra_ml.io.incoming import DONE
 from hydra_ml.io.layout import common_folder, task_folder
 from hydra_ml.io.mlflow.registry import Registry
@@ -23,6 +23,7 @@ from hydra_ml.jobs.feedback_report import FeedbackReport, approvals
 from hydra_ml.jobs.hold import hold_of
 from hydra_ml.jobs.ingest_report import IngestReport
 from hydra_ml.measures import measure_named
+from hydra_ml.shown_text import inert
 from hydra_ml.tasks.task import Task
 
 NIGHT_S = 24 * 3600.0  # how far back drops count as the night's
@@ -72,7 +73,7 @@ def morning_report(
         try:
             lines += _task_lines(night, data, registry)
         except HydraError as error:
-            lines.append(f"No figures: {str(error).partition(chr(10))[0]}")
+            lines.append(f"No figures: {inert(str(error).partition(chr(10))[0])}")
     lines += ["", "## What came in", "", *_drop_lines(data)]
     if links:
         lines += ["", "## Where to look", "", *(f"- [{name}]({address})" for name, address in links.items())]
@@ -89,7 +90,7 @@ def save_report(page: str, stamp: str, data: Path) -> Path:
 
 def _task_lines(night: TaskNight, data: Path, registry: Registry | None) -> list[str]:
     if night.failed:
-        return [f"**Failed**: {night.failed}", "", "`hydra-ml status` says what to do next."]
+        return [f"**Failed**: {inert(night.failed)}", "", "`hydra-ml status` says what to do next."]
     task = get_task(night.task)
     before = _night_before(task, registry, night.release) if registry is not None else None
     rows = results_rows(task, data, before)
@@ -123,10 +124,10 @@ def _gate_lines(task: Task, registry: Registry, release: str) -> list[str]:
         against = f" against release {tags['gate.against']}" if tags.get("gate.against") else ", the first one"
         lines.append(f"- release {release} passed the gate{against}")
     elif "gate.passed" in tags:
-        lines.append(f"- **release {release} was refused by the gate**: {tags.get('gate.refused_by', '')}")
+        lines.append(f"- **release {release} was refused by the gate**: {inert(tags.get('gate.refused_by', ''))}")
     lines.append(f"- live is release {live}" if live else "- nothing is live")
     if held := hold_of(task, registry):
-        lines.append(f"- **held** since {held.since}: {held.reason}")
+        lines.append(f"- **held** since {held.since}: {inert(held.reason)}")
     return lines
 
 
@@ -158,11 +159,19 @@ def _drop_lines(data: Path) -> list[str]:
         try:
             report = load_json_as(IngestReport, path)
             new, bad = (sum(getattr(of, name) for of in report.tasks.values()) for name in ("accepted", "quarantined"))
-            told = f"**refused**: {report.refused}" if report.refused else f"{new:,} new, {bad:,} bad rows put aside"
-            lines.append(f"- {report.drop}: {told}")
+            told = (
+                f"**refused**: {inert(report.refused)}"
+                if report.refused
+                else f"{new:,} new, {bad:,} bad rows put aside"
+            )
+            lines.append(f"- {inert(report.drop)}: {told}")
         except ArtifactError:
-            lines.append(f"- {path}: its report cannot be read")
+            lines.append(f"- {inert(readable(path))}: its report cannot be read")
     return [*lines, *_feedback_lines(data, since)] or ["- nothing"]
+
+
+def _became(refused: str, new: int, bad: int) -> str:
+    return f"**refused**: {inert(refused)}" if refused else f"{new:,} new, {bad:,} bad rows put aside"
 
 
 def _feedback_lines(data: Path, since: float) -> list[str]:
@@ -177,10 +186,14 @@ def _feedback_lines(data: Path, since: float) -> list[str]:
             report = load_json_as(FeedbackReport, path)
             new, bad = (sum(getattr(of, name) for of in report.tasks.values()) for name in ("taken", "quarantined"))
             waits = f", {report.waiting:,} wait for a prediction" if report.waiting else ""
-            told = f"**refused**: {report.refused}" if report.refused else f"{new:,} new, {bad:,} bad rows put aside"
-            lines.append(f"- feedback {report.file}: {told}{waits}")
+            told = (
+                f"**refused**: {inert(report.refused)}"
+                if report.refused
+                else f"{new:,} new, {bad:,} bad rows put aside"
+            )
+            lines.append(f"- feedback {inert(report.file)}: {told}{waits}")
         except ArtifactError:
-            lines.append(f"- {path}: its report cannot be read")
+            lines.append(f"- {inert(readable(path))}: its report cannot be read")
     return lines
 
 

@@ -39,6 +39,7 @@ from hydra_ml.params import Params
 from hydra_ml.release import PARTS, Release
 from hydra_ml.serving.frozen_queries import FrozenQueries
 from hydra_ml.serving.open_release import release_params
+from hydra_ml.serving.signed_release import check_signature, signature_fault
 from hydra_ml.tasks.task import Task
 
 CACHE = Path(".cache")
@@ -68,7 +69,10 @@ def judge(
     against = registry.aliases(task).get("champion")
     if against == version:
         return Decision(task.name, version, against, (Reason("live", True, "it is champion already"),), None, now)
-    reasons = [_validation(data, task, challenger), *_fit(task, challenger, registry)]
+    signed = _signed(task, registry, version, challenger, params.promote.require_signature)
+    if not all(reason.passed for reason in signed):  # nothing of it is opened
+        return Decision(task.name, version, against, tuple(signed), None, now)
+    reasons = [*signed, _validation(data, task, challenger), *_fit(task, challenger, registry)]
     if against is None:
         first = Reason("first", True, "there is no champion yet: nothing to compare with")
         return Decision(task.name, version, None, (*reasons, first), None, now)
@@ -76,6 +80,7 @@ def judge(
     if not all(reason.passed for reason in reasons):
         return Decision(task.name, version, against, tuple(reasons), None, now)
     champion = registry.release(task, against)[1]
+    check_signature(task, registry, against, champion, params.promote.require_signature)
     frozen = FrozenQueries(data, task, registry, cache, params.llm)
     if champion.llm != challenger.llm:
         try:
@@ -131,8 +136,11 @@ def promote(
     )
 
 
-def rollback(task: Task, registry: Registry, *, reason: str = "", cache: Path = CACHE) -> tuple[str, str]:
-    """Make the previous champion live again with one pointer move; returns the versions (left, live now).
+def rollback(
+    task: Task, registry: Registry, *, reason: str = "", cache: Path = CACHE, signed_with: str = ""
+) -> tuple[str, str]:
+    """Make the previous champion live again with one pointer move; returns the versions (left, live now). signed_with:
+    the public key that must have signed it; "": none.
 
     The alias `previous` goes with it, so that a second rollback finds nothing to go back to instead of toggling. What
     an operator took back, no schedule brings back: the release left behind passes no gate from then on, and until
@@ -149,7 +157,9 @@ def rollback(task: Task, registry: Registry, *, reason: str = "", cache: Path = 
                 f"{task.name}: no previous release to go back to; live is {left or 'none'}. `hydra-ml status` lists "
                 "what is live; make any registered release champion with `hydra-ml promote --version N`."
             )
-        _fit(task, registry.release(task, back)[1], registry)  # all there and unaltered, before it goes live
+        release = registry.release(task, back)[1]
+        check_signature(task, registry, back, release, signed_with)
+        _fit(task, release, registry)  # all there and unaltered, before it goes live
         now = _now()
         hold(task, registry, f"rolled back from release {left} to {back}" + (f": {reason}" if reason else ""))
         registry.tag_release(task, left, {"rolled_back_at": now, "rolled_back_for": reason})
@@ -170,7 +180,7 @@ def _carry_out(decision: Decision, task: Task, registry: Registry, aliases: dict
         return replace(decision, promoted_at=tags.get("promoted_at", decision.judged_at))
     if late := [reason for reason in _held(task, registry) if reason.name not in {r.name for r in decision.reasons}]:
         decision = replace(decision, reasons=(*decision.reasons, *late))  # held while it was being judged
-    fits = all(reason.passed for reason in decision.reasons if reason.name == "compatible")
+    fits = all(reason.passed for reason in decision.reasons if reason.name in ("compatible", "signed"))
     if decision.passed or (force and fits):
         decision = replace(decision, promoted_at=_now(), forced="" if decision.passed else force)
     registry.tag_release(task, version, decision.tags())
@@ -236,6 +246,14 @@ def _validation(data: Path, task: Task, release: Release) -> Reason:
         f"Great Expectations {made} on the data it was made from; on the frozen queries {failed} of {len(findings)} "
         "expectations failed",
     )
+
+
+def _signed(task: Task, registry: Registry, version: str, release: Release, public: str) -> list[Reason]:
+    """Whether the operator's key signed it; [] where none is asked for."""
+    if not public:
+        return []
+    fault = signature_fault(task, registry, version, release, public)
+    return [Reason("signed", not fault, fault or "the operator's key signed it")]
 
 
 def _fit(task: Task, release: Release, registry: Registry) -> list[Reason]:

@@ -15,6 +15,7 @@ from hydra_ml.io.files import load_json
 from hydra_ml.io.tables import load_table
 from hydra_ml.io.task_files import get_task
 from hydra_ml.release import PARTS
+from hydra_ml.shown_text import inert
 
 COMPONENTS = tuple(dict.fromkeys(part.split(".")[0] for part in PARTS))
 
@@ -87,7 +88,7 @@ class UpdateReport:
             lines.append(f"| {' | '.join([*cells, str(figures['shards_written'])])} |")
         if self.left_out:
             lines += ["", "| not learned from | records |", "|---|---:|"]
-            lines += [f"| {reason} | {count:,} |" for reason, count in self.left_out.items()]
+            lines += [f"| {inert(reason)} | {count:,} |" for reason, count in self.left_out.items()]
         lines += [
             "",
             "Losses: of judged users, on their newest new queries, which no head that is compared was fitted on.",

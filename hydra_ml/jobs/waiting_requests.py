@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 
 from hydra_ml.errors import DataError, ParamsError
-from hydra_ml.io.arrivals import Arrivals, is_settled, look
+from hydra_ml.io.arrivals import Arrivals, is_settled, look, named_readably
 from hydra_ml.io.batch_folder import BatchFolder, content_of
 from hydra_ml.io.bounded_json import checked_as
 from hydra_ml.io.layout import common_folder, task_folder
@@ -33,6 +33,7 @@ def waiting_requests(task: Task, *, data: Path, settle_s: float = 0.0) -> list[P
     files = [path for path in look_into(data).taken if is_shared(path) or path.is_relative_to(own)]
     done = _scored(task_folder(data, "predictions", task))
     waiting = [path for path in files if is_settled(path, settle_s) and not _is_in(done, path)]
+    waiting = [named_readably(path) for path in waiting]
     return [
         *(path for path in waiting if path.is_relative_to(own)),
         *(path for path in waiting if not path.is_relative_to(own) and _names(path, task)),

@@ -22,7 +22,7 @@ from hydra_ml.answering.adapter import candidate_rows, scored_candidates
 from hydra_ml.answering.score_requests import give_profiles
 from hydra_ml.evaluation.drift import DriftFinding, UserLosses, choice_loss, e_bh, has_drifted
 from hydra_ml.io.drift import DriftFolder, Losses
-from hydra_ml.io.feedback import record_backers, standing_feedback, stored_feedback
+from hydra_ml.io.feedback_store import record_backers, standing_feedback, stored_feedback
 from hydra_ml.io.history_store import drop_names, opened_drop, stored_records
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry

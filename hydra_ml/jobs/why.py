@@ -17,7 +17,7 @@ import pandas as pd
 from hydra_ml.errors import ArtifactError, DataError, ParamsError
 from hydra_ml.evaluation.explanation import Candidate, Explanation, UsedRecord
 from hydra_ml.io.batch_folder import BatchFolder
-from hydra_ml.io.feedback import stored_feedback
+from hydra_ml.io.feedback_store import stored_feedback
 from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.predictions import load_dead_letters, load_predictions

@@ -27,6 +27,7 @@ from hydra_ml.predictions import PREDICTION_COLUMNS
 from hydra_ml.release import Release, model_name
 from hydra_ml.serving.component import Component, torch_threads
 from hydra_ml.serving.pair_reader import PairReader
+from hydra_ml.serving.signed_release import check_signature
 from hydra_ml.tasks.definition import task_from_json
 from hydra_ml.tasks.task import Task
 
@@ -86,14 +87,22 @@ class OpenRelease:
 
 
 def open_release(
-    registry: Registry, task: Task, which: str = "champion", cache: Path = Path(".cache"), *, llm: LLM | None = None
+    registry: Registry,
+    task: Task,
+    which: str = "champion",
+    cache: Path = Path(".cache"),
+    *,
+    llm: LLM | None = None,
+    signed_with: str = "",
 ) -> OpenRelease:
     """The release an alias or a version names. llm: how its LLM is called now; None means as when it was made.
+    signed_with: the public key that must have signed it; "": none.
 
     Raises ArtifactError if it, or one of its parts, is missing, altered, or reads texts with another encoder than this
     machine has under that name.
     """
     version, release = registry.release(task, which)
+    check_signature(task, registry, version, release, signed_with)
     where = f"{model_name(task, 'release')} version {version}"
     params = release_params(release, where, llm)
     texts = open_encoder(params.encoder, cache, progress="")

@@ -20,6 +20,7 @@ from hydra_ml.errors import HydraError, exit_of
 from hydra_ml.io.layout import INPUTS, task_folder
 from hydra_ml.io.llm_environment import check_named_model
 from hydra_ml.io.params_file import load_params
+from hydra_ml.io.private_files import work_privately
 from hydra_ml.io.task_files import get_task
 from hydra_ml.params import Params
 from hydra_ml.tasks.task import Task
@@ -47,6 +48,7 @@ class Main:
         options = vars(self.parser().parse_args(argv))
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
         logging.getLogger("hydra_ml").setLevel(logging.INFO)
+        work_privately()
         try:
             task, params = get_task(options.pop("task")), load_for_run(options.pop("params"))
             summary = self.run(task, params, places={name: path for name, path in options.items() if path})

@@ -18,6 +18,7 @@ from hydra_ml.errors import DataError
 from hydra_ml.evaluation.methods import arms_of, chosen_methods, fitting_methods
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.tables import load_table, save_table
+from hydra_ml.learning.commands import commanding_records
 from hydra_ml.params import Params
 from hydra_ml.stages.command import stage_command
 from hydra_ml.tasks.task import Task
@@ -66,6 +67,7 @@ def retrieve(*, prepared: Path, out: Path, cache: Path, task: Task, params: Para
     return {
         "queries": len(queries),
         "queries_without_candidates": len(queries) - int(table["query_id"].nunique()),
+        "kept_out": 0 if params.retrieve.show_commands else int(commanding_records(records).sum()),
         "candidates": {name: int(count) for name, count in table["ranker"].value_counts().sort_index().items()},
     }
 

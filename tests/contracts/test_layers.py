@@ -14,7 +14,7 @@ PACKAGE = ROOT / "hydra_ml"
 
 # Lowest first. A module imports from its own layer or a lower one.
 LAYERS = [
-    {"records", "errors"},
+    {"records", "errors", "shown_text"},
     {"params", "tasks", "measures", "terminal", "predictions"},
     {"release", "learning", "model", "llm", "offline", "sample"},
     {"answering"},

@@ -87,6 +87,7 @@ def test_params_file_states_every_key_with_its_default():
 # Modules that cannot change what a stage computes: frame, files, types, caches; the encoder has a digest of its own.
 PLUMBING = {
     "errors",
+    "shown_text",
     "params",
     "terminal",
     "llm/chat",
@@ -95,6 +96,7 @@ PLUMBING = {
     "io/lent_file",
     "io/task_files",
     "io/files",
+    "io/private_files",
     "io/tables",
     "io/user_tables",
     "io/parquet_rows",

@@ -60,9 +60,10 @@ def test_volumes_are_named_and_declared():
 
 
 def test_mlflow_lets_its_own_names_in():
-    (allowed,) = [flag for flag in SERVICES["mlflow"]["command"] if flag.startswith("--allowed-hosts=")]
+    (allowed,) = [flag for flag in SERVICES["mlflow"]["command"] if flag.startswith("--hosts=")]
     assert environment("worker")["MLFLOW_TRACKING_URI"].removeprefix("http://") in allowed
-    assert "*" not in allowed.split("=")[1].split(",")
+    assert "*" not in allowed
+    assert environment("worker")["MLFLOW_TRACKING_PASSWORD"] == environment("mlflow")["MLFLOW_TRACKING_PASSWORD"]
 
 
 def test_who_needs_whom_is_waited_for():

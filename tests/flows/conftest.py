@@ -218,7 +218,10 @@ def running(root: Path) -> Iterator[Running]:
     stack = Stack(root, free_port(), free_port(), docs_port=free_port())
     try:
         up(stack)
-        yield Running(stack)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in stack.kept.mlflow_login().items():
+                patch.setenv(name, value)
+            yield Running(stack)
     finally:
         was_running = down(stack)
     assert was_running, "the stack died under the tests"

@@ -14,11 +14,14 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.sync.client import connect
 
 from flows.stack import HEALTH_S, StackError, down, find_stack, main, up
 from flows.stack_place import Stack
 from hydra_ml.io.orchestrator import POOL, read_workers
 from hydra_ml.io.own_stack import KEPT, save_own_stack
+from hydra_ml.io.private_files import open_to_others
 from tests.servers import free_port
 
 pytestmark = pytest.mark.timeout(600)
@@ -105,7 +108,7 @@ def test_a_program_that_ends_again_and_again_is_told_with_its_last_words(tmp_pat
 
 def test_a_page_of_another_address_can_start_nothing(product):
     """What a web page that the operator visits may try: its own origin, its own name for this host, no password."""
-    api, mlflow = f"{product.stack.prefect_url}/api", product.stack.mlflow_url
+    api = f"{product.stack.prefect_url}/api"
     page = {"Origin": "https://evil.example", "Host": "evil.example"}
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
     preflight = httpx2.options(f"{api}/flows/", headers={**page, **asked})
@@ -117,9 +120,64 @@ def test_a_page_of_another_address_can_start_nothing(product):
     stolen = {name: value for name, value in product.credentials().items() if name == "Authorization"}
     assert httpx2.post(f"{api}/flows/", json={"name": "theirs"}, headers=stolen).status_code == 403, "CSRF"
     assert product.ask("/flows/filter", {"flows": {"name": {"any_": ["theirs"]}}}) == []
+
+
+def test_a_page_of_another_address_hears_and_sends_no_events(product):
+    """Browsers let every page open a WebSocket to every address, and an event starts deployments."""
+    for path in ("/events/in", "/events/out", "/logs/out"):
+        address = f"{product.stack.prefect_url.replace('http', 'ws')}/api{path}"
+        with pytest.raises(InvalidHandshake):
+            connect(address)
+        with connect(address, subprotocols=["prefect"], origin="https://evil.example") as socket:
+            socket.send(json.dumps({"type": "auth", "token": "guessed"}))
+            with pytest.raises(ConnectionClosed, match="Invalid token"):
+                socket.recv(timeout=10)
+
+
+def test_mlflow_and_the_docs_answer_their_own_pages_with_the_password_alone(product):
+    mlflow, docs = product.stack.mlflow_url, product.stack.kept.docs_url
+    login = tuple(product.stack.auth.split(":"))
     new = f"{mlflow}/api/2.0/mlflow/experiments/create"
-    for headers in (page, {"Origin": page["Origin"]}, {"Host": "evil.example"}):
-        assert httpx2.post(new, json={"name": "theirs"}, headers=headers).status_code == 403, headers
+    own = {"Origin": mlflow}
+    for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}, {"Origin": "http://127.0.0.1:9"}):
+        for auth in (None, login):  # a browser sends along what it was once given
+            assert httpx2.post(new, json={"name": "theirs"}, headers=headers, auth=auth).status_code == 403, headers
+            assert httpx2.get(docs, headers=headers, auth=auth).status_code == 403, headers
+        asked = {**headers, "Access-Control-Request-Method": "POST"}
+        assert "access-control-allow-origin" not in httpx2.options(new, headers=asked).headers
+    for auth in (None, ("hydra", "guessed")):
+        for address in (f"{mlflow}/", f"{mlflow}/api/2.0/mlflow/experiments/search?max_results=5", docs):
+            assert httpx2.get(address, auth=auth, headers=own if auth else {}).status_code in (401, 403), address
+        assert httpx2.post(new, json={"name": "theirs"}, auth=auth).status_code == 401
+    experiments = f"{mlflow}/ajax-api/2.0/mlflow/experiments/search?max_results=1000"
+    known = httpx2.get(experiments, auth=login, headers=own).raise_for_status().json()["experiments"]
+    assert "theirs" not in {one["name"] for one in known}
+    assert httpx2.get(f"{mlflow}/", auth=login).raise_for_status().text.startswith("<!doctype html>")
+    (product.root / "data/docs/index.html").write_text("<p>what came in</p>")
+    assert "what came in" in httpx2.get(docs, auth=login, headers={"Origin": docs}).raise_for_status().text
+
+
+def test_prefects_own_page_is_served_and_may_ask(product):
+    page = {**product.credentials(), "Origin": product.stack.prefect_url}
+    api = f"{product.stack.prefect_url}/api"
+    shown = httpx2.get(f"{product.stack.prefect_url}/dashboard", headers={"Accept": "text/html"})
+    assert "<html" in shown.raise_for_status().text
+    answer = httpx2.post(f"{api}/flows/filter", json={}, headers=page).raise_for_status()
+    assert answer.headers["access-control-allow-origin"] == product.stack.prefect_url
+
+
+def test_only_the_worker_has_the_llms_key_and_all_that_is_made_is_private(monkeypatch, start_product):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-in-the-environment")
+    with start_product("private") as own:
+        holders = {
+            line
+            for pid, line in own.processes().items()
+            if b"sk-planted-in-the-environment" in Path(f"/proc/{pid}/environ").read_bytes()
+        }
+        assert len(holders) == 1
+        assert "prefect worker start" in holders.pop()
+        assert open_to_others(own.root) == []
+        assert (own.root / "data/raw").stat().st_mode & 0o777 == 0o700, "what lay open before is closed"
 
 
 def test_commands_find_the_stack_of_their_folder(product):

@@ -13,7 +13,7 @@ import pytest
 from hydra_ml.evaluation.drift import DriftReport
 from hydra_ml.io.drift import DriftFolder
 from hydra_ml.io.encoders import open_encoder
-from hydra_ml.io.feedback import Kept, append_feedback
+from hydra_ml.io.feedback_store import Kept, append_feedback
 from hydra_ml.io.history_store import append_drop
 from hydra_ml.io.layout import task_folder
 from hydra_ml.jobs.drift import watch_drift, watch_inputs

@@ -21,7 +21,7 @@ from flows.batch_score import batch_score_task
 from flows.nightly import nightly, push_versions
 from flows.runs import FlowFailed
 from hydra_ml.errors import DataError, VersionsError
-from hydra_ml.io.feedback import Kept, append_feedback
+from hydra_ml.io.feedback_store import Kept, append_feedback
 from hydra_ml.io.params_file import set_params
 from tests.jobs.feedback_world import FeedbackWorld
 from tests.jobs.test_drift import TAKEN, said
@@ -63,6 +63,31 @@ def test_settled_drops_of_any_name_are_taken_and_told_though_the_remote_is_out_o
         ingest_flow.ingest()
     assert (taken.exists(), young.exists()) == (False, True)
     assert told == [{"task": "LaMP_2"}]
+
+
+def test_a_drops_name_is_no_markup_in_what_is_shown_of_it(
+    server: None, versioned: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(versioned)
+    set_params(Path("params.yaml"), {"ingest.push": False, "ingest.max_bad_share": 0.5})
+    movie = {"task": "LaMP_2", "user_id": "ann", "date": "2020-01-01", "description": "A film", "tag": "comedy"}
+    hostile = "<img src=x onerror=alert(1)>[a](b)\u202e\x1b.jsonl"
+    written(versioned / "data/incoming" / hostile, movie, {**movie, "date": "<script>never</script>"})
+    ingest_flow.ingest()
+    with get_client(sync_client=True) as client:
+        found = [f"{one.data} {one.description} {one.key}" for one in client.read_artifacts()]
+        runs = [run.name for run in client.read_task_runs()]
+    assert any("&#60;img src=x onerror=alert(1)&#62;&#91;a&#93;(b)&#92;u202e&#92;u001b.jsonl" in told for told in found)
+    pages = [page.read_text("utf-8") for page in (versioned / "data/docs").rglob("*.html")]
+    assert len(pages) > 1
+    logged = [record.getMessage() for record in caplog.records]
+    for text in (*found, *pages):
+        assert "<img src=x" not in text
+        assert "<script>never" not in text
+        assert "[a](b)" not in text
+    for text in (*found, *pages, *runs, *logged):
+        assert "\u202e" not in text
+        assert "\x1b.jsonl" not in text
 
 
 def test_feedback_is_taken_along_and_told_to_update_heads(

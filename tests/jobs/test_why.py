@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from hydra_ml.errors import DataError
-from hydra_ml.io.feedback import Kept, append_feedback
+from hydra_ml.io.feedback_store import Kept, append_feedback
 from hydra_ml.io.history_store import append_drop
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.predictions import load_predictions, save_predictions

@@ -29,7 +29,7 @@ TEXTS = [
 def prepared(tmp_path: Path) -> Path:
     """Two users with the same record ids; ann's query sees all but her first record, bob's question nothing."""
     rows = [
-        {"user_id": user, "record_id": f"r{i}", "text": text}
+        {"user_id": user, "record_id": f"r{i}", "text": text, "answer": "comedy"}
         for user, texts in (("bob", TEXTS[:2]), ("ann", TEXTS))
         for i, text in enumerate(texts)
     ]

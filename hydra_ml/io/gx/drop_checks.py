@@ -18,6 +18,7 @@ from hydra_ml.io.gx.expectations import Check, bad_rows, date_check, record_chec
 from hydra_ml.io.record_reader import EPOCH, ROUNDED, Fault, Kind, is_missing, read_date, read_text
 from hydra_ml.io.row_files import Row
 from hydra_ml.io.task_files import get_task, known_tasks
+from hydra_ml.learning.commands import commanding_records
 from hydra_ml.learning.history import read_record
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.tasks.task import Task
@@ -33,6 +34,7 @@ class Judged:
     records: Mapping[str, pd.DataFrame]  # by task folder: RECORD_COLUMNS of the sound rows, in the drop's order
     reasons: Mapping[int, Sequence[str]]  # by position of each bad row: all that it does not fulfil
     tasks: Sequence[str]  # per row: folder of its task, or UNKNOWN
+    commands: int = 0  # sound rows that try to command an LLM
 
 
 @dataclass
@@ -74,6 +76,7 @@ def judge_rows(rows: Sequence[Row], *, max_text_chars: int, today: date, context
     heads = pd.DataFrame([_head(values[i], tasks[i], tomorrow) for i in objects], index=objects)
     with_head = judging.check("rows, whose and when", heads, _head_checks(tomorrow))
     records: dict[str, pd.DataFrame] = {}
+    commands = 0
     for folder in sorted({tasks[i] for i in objects} - {UNKNOWN}):
         task = known_tasks()[folder]
         own = [i for i in objects if tasks[i] == folder]
@@ -83,7 +86,18 @@ def judge_rows(rows: Sequence[Row], *, max_text_chars: int, today: date, context
         made = _records(task, heads, fields, sound)
         kept = judging.check(f"{folder} records", made, [*record_checks(task, max_text_chars), _NO_REPEAT])
         records[folder] = made.loc[kept, list(RECORD_COLUMNS)].reset_index(drop=True)
-    return Judged(records, judging.reasons, tasks)
+        commands += _note_commands(folder, records[folder], context, run_name)
+    return Judged(records, judging.reasons, tasks, commands)
+
+
+def _note_commands(folder: str, records: pd.DataFrame, context: Any, run_name: str) -> int:
+    """How many of the records try to command an LLM; validated for the Data Docs' sake, no record is refused for it."""
+    if records.empty:
+        return 0
+    table = pd.DataFrame({"is_no_command": ~commanding_records(records)})
+    check = holds("is_no_command", "record tries to command no LLM (noted: it is kept, and shown to no LLM)")
+    (found,) = bad_rows(f"{folder} commands", table, [check], context=context, run_name=run_name)
+    return len(found or ())
 
 
 def _as_named(value: Mapping[str, Any], folder: str, today: date) -> Mapping[str, Any]:

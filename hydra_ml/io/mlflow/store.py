@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from hydra_ml.errors import HydraError, StoreError, without_secret
+from hydra_ml.io.own_stack import load_own_stack
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,6 +54,10 @@ def connect(uri: str | None = None) -> MlflowClient:
 def _connected(uri: str) -> MlflowClient:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
+    own = load_own_stack()
+    if own is not None and uri.rstrip("/") == own.mlflow_url:
+        for name, value in own.mlflow_login().items():
+            os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     for chatty in ("alembic", "mlflow"):

@@ -5,7 +5,6 @@ Reads the documents of `evaluation.results.ArenaResults` as they come back from 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,9 +32,8 @@ from hydra_ml.evaluation.sentences import sentences
 from hydra_ml.evaluation.style import DISTANCES
 from hydra_ml.io.files import atomic_path
 from hydra_ml.io.page.charts import cost_figure, gain_figure, history_chart, svg_of, users_figure
+from hydra_ml.shown_text import visible_lines
 
-# Characters that are not seen and change how others are: controls, and marks that turn the direction of writing.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 STYLE_TITLES = dict(zip(DISTANCES, ("characters", "function words"), strict=True))
 
 
@@ -89,7 +87,7 @@ def page_template(name: str) -> Template:
 
 def seen(text: str) -> str:
     """A user's text with what is not seen in it written out, so that none of it can turn what stands beside it."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return visible_lines(text)
 
 
 def _facts(metrics: Document, details: Document) -> dict[str, Any]:
