@@ -271,10 +271,8 @@ def _without(bench: _Bench, variants: pd.DataFrame, *, buy: bool) -> tuple[dict[
     of the others how many calls would tell."""
     asked = bench.ask_for(variants)
     owners = asked.prompts["query_id"].iloc[asked.owners].tolist()
-    n_calls = {
-        name: bench.n_calls([ask for ask, owner in zip(asked.asks, owners, strict=True) if owner == name])
-        for name in variants["request_id"]
-    }
+    of = {name: [ask for ask, owner in zip(asked.asks, owners, strict=True) if owner == name] for name in set(owners)}
+    n_calls = {name: bench.n_calls(of.get(name, [])) for name in variants["request_id"]}
     known = [name for name, n in n_calls.items() if buy or not n]
     if not known:
         return {}, n_calls
@@ -296,8 +294,7 @@ def _strangers_choice(bench: _Bench, worked: Worked, data: Path) -> str | None:
     stranger = strangers(everyone, with_head, release.params.seed).get(user_id)
     if stranger is None:
         return None
-    rows = worked.rows
-    users = np.full(len(rows), stranger)
+    rows, users = worked.rows, np.full(len(worked.rows), stranger)
     personal, _ = release.adapter.score(rows["a"].tolist(), rows["b"].tolist(), worked.evidence, users)
     chosen = chosen_answers(rows.assign(personal=personal), release.task, bench.models.margin)
     return next(iter(chosen.values()), None)

@@ -72,14 +72,7 @@ def plan_update(
     version, release = registry.release(task, which)
     history, prepared = task_folder(data, "history", task), task_folder(data, "prepare", task)
     drops = tuple(name for name in drop_names(history) if name not in release.history)
-    if drops and task_of(release, task) is not task:
-        log.warning(
-            "%s: its definition changed since release %s was made: %d drop(s) wait for the next nightly, for heads "
-            "go on learning what their base has learned",
-            task.name,
-            version,
-            len(drops),
-        )
+    if drops and _is_redefined(task, version, release, len(drops)):
         drops = ()
     settings = _params_of(release, f"{task.folder} release {version}", params)
     if drops:
@@ -114,6 +107,18 @@ def plan_update(
         stages=stages,
         uri=registry.uri,
     )
+
+
+def _is_redefined(task: Task, version: str, release: Release, n_drops: int) -> bool:
+    """Whether the task is another than the release's; says what that means."""
+    if task_of(release, task) is task:
+        return False
+    log.warning(
+        "%s: its definition changed since release %s was made: %d drop(s) wait for the next nightly, for heads go on "
+        "learning what their base has learned",
+        *(task.name, version, n_drops),
+    )
+    return True
 
 
 def _tell_of_other_model(task: Task, version: str, release: Release, params: Params, cache: Path) -> None:
