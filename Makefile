@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup run local-llm up restart logs down test test-all bench lint release audit clean
+.PHONY: help setup run local-llm up restart logs down test test-all test-faults bench lint release audit clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -55,7 +55,10 @@ test: lint  ## lint, types and tests
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-all: lint  ## the same, and the tests marked slow
-	$(BIN)/pytest -m ""
+	$(BIN)/pytest -m "not faults"
+
+test-faults: setup  ## every job killed, starved of disk, doubled and locked out along its way; about 20 minutes
+	$(BIN)/pytest -m faults tests/faults
 
 bench: setup  ## side by side with peers and how cost grows: benchmarks/results/; about half an hour; QUICK=1 for small sizes
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[bench]'

@@ -7,6 +7,7 @@ stopped. Heads then catch up with records that came since, and the release becom
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -118,12 +119,16 @@ def begin_night(tasks: list[TaskFolder]) -> None:
 
     Where no data was ever brought, the bundled sample is, so that a fresh clone's first night has something to do.
     """
-    try:
-        get_run_logger().info("settings: %s", check_settings(PARAMS))
-    except Notice as notice:
-        get_run_logger().warning("%s", notice)
+    checks: dict[str, Callable[[], str]] = {
+        "settings": lambda: check_settings(PARAMS),
+        "LLM": lambda: check_llm(PARAMS, DATA.parent / ".cache"),
+    }
+    for name, check in checks.items():
+        try:
+            get_run_logger().info("%s: %s", name, check())
+        except Notice as notice:  # nothing that the night could not be run with
+            get_run_logger().warning("%s", notice)
     check_disk(DATA.parent)
-    check_llm(PARAMS, DATA.parent / ".cache")
     if raw_data.bring_data(DATA / "raw", PARAMS, tasks):
         get_run_logger().warning(
             "data/raw was empty: the bundled sample was put there. `hydra-ml data add` brings yours"

@@ -14,6 +14,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
+from starlette.responses import JSONResponse
 
 from flows import ingest as ingest_flow
 from flows import nightly as nightly_flow
@@ -180,3 +181,23 @@ def test_drift_is_an_event_and_an_artifact_and_what_cannot_be_read_stops_no_nigh
     (own_project.data / "drift/LaMP_2/losses.json").write_text("{")
     one_night("tomorrow")
     assert len(told) == 1
+
+
+def test_a_server_that_lists_no_models_stops_no_night(
+    server: None, versioned: Path, monkeypatch: pytest.MonkeyPatch, start_server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def lists_nothing(scope: Any, receive: Any, send: Any) -> None:
+        await JSONResponse({"error": "no such page"}, 404)(scope, receive, send)
+
+    monkeypatch.chdir(versioned)
+    set_params(Path("params.yaml"), {"llm.model": "some-model"})
+    for name, value in {"BASE_URL": start_server(lists_nothing).address, "API_KEY": "k"}.items():
+        monkeypatch.setenv(f"OPENAI_{name}", value)
+    monkeypatch.setattr(nightly_flow.raw_data, "bring_data", lambda *_: False)
+
+    @flow
+    def evening() -> None:
+        nightly_flow.begin_night.with_options(retries=0)(["LaMP_2"])
+
+    evening()
+    assert "lists no models: whether it knows 'some-model' shows when asked" in caplog.text
