@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import sqlite3
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -37,6 +39,7 @@ _ADD_SUM = """
 INSERT OR REPLACE INTO sums
 SELECT key, ?5 FROM answers WHERE key = ?1 AND text = ?2 AND tokens_in = ?3 AND tokens_out = ?4
 """
+SALT_BYTES = 16
 KEYS_PER_QUERY = 900  # below SQLite's bound on variables
 _TABLES = f"""
 BEGIN IMMEDIATE;
@@ -49,9 +52,20 @@ CREATE TABLE IF NOT EXISTS told (name BLOB PRIMARY KEY, served TEXT NOT NULL) WI
 CREATE TABLE IF NOT EXISTS sums (key BLOB PRIMARY KEY, sum INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS owners (key BLOB NOT NULL, owner BLOB NOT NULL, PRIMARY KEY (key, owner)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS salt (value BLOB NOT NULL);
-INSERT INTO salt SELECT randomblob(16) WHERE NOT EXISTS (SELECT 1 FROM salt);
 COMMIT;
 """
+
+
+def _salt(db: sqlite3.Connection) -> bytes:
+    """What owners' digests are made with, and its sum: with another one nobody's answers would be found. Raises
+    sqlite3.DatabaseError if it is damaged."""
+    fresh = os.urandom(SALT_BYTES)
+    whole = fresh + zlib.crc32(fresh).to_bytes(4, "big")
+    db.execute("INSERT INTO salt SELECT ? WHERE NOT EXISTS (SELECT 1 FROM salt)", (whole,))
+    kept = db.execute("SELECT value FROM salt").fetchone()[0]
+    if not isinstance(kept, bytes) or zlib.crc32(kept[:SALT_BYTES]).to_bytes(4, "big") != kept[SALT_BYTES:]:
+        raise sqlite3.DatabaseError("the salt of its owners is damaged")
+    return kept[:SALT_BYTES]
 
 
 def _sum(key: bytes, text: str, tokens_in: int, tokens_out: int) -> int:
@@ -82,7 +96,7 @@ class ResponseCache:
         try:
             self._db.executescript(_TABLES)
             found = self._db.execute("SELECT number FROM version").fetchone()[0]
-            self._salt = bytes(self._db.execute("SELECT value FROM salt").fetchone()[0])
+            self._salt = _salt(self._db)
         except TROUBLE as error:
             self._db.close()  # else what it began locks the file while this process lives
             raise self._unusable(error) from error

@@ -119,7 +119,7 @@ def test_personal_and_generic_choices_come_from_the_same_candidates():
     ]  # greedy first, then votes, then what was chosen all the same
     votes = sum(one["votes"] for one in row["candidates"])
     assert votes == PARAMS.generate.n_samples  # this reranker prefers none: both arms show the same records
-    assert set(row["candidates"][0]) == {"answer", "votes", "personal", "shared"}
+    assert set(row["candidates"][0]) == {"answer", "votes", "personal", "shared", "greedy_share"}
     assert len(row["chosen_record_ids"]) == PARAMS.rerank.k
     assert row["error"] == ""
 

@@ -214,7 +214,9 @@ def test_a_decision_is_its_rules():
     assert refused.tags()["gate.refused_by"] == "b"
     assert refused.tags()["gate.passed"] == "false"
     assert "promoted_at" not in refused.tags()
-    assert refused.markdown().splitlines()[2:4] == ["- **NO: b**: worse|by far", "- yes: a: "], "what refuses first"
+    assert refused.markdown().splitlines()[2:4] == ["- **NO: b**: worse&#124;by far", "- yes: a: "], (
+        "what refuses first"
+    )
 
 
 def test_tags_name_figures_and_force():

@@ -125,7 +125,7 @@ def test_a_served_release_answers_over_http(here):
             assert [answer["request_id"] for answer in answers] == ["r1", "r2"]
             assert {answer["personalization"] for answer in answers} == {"personal"}
             assert all(answer["prediction"] in TASK.labels for answer in answers)
-            assert answers[0]["candidates"][0].keys() == {"answer", "votes", "personal", "shared"}
+            assert answers[0]["candidates"][0].keys() == {"answer", "votes", "personal", "shared", "greedy_share"}
             refused = httpx2.post(f"{url}/invocations", json={"dataframe_records": [{"input": "x"}]}, timeout=30)
             assert refused.status_code == 400
         finally:

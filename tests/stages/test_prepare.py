@@ -357,7 +357,10 @@ def test_who_was_forgotten_is_left_out_however_they_came_back(chain, tmp_path):
     gone, stays = (Marks(user, "", {kind: {user} for kind in KINDS}, Fields.now()) for user in ("user-000", "user-001"))
     remember(data, task.folder, gone, "2026-11-28")
     remember(data, "LaMP_3", stays, "2026-11-28")
-    prepare(raw=raw, history=data / "history" / task.folder, out=tmp_path / "out", task=task, params=params)
+    store = data / "feedback/store" / task.folder
+    prepare(
+        raw=raw, history=data / "history" / task.folder, feedback=store, out=tmp_path / "out", task=task, params=params
+    )
     for table in ("queries", "records"):
         users = set(load_table(tmp_path / "out" / f"{table}.parquet")["user_id"])
         assert ("user-000" in users, "user-001" in users) == (False, True)
