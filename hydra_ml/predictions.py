@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pyarrow as pa
 
 _CANDIDATE = pa.struct(
@@ -33,3 +36,10 @@ PREDICTIONS = pa.schema(
 )
 PREDICTION_COLUMNS = tuple(PREDICTIONS.names)
 PERSONALIZATIONS = ("personal", "shared", "none")  # a head of the user's own; history, no head; neither
+_ALWAYS_KEPT = ("answer", "votes", "personal", "shared")
+
+
+def whole_candidates(candidates: Sequence[Mapping[str, Any] | None] | None) -> list[Mapping[str, Any]]:
+    """Of a prediction's candidates those with all that every version kept of them: a damaged file may hold others, one
+    from before greedy shares were kept lacks these alone."""
+    return [one for one in candidates or () if one is not None and all(one[name] is not None for name in _ALWAYS_KEPT)]

@@ -20,6 +20,7 @@ from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.predictions import load_predictions
+from hydra_ml.predictions import whole_candidates
 from hydra_ml.tasks.task import Task
 
 RECORDS = 10  # newest shown
@@ -96,7 +97,7 @@ def _favours(predictions: Sequence[dict[str, Any]], task: Task) -> list[str]:
     """Which answers the head favours against the shared one, mean over the user's predictions."""
     rows = []
     for row in predictions:
-        known = [one for one in row["candidates"] or [] if one is not None and None not in one.values()]
+        known = whole_candidates(row["candidates"])
         if len(known) > 1:
             gain = np.array([one["personal"] - one["shared"] for one in known])
             rows += [

@@ -25,6 +25,7 @@ from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs.explain import explain
 from hydra_ml.jobs.why_text import text_of
 from hydra_ml.params import LLM
+from hydra_ml.predictions import whole_candidates
 from hydra_ml.tasks.task import Task
 
 SERVED = {
@@ -76,7 +77,7 @@ def why(
 def _told(row: Mapping[str, Any], path: Path, task: Task, data: Path, others: Sequence[Path]) -> Explanation:
     """What the prediction itself says, and the texts of the records it names."""
     same = "" if pd.isna(row["generic_prediction"]) else str(row["generic_prediction"])
-    kept = [one for one in row["candidates"] or [] if one is not None and None not in one.values()]
+    kept = whole_candidates(row["candidates"])
     return Explanation(
         request_id=str(row["request_id"]),
         user_id=str(row["user_id"]),

@@ -24,9 +24,14 @@ def _lamp_tasks() -> dict[str, Task]:
 TASKS = _lamp_tasks()
 
 
+_OTHER_NAMES = {"lamp_2m": "lamp_2"}  # movies, to tell them from LaMP's first second task, news
+
+
 def as_folder(name: str) -> str:
-    """A task's name, however it was typed, as tasks are compared by it: "LaMP-2N", "LaMP_2N" and "lamp-2n" alike."""
-    return name.strip().casefold().replace("-", "_")
+    """A task's name, however it was typed, as tasks are compared by it: "LaMP-2N", "LaMP_2N" and "lamp-2n" alike;
+    LaMP-2M, as some name the movies, is LaMP-2."""
+    plain = name.strip().casefold().replace("-", "_")
+    return _OTHER_NAMES.get(plain, plain)
 
 
 def get_task(name: str) -> Task:

@@ -16,6 +16,7 @@ from hydra_ml.io.predictions import (
     save_dead_letters,
     save_predictions,
 )
+from hydra_ml.predictions import whole_candidates
 
 
 def row(request_id: str, prediction: str | None = "comedy", error: str = "") -> dict:
@@ -81,3 +82,9 @@ def test_an_id_that_holds_the_end_of_a_line_is_read_back(tmp_path):
     kept_unescaped = '{"request_id": "a\u2028b", "line": 1, "reason": "lacks task"}\n'  # as they were once written
     (tmp_path / "old.jsonl").write_text(kept_unescaped, "utf-8")
     assert load_dead_letters(tmp_path / "old.jsonl") == letters[:1]
+
+
+def test_candidates_of_before_greedy_shares_were_kept_are_whole_and_damaged_ones_are_not():
+    kept = {"answer": "comedy", "votes": 3, "personal": 0.5, "shared": 0.0, "greedy_share": None}
+    assert whole_candidates([kept, None, {**kept, "votes": None}]) == [kept]
+    assert whole_candidates(None) == []

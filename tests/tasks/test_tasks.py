@@ -148,3 +148,7 @@ def test_an_answer_gets_the_tokens_its_kind_needs_unless_told_otherwise(folder: 
     assert task.answer_tokens(None) == needed
     assert task.answer_tokens(4000) == 4000
     assert task.answer_tokens(1) == 1
+
+
+def test_movies_are_known_by_the_name_that_tells_them_from_news():
+    assert get_task("LaMP-2M") is get_task("LaMP_2M") is get_task("LaMP_2")

@@ -11,7 +11,6 @@ from hydra_ml.tasks import TASKS, get_task
 
 SPLITS = ("train", "dev", "test")
 _LIKE = re.compile(r"LaMP[-_ ]?\d\w*", re.IGNORECASE)  # LaMP_2, LaMP-2N, lamp_2m
-_OTHER_NAMES = {"LaMP_2M": "LaMP_2"}  # movies, to tell them from LaMP's first second task, news
 
 
 def is_lamp(path: Path) -> bool:
@@ -62,7 +61,7 @@ def _task_of(name: str) -> str | None:
     plain = re.sub(r"^LaMP[-_ ]?", "LaMP_", name, flags=re.IGNORECASE).replace("-", "_")
     plain = f"LaMP_{plain[5:].upper()}"
     try:
-        return get_task(_OTHER_NAMES.get(plain, plain)).folder
+        return get_task(plain).folder
     except ParamsError:
         return None
 
