@@ -15,6 +15,7 @@ import pandas as pd
 
 from hydra_ml.answering.adapter import EVIDENCE, RATING_EVIDENCE
 from hydra_ml.errors import ArtifactError, DataError
+from hydra_ml.io.feedback_store import standing_feedback, stored_feedback
 from hydra_ml.io.files import load_json
 from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.layout import task_folder
@@ -55,7 +56,18 @@ def user_text(user_id: str, task: Task, *, data: Path, registry: Registry, which
         same = row["generic_prediction"] == row["prediction"]
         beside = "" if same else f"  (generic: {_short(str(row['generic_prediction']))})"
         lines.append(f"  {row['request_id']}  {_short(str(row['prediction']))}{beside}  release {row['release']}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_feedback_lines(user_id, task, data)])
+
+
+def _feedback_lines(user_id: str, task: Task, data: Path) -> list[str]:
+    """What the user said of answers, the newest first; only what counts: the last word on each request."""
+    said = standing_feedback(stored_feedback(data, task, ["request_id", "user_id", "verdict", "answer", "date"]))
+    own = said[said["user_id"] == user_id].tail(ANSWERS).iloc[::-1].to_dict("records")
+    lines = ["", "feedback" if own else "feedback: none yet (docs/feedback.md)"]
+    for row in own:
+        end = "" if row["answer"] is None else f" -> {_short(row['answer'])}"
+        lines.append(f"  {row['date']}  {row['request_id']}  {row['verdict']}{end}")
+    return lines
 
 
 def _predictions_of(user_id: str, task: Task, data: Path) -> list[dict[str, Any]]:

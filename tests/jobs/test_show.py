@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from hydra_ml.errors import DataError
+from hydra_ml.io.feedback_store import Kept, append_feedback
 from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.tables import load_table
 from hydra_ml.jobs.show import user_text
+from hydra_ml.learning.feedback import Feedback
 from hydra_ml.tasks import get_task
 
 TASK = get_task("LaMP_2")
@@ -29,3 +31,17 @@ def test_a_user_is_told_by_records_head_and_answers(project) -> None:
 def test_nobody_is_told_as_such(project) -> None:
     with pytest.raises(DataError, match="nothing is kept of user 'nobody'"):
         user_text("nobody", TASK, data=project.data, registry=project.registry)
+
+
+def test_what_a_user_said_is_told_of_them_alone_the_last_word_on_each_request(own_project) -> None:
+    project = own_project
+    user, other = sorted(load_table(project.data / "prepare/LaMP_2/records.parquet", ["user_id"])["user_id"].unique())[
+        :2
+    ]
+    for number, (who, answer) in enumerate([(user, "action"), (user, "comedy"), (other, "romance")]):
+        given = Feedback(
+            "r1", who, "edited", False, answer, f"2026-11-2{number}", "a film", "1", "x", "x", "shared", [], []
+        )
+        append_feedback(project.data, TASK, [Kept(given, "", False)], "2026-11-28T00:00:00+00:00")
+    told = user_text(user, TASK, data=project.data, registry=project.registry)
+    assert told.endswith("feedback\n  2026-11-21  r1  edited -> comedy")
