@@ -17,6 +17,7 @@ from unicodedata import normalize
 from hydra_ml.io.record_reader import Fault, read_text
 from hydra_ml.io.task_files import known_tasks
 from hydra_ml.records import content_digest, normalized
+from hydra_ml.shown_text import visible, visible_lines
 from hydra_ml.tasks import as_folder
 
 Kind = Literal["user", "query", "request", "record", "text"]
@@ -116,6 +117,7 @@ class Marks:
         """Whether a page, a log or any other text without fields holds an id or a text of these marks."""
         if self.salt:
             return self._digest_stands_in(page)
+        page = f"{page}\n{html.unescape(page)}" if "&" in page else page
         for kind in KINDS:
             for value in self.found[kind]:
                 before = _BEFORE if self._tells(kind, value) else self._named(kind)
@@ -172,7 +174,8 @@ def mark_digest(salt: str, kind: str, value: str) -> str:
 def _forms(value: str) -> set[str]:
     """A value as pages, tables and JSON write it, in either spelling of Unicode."""
     spelled = {value, normalize("NFC", value), normalize("NFD", value)}
-    told = {*spelled, *map(html.escape, spelled), *(one.replace('"', '""') for one in spelled)}
+    told = {*spelled, *map(visible, spelled), *map(visible_lines, spelled)}
+    told |= {one.replace('"', '""') for one in spelled}  # in CSV
     return told | {json.dumps(one, ensure_ascii=is_ascii)[1:-1] for one in spelled for is_ascii in (True, False)}
 
 
