@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra_ml.io.traces import Kind, Marks
+from hydra_ml.tasks import as_folder
 
 ID_LISTS = {"users", "user_ids", "shards"}  # keys of lists that hold user ids
 GONE = object()
@@ -157,6 +158,9 @@ def _cleaned_row(row: dict[str, Any], marks: Marks, key: str, mine: bool | None)
         if name == "value" and isinstance(one, str) and marks.stands_in(one):  # a line of a drop that is no JSON
             return GONE, 1
         inside = key if key in ID_LISTS else name  # {"users": {"LaMP_2": [...]}}
+        if key in ID_LISTS and marks.task and isinstance(one, list) and as_folder(name) != as_folder(marks.task):
+            kept_fields[name] = one  # those of another task
+            continue
         left, taken = _cleaned(one, marks, inside, mine if of_user is None else of_user)
         gone += taken
         if left is GONE:

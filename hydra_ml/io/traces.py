@@ -31,6 +31,7 @@ ID_FIELDS: dict[str, Kind] = {
     "row_id": "text",
 }
 _OWN_WORDS = ("text", "input", "answer", "gold", "output", "prediction", "generic_prediction", "value", "history")
+_VERDICTS = {"accepted", "chosen", "edited", "rating", "rejected"}  # a row with one is feedback
 SHORTEST = 6  # characters of a text that is searched for in pages: shorter ones stand anywhere
 _PSEUDO = re.compile(r"(.+)/([0-9a-f]{16})", re.DOTALL)  # a pseudo-query is named "<user>/<record>"
 # An id within an id is another's, but for the user's own queries: "u10" stands neither in "u10/3" nor in "a@u10".
@@ -106,6 +107,8 @@ class Marks:
         mine = mine if of_user is None else of_user
         if mine is False:
             return False
+        if self.task and "task" not in row and _VERDICTS & row.keys():  # which task it is of, its request tells
+            return self.has("request", as_id(row.get("request_id")))
         if of_user and self.whole_user:
             return True
         named = any(self.has(kind, as_id(row.get(field))) for field, kind in ID_FIELDS.items() if kind != "text")

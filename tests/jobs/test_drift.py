@@ -116,8 +116,8 @@ def said(user_id: str, number: int, *, personal_is_right: bool) -> Feedback:
     """A choice between two, of which the head preferred one and everybody's the other."""
     scores = (2.0, 0.0) if personal_is_right else (0.0, 2.0)
     shown = [
-        Shown("comedy", 2, scores[0], scores[1], 0, personal_is_right, True),
-        Shown("action", 1, scores[1], scores[0], 1, not personal_is_right, True),
+        Shown("comedy", 2, scores[0], scores[1], None, 0, personal_is_right, True),
+        Shown("action", 1, scores[1], scores[0], None, 1, not personal_is_right, True),
     ]
     return Feedback(
         f"r{number}",
