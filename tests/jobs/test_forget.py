@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from hydra_ml.cli.main import main
@@ -17,6 +18,7 @@ from hydra_ml.errors import ArtifactError, DataError
 from hydra_ml.evaluation.drift import DriftFinding, DriftReport, UserLosses
 from hydra_ml.io import dvc as versions
 from hydra_ml.io.drift import DriftFolder, Losses
+from hydra_ml.io.feedback_store import Kept, append_feedback, stored_feedback
 from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.history_store import drop_names, records_of, stored_records
 from hydra_ml.io.mlflow.registry import Registry
@@ -30,9 +32,11 @@ from hydra_ml.jobs.forget_stores import Place, stores
 from hydra_ml.jobs.ingest import ingest_drop
 from hydra_ml.jobs.ingest_report import IngestReport
 from hydra_ml.jobs.status import collect_status
+from hydra_ml.learning.feedback import Feedback, Shown
 from hydra_ml.params import Params
 from hydra_ml.serving.open_release import open_release
 from hydra_ml.serving.signed_release import sign_release
+from hydra_ml.stages.prepare import prepare
 from hydra_ml.tasks import get_task
 from tests.jobs.forget_world import OTHER, PHRASE, USER, World, copied, plant
 from tests.jobs.ingest_world import drop
@@ -53,6 +57,7 @@ def counted(path, marks):
     return real(path, marks)
 forget_stores.take_out = counted
 from hydra_ml.io.params_file import load_params
+from hydra_ml.stages.prepare import prepare
 from hydra_ml.tasks import get_task
 place = forget.here(Path("data"), [get_task("LaMP_2")])
 forget.forget(forget.plan_forget("user-000", place), place, load_params(Path("params.yaml")))
@@ -156,6 +161,36 @@ def test_the_search_by_receipt_finds_what_came_back_and_a_changed_receipt(world,
     save_json({"kind": "other"}, tmp_path / "none.json")
     with pytest.raises(ArtifactError, match="no receipt"):
         job.verify(tmp_path / "none.json", world.place)
+
+
+def test_choices_go_with_the_user_and_prepare_runs_again(world):
+    """What users picked from lists: in the store, and by questions alone in what `prepare` made of it."""
+    folders = {name: world.data / f"{name}/LaMP_2" for name in ("raw", "history")}
+    out, feedback = world.data / "prepare/LaMP_2", world.data / "feedback/store/LaMP_2"
+
+    def prepared() -> pd.DataFrame:
+        prepare(**folders, feedback=feedback, out=out, task=world.task, params=world.params)
+        return load_table(out / "choices.parquet")
+
+    asked = pd.read_parquet(out / "queries.parquet")
+    asked = asked[(asked["role"] == "train") & asked["user_id"].isin([USER, OTHER])].drop_duplicates("user_id")
+    shown = [Shown(tag, 1, 0.5, 0.25, 0.5, place, not place, True) for place, tag in enumerate(world.task.labels[:2])]
+    tag, rest = shown[0].answer, (shown[0].answer, None, "personal", (), shown)
+    kept = [
+        Kept(Feedback(f"c{row.user_id}", row.user_id, "chosen", False, tag, "", row.input, "1", *rest), record, False)
+        for row in asked.itertuples()
+        if (record := str(row.source_record_id))
+    ]
+    append_feedback(world.data, world.task, kept, "2026-11-28T00:00:00+00:00")
+    assert {name.rpartition("/")[0] for name in prepared()["query_id"]} == {USER, OTHER}
+    choices = load_table(out / "choices.parquet")
+    others = choices[choices["query_id"].str.startswith(f"{OTHER}/")].reset_index(drop=True)
+    forget(world)
+    pd.testing.assert_frame_equal(load_table(out / "choices.parquet"), others)
+    assert {*stored_feedback(world.data, world.task)["user_id"]} == {OTHER}
+    pd.testing.assert_frame_equal(prepared(), others)
+    assert USER not in set(pd.read_parquet(out / "queries.parquet")["user_id"])
+    assert not world.lives_in(PHRASE, USER)
 
 
 def test_a_signed_release_is_said_to_need_another_signature_and_opens_with_it(world, tmp_path):

@@ -71,7 +71,8 @@ def said_by(world: FeedbackWorld) -> dict[str, list[str]]:
     return {str(user): sorted(of["request_id"]) for user, of in rows.groupby("user_id")}
 
 
-@pytest.mark.parametrize("user", [HARD[0], *(pytest.param(one, marks=pytest.mark.slow) for one in HARD[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("user", HARD)
 def test_a_user_goes_whatever_the_id_and_everybody_else_stays_in_value(world, user):
     world.answer({f"r{i}": one for i, one in enumerate(HARD)})
     world.take(*({"request_id": f"r{i}", "chosen": "romance"} for i in range(len(HARD))))
