@@ -115,7 +115,7 @@ class _Others:
     asks: bool = False  # a question is named as the user is
 
     def note(self, row: Mapping[str, Any], marks: Marks, word: re.Pattern[str], owner: str | None) -> None:
-        """Add what a row of theirs holds. word: the user id as a word; owner: whose the row is, None if it names nobody."""
+        """Add what a row of theirs holds. word: the user id; owner: whose the row is, None if it names nobody."""
         for name in marks.fields.texts & row.keys() - {"row_id"}:
             if isinstance(one := row[name], str):
                 self.texts.update({one} & {*marks.found["text"]})

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 from unicodedata import normalize
 
@@ -174,12 +175,15 @@ def mark_digest(salt: str, kind: str, value: str) -> str:
     return content_digest("\x1f".join((salt, kind, value)))
 
 
-def _forms(value: str) -> set[str]:
+@lru_cache(maxsize=1 << 16)  # one user's texts, sought in every page
+def _forms(value: str) -> frozenset[str]:
     """A value as pages, tables and JSON write it, in either spelling of Unicode."""
     spelled = {value, normalize("NFC", value), normalize("NFD", value)}
     told = {*spelled, *map(visible, spelled), *map(visible_lines, spelled)}
     told |= {one.replace('"', '""') for one in spelled}  # in CSV
-    return told | {json.dumps(one, ensure_ascii=is_ascii)[1:-1] for one in spelled for is_ascii in (True, False)}
+    return frozenset(told) | {
+        json.dumps(one, ensure_ascii=is_ascii)[1:-1] for one in spelled for is_ascii in (True, False)
+    }
 
 
 def lines(page: str) -> Iterator[str]:

@@ -169,3 +169,32 @@ def test_a_forgotten_record_comes_back_neither_by_the_store_nor_by_the_same_word
     )
     assert (again.forgotten, again.tasks["LaMP_2"].taken) == (1, 1)
     assert world.history("ann") == {"film r2": "romance"}
+
+
+def test_with_a_task_given_the_same_users_other_task_stays_as_it_is(world):
+    world.answer({"r1": "ann", "r2": "bob"})
+    other = world.answer({"s1": "ann", "s2": "ann"}, name="other")
+    for path in (other, other.with_suffix("")):  # the same answers as another task's
+        (world.data / "predictions/LaMP_2N").mkdir(exist_ok=True)
+        path.rename(world.data / "predictions/LaMP_2N" / path.name)
+    asked = world.data / "requests/LaMP_2/other.jsonl"
+    write(world.data / "requests/LaMP_2N/other.jsonl", [asked.read_text().replace("LaMP-2", "LaMP-2N").rstrip()])
+    asked.unlink()
+    both = [{"task": task, "user_id": "ann", "text": f"of {task}"} for task in ("LaMP-2", "LaMP-2N")]
+    write(world.data / "incoming/tomorrow.jsonl", both)
+    world.take({"request_id": "s3", "user_id": "ann", "accepted": True}, name="early.jsonl")  # of which task?
+    before = {path: path.read_bytes() for path in world.data.glob("*/LaMP_2N/*") if path.is_file()}
+    assert before
+
+    receipt = forget(world, "ann", task="LaMP_2")
+    assert {path: path.read_bytes() for path in before} == before
+    assert json.loads((world.data / "incoming/tomorrow.jsonl").read_text()) == both[1]
+    assert len(waiting_rows(world.data)) == 1
+    assert job.verify(receipt, place_of(world), "ann").is_good
+    world.answer({"r9": "ann"}, name="late")
+    report = world.take(
+        {"request_id": "r9", "user_id": "ann", "accepted": True},
+        {"request_id": "s1", "user_id": "ann", "rejected": True},
+        name="late.jsonl",
+    )
+    assert (report.forgotten, [*report.tasks]) == (1, ["LaMP_2N"])
