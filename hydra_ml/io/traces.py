@@ -125,7 +125,9 @@ class Marks:
         for kind in KINDS:
             for value in self.found[kind]:
                 before = _BEFORE if self._tells(kind, value) else self._named(kind)
-                forms = {re.escape(form) for form in _forms(value) if form in page} if before else ()
+                if not before or _plain_part(value) not in page:
+                    continue
+                forms = {re.escape(form) for form in _forms(value) if form in page}
                 if any(re.search(f"{before}{form}{_AFTER}", page) for form in forms):
                     return True
         return False
@@ -173,6 +175,12 @@ def as_id(value: object) -> str:
 def mark_digest(salt: str, kind: str, value: str) -> str:
     """32 hex digits of an id or a text under the project's salt."""
     return content_digest("\x1f".join((salt, kind, value)))
+
+
+@lru_cache(maxsize=1 << 16)
+def _plain_part(value: str) -> str:
+    """The longest part of a value that every form of it has: most pages hold none."""
+    return max(re.findall("[A-Za-z0-9 ]+", value), key=len, default="")
 
 
 @lru_cache(maxsize=1 << 16)  # one user's texts, sought in every page
