@@ -35,6 +35,7 @@ def forget(
     from hydra_ml.io.forgotten import ALL
     from hydra_ml.io.params_file import load_params
     from hydra_ml.jobs import forget as job
+    from hydra_ml.jobs.forget_signatures import signing_ahead
 
     place = job.here(DATA, tasks_meant(params, task))
     meant = ALL if task is None else place.tasks[0].folder
@@ -48,6 +49,8 @@ def forget(
     plan = job.plan_forget(user, place, record=record, task=meant)
     for name, where in plan.found.items():
         print(f"{name}: {', '.join(where[:5])}{f' and {len(where) - 5:,} more' if len(where) > 5 else ''}")
+    for line in signing_ahead(place):
+        print(line, file=sys.stderr)
     if plan.unfinished:
         print("An earlier run was cut short; this one goes on with it.", file=sys.stderr)
     if dry_run:

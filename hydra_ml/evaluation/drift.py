@@ -156,7 +156,13 @@ class DriftFinding:
 
     watch: str  # "llm", "losses" or "inputs"
     is_alarm: bool
-    told: str  # in a line; ids and figures, never a text
+    told: str  # in a line; figures, never a text, and nobody's id
+    users: tuple[str, ...] = ()  # whose heads it names
+
+    @property
+    def line(self) -> str:
+        """What was found, with the users it names."""
+        return f"{self.told}: {', '.join(f'user {one}' for one in self.users)}" if self.users else self.told
 
 
 @dataclass(frozen=True)
@@ -171,10 +177,10 @@ class DriftReport:
     @property
     def alarms(self) -> tuple[str, ...]:
         """What somebody should look at."""
-        return tuple(f"drift, {one.watch}: {one.told}" for one in self.findings if one.is_alarm)
+        return tuple(f"drift, {one.watch}: {one.line}" for one in self.findings if one.is_alarm)
 
     def markdown(self) -> str:
         """As an artifact shows it, alarms first."""
         found = sorted(self.findings, key=lambda one: not one.is_alarm)
-        lines = [f"- {'**DRIFT** ' if one.is_alarm else ''}{one.watch}: {one.told}" for one in found]
+        lines = [f"- {'**DRIFT** ' if one.is_alarm else ''}{one.watch}: {one.line}" for one in found]
         return "\n".join([f"# Drift, {self.task}, {self.night}", "", *lines, "", f"{self.llm_calls} LLM calls."])

@@ -7,7 +7,7 @@ guesses an id can tell whether it is there, and no more.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +65,15 @@ class Forgotten:
         """The records that were not forgotten, in order."""
         return [one for one in records if not self.has_record(task, one.user_id, one.record_id)]
 
+    def has_said(self, task: str, record: Record) -> bool:
+        """Whether what became this record is of a user who was forgotten, or of a record that was, by id or text."""
+        row = {**asdict(record), "task": task}
+        return any(marks.covers(row) for marks in self._every)
+
+    @cached_property
+    def _every(self) -> list[Marks]:
+        return self.marks()
+
     def marks(self) -> list[Marks]:
         """What to look for in what comes in."""
         fields = Fields.now()
@@ -121,11 +130,15 @@ def allow_return(data: Path, task: str, marks: Marks) -> bool:
     return stood
 
 
-def leave_out(path: Path, data: Path) -> int:
+def leave_out(path: Path, data: Path, requests: Collection[str] = ()) -> int:
     """Rewrite what came in (a file, or a folder of files) without the rows of those who were forgotten; how many went.
-    A file of which nothing is left stays, empty. Raises ArtifactError if the list cannot be read."""
+    requests: ids of theirs, for rows that name nobody. A file of which nothing is left stays, empty. Raises
+    ArtifactError if the list cannot be read."""
     forgotten, gone = load_forgotten(data), 0
     marks = forgotten.marks() if forgotten.stones else []
+    if requests:
+        none = {kind: frozenset[str]() for kind in KINDS}
+        marks.append(Marks("", "", {**none, "request": frozenset(requests)}, Fields.now()))
     files = [file for file in at_and_below(path) if file.is_file()] if marks else []
     marks = [_with_questions(one, files) for one in marks]
     for file in files:

@@ -7,6 +7,7 @@ Its name is a digest of its content. Checking what comes in is `jobs.ingest`'s w
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,6 +130,9 @@ def rewrite_drops(folder: Path, marks: Marks) -> dict[str, str]:
         if gone.any():
             left = table.to_pandas()[~gone]
             renamed[name] = _write_drop(folder, left) if len(left) else ""
+            if renamed[name]:  # when it came says which heads cannot have learned it
+                facts = (folder / f"{name}.parquet").stat()
+                os.utime(folder / f"{renamed[name]}.parquet", ns=(facts.st_atime_ns, facts.st_mtime_ns))
             note = folder / f"{name}.json"  # of a withdrawn drop: why
             if note.exists() and renamed[name]:
                 save_json(load_json(note), folder / f"{renamed[name]}.json")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,11 @@ def find_marks(files: Iterable[Path], user_id: str, record_id: str, task: str) -
                 _note(row, marks, found)
     if record_id:
         _note_written(paths, marks, found)
-    else:
+    others = _others(paths, marks)
+    if not record_id and not others.asks:
         found["query"].add(user_id)  # of undated files a question is a user of its own
-    words = set(found["text"])
-    for path in paths if words else ():
-        words -= _others_texts(path.read_bytes(), marks, words)
-    found["text"] = {form for text in words for form in told_forms(text)}
-    return marks
+    found["text"] = {form for text in found["text"] - others.texts for form in told_forms(text)}
+    return replace(marks, is_word=others.names_user)
 
 
 def own_rows(content: bytes, marks: Marks) -> Iterator[dict[str, Any]]:
@@ -107,30 +106,45 @@ def _rows_of_user(content: bytes, marks: Marks) -> Iterator[dict[str, Any]]:
     return own_rows(content, everything)
 
 
-def _others_texts(content: bytes, marks: Marks, words: set[str]) -> set[str]:
-    """Those of the words that rows of somebody else hold."""
-    found: set[str] = set()
+@dataclass
+class _Others:
+    """What rows of somebody else hold of a user's marks."""
+
+    texts: set[str]
+    names_user: bool = False  # the user id is a word in some text
+    asks: bool = False  # a question is named as the user is
+
+    def note(self, row: Mapping[str, Any], marks: Marks, word: re.Pattern[str], owner: str | None) -> None:
+        """Add what a row of theirs holds. word: the user id; owner: whose the row is, None if it names nobody."""
+        for name in marks.fields.texts & row.keys() - {"row_id"}:
+            if isinstance(one := row[name], str):
+                self.texts.update({one} & {*marks.found["text"]})
+                self.names_user = self.names_user or word.search(one) is not None
+        names = (row.get("query_id"), row.get("id") if "profile" in row else None)
+        self.asks |= owner is not None and marks.user_id in names
+
+
+def _others(paths: Iterable[Path], marks: Marks) -> _Others:
+    """What the files' rows of others hold."""
+    told, word = _Others(set()), re.compile(rf"(?<![\w-]){re.escape(marks.user_id)}(?![\w-])", re.IGNORECASE)
     everything = replace(marks, record_id="", found={**marks.found, "text": frozenset()})
-    if content[:4] == PARQUET:
+    for path in paths:
+        content = path.read_bytes()
+        if content[:4] != PARQUET:
+            for value in json_values(content):
+                for row, mine in _owned(value, everything):
+                    if not mine:
+                        told.note(row, marks, word, marks.fields.owner(row))
+            continue
         table = _table(content)
         if table is None:
-            return found
+            continue
         left = table.filter(pc.invert(pa.array(covered_rows(table, everything))))
         for name in left.column_names:
-            if name in marks.fields.texts and _is_text(left[name].type):
-                column = left[name]
-                held = column.filter(pc.is_in(column, pa.array(sorted(words), column.type)))
-                found.update(pc.unique(held).to_pylist())
-        return found
-    for value in json_values(content):
-        for row, mine in _owned(value, everything):
-            if not mine:
-                found.update(
-                    one
-                    for name, one in row.items()
-                    if name in marks.fields.texts and isinstance(one, str) and one in words
-                )
-    return found
+            if _is_text(left[name].type) and (name in marks.fields.texts or name == "query_id"):
+                for one in pc.unique(left[name]).to_pylist():
+                    told.note({name: one}, marks, word, "" if {*marks.fields.users} & {*left.column_names} else None)
+    return told
 
 
 def _owned(
@@ -169,10 +183,12 @@ def _is_text(kind: pa.DataType) -> bool:
 def as_document(marks: Marks) -> dict[str, Any]:
     """Marks as JSON stores them."""
     found = {kind: sorted(marks.found[kind]) for kind in KINDS}
-    return {"user": marks.user_id, "record": marks.record_id, "task": marks.task, "salt": marks.salt, "found": found}
+    told = {"user": marks.user_id, "record": marks.record_id, "task": marks.task, "salt": marks.salt}
+    return {**told, "is_word": marks.is_word, "found": found}
 
 
 def from_document(document: Mapping[str, Any]) -> Marks:
     """Marks as they were stored."""
     found = {kind: frozenset(document["found"][kind]) for kind in KINDS}
-    return Marks(document["user"], document["record"], found, Fields.now(), document["salt"], document["task"])
+    user, record, task, salt = (str(document[name]) for name in ("user", "record", "task", "salt"))
+    return Marks(user, record, found, Fields.now(), salt, task, bool(document.get("is_word")))

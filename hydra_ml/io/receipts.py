@@ -12,18 +12,21 @@ from __future__ import annotations
 import base64
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from filelock import FileLock, Timeout
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.files import load_json, save_json
 
 FOLDER = Path(".forget")  # below the project's root
 KEY = "key"
+LOCK = ".lock"  # held while somebody is being forgotten
 SIGNED = ("signature", "public_key")
 
 
@@ -70,6 +73,17 @@ def load_receipt(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("kind") != "forget" or "marks" not in document:
         raise ArtifactError(f"{path}: no receipt of `hydra-ml forget`.")
     return document
+
+
+def open_journals(root: Path) -> list[Path]:
+    """Journals of work that was cut short, below the root; [] while a run is at it, for it may be its own."""
+    found = sorted((root / FOLDER).glob("*.journal"))
+    lock = FileLock(root / FOLDER / LOCK, timeout=0)
+    try:
+        with lock if found else nullcontext():
+            return found
+    except (Timeout, OSError):
+        return []
 
 
 def save_private(document: Any, path: Path) -> None:

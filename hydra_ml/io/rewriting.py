@@ -22,7 +22,7 @@ from safetensors.numpy import load
 from hydra_ml.io.files import atomic_path
 from hydra_ml.io.parquet_rows import DAMAGE
 from hydra_ml.io.text_rows import Rest, parsed, text_rest
-from hydra_ml.io.traces import ID_FIELDS, Marks
+from hydra_ml.io.traces import ID_FIELDS, Marks, as_id
 from hydra_ml.io.user_tables import ROW_GROUP
 from hydra_ml.tasks import as_folder
 
@@ -134,8 +134,10 @@ def covered_rows(table: pa.Table, marks: Marks) -> np.ndarray:
             mine |= _is_one_of(table[name], [v for v, owner in owners.items() if owner and marks.has("user", owner)])
     for name in table.column_names:
         kind = ID_FIELDS.get(name) or ("text" if name in marks.fields.texts else None)
-        if kind is not None and pa.types.is_large_string(table[name].type) | pa.types.is_string(table[name].type):
-            tells |= _is_one_of(table[name], [value for value in _values(table[name]) if marks.has(kind, value)])
+        if kind is not None and not pa.types.is_nested(table[name].type):
+            read = as_id if kind != "text" else str  # a table may hold ids as numbers
+            held = [one for one in _values(table[name]) if isinstance(one, str) or kind != "text"]
+            tells |= _is_one_of(table[name], [one for one in held if marks.has(kind, read(one))])
     found = (mine | (tells & ~named)) if marks.whole_user else (tells & (mine | ~named))
     if marks.task and "task" in table.column_names:
         others = [value for value in _values(table["task"]) if as_folder(str(value)) != as_folder(marks.task)]

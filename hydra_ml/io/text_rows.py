@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra_ml.io.traces import Kind, Marks
+from hydra_ml.tasks import as_folder
 
 ID_LISTS = {"users", "user_ids", "shards"}  # keys of lists that hold user ids
 GONE = object()
@@ -126,11 +127,18 @@ def _cleaned(value: Any, marks: Marks, key: str = "", mine: bool | None = None) 
     kept, gone = [], 0
     for one in value:
         is_gold = key == "golds" and isinstance(one, dict) and marks.has("query", one.get("id"))
-        left, taken = (GONE, 1) if (ids and marks.has(ids, one)) or is_gold else _cleaned(one, marks, key, mine)
+        is_id = (ids and marks.has(ids, one)) or _is_counted(one, marks)
+        left, taken = (GONE, 1) if is_id or is_gold else _cleaned(one, marks, key, mine)
         gone += taken
         if left is not GONE:
             kept.append(left)
     return kept, gone
+
+
+def _is_counted(one: Any, marks: Marks) -> bool:
+    """Whether it is a request of the user's, as `io.drift` notes those that it has counted: "<user>\\x1f<request>"."""
+    user_id, mark, request_id = one.partition("\x1f") if isinstance(one, str) else ("", "", "")
+    return bool(mark) and marks.has("user", user_id) and (marks.whole_user or marks.has("request", request_id))
 
 
 def _cleaned_row(row: dict[str, Any], marks: Marks, key: str, mine: bool | None) -> tuple[Any, int]:
@@ -142,12 +150,17 @@ def _cleaned_row(row: dict[str, Any], marks: Marks, key: str, mine: bool | None)
     of_user = marks.is_user(row)
     kept_fields, gone = {}, 0
     for name, one in row.items():
-        if isinstance(one, dict) and "runs" in one and marks.has("request", name):  # io.failed_requests
+        is_request = isinstance(one, dict) and "runs" in one and marks.has("request", name)  # io.failed_requests
+        is_user = isinstance(one, dict) and key in ID_LISTS and marks.whole_user and marks.has("user", name)
+        if is_request or is_user:
             gone += 1
             continue
         if name == "value" and isinstance(one, str) and marks.stands_in(one):  # a line of a drop that is no JSON
             return GONE, 1
         inside = key if key in ID_LISTS else name  # {"users": {"LaMP_2": [...]}}
+        if key in ID_LISTS and marks.task and isinstance(one, list) and as_folder(name) != as_folder(marks.task):
+            kept_fields[name] = one  # those of another task
+            continue
         left, taken = _cleaned(one, marks, inside, mine if of_user is None else of_user)
         gone += taken
         if left is GONE:

@@ -34,7 +34,7 @@ from hydra_ml.io.feedback_store import (
     stored_feedback,
 )
 from hydra_ml.io.files import readable, save_json, short_name
-from hydra_ml.io.forgotten import leave_out
+from hydra_ml.io.forgotten import COME_AGAIN, load_forgotten
 from hydra_ml.io.gx.data_docs import DataDocs
 from hydra_ml.io.gx.drop_checks import Judged
 from hydra_ml.io.gx.feedback_checks import JudgedFeedback, judge_feedback
@@ -44,6 +44,7 @@ from hydra_ml.io.layout import common_folder, task_folder
 from hydra_ml.io.predictions import find_predictions
 from hydra_ml.io.record_reader import read_text
 from hydra_ml.io.row_files import Row, read_rows
+from hydra_ml.jobs.feedback_forgotten import leave_out_feedback, still_waiting, without_forgotten
 from hydra_ml.jobs.feedback_report import FeedbackReport, Said
 from hydra_ml.jobs.ingest import need_earlier_drops, published, quarantine_rows
 from hydra_ml.jobs.ingest_alone import alone, told_of_disk
@@ -79,12 +80,13 @@ def take_feedback(path: Path, *, data: Path, params: Params) -> FeedbackReport:
     with alone(common_folder(data, "incoming")), told_of_disk(path):
         if not path.exists():
             raise DataError(f"{path}: no such file; another run may have taken it. See {data / 'feedback' / DONE}.")
-        leave_out(path, data)
-        report = FeedbackReport(readable(path.name), drop_digest(path))
+        n_forgotten = leave_out_feedback(path, data)
+        report = FeedbackReport(readable(path.name), drop_digest(path), forgotten=n_forgotten)
         state = drop_state(path)
         try:
             rows = list(read_rows(path))
-            refused = "" if rows else "It holds no row."
+            none = f"All its rows are of users who were forgotten; {COME_AGAIN}." if n_forgotten else "It holds no row."
+            refused = "" if rows else none
         except DataError as error:
             rows, refused = [], str(error)
         report = replace(report, refused=refused) if refused else _take(rows, report, data, params)
@@ -99,7 +101,7 @@ def take_waiting(*, data: Path, params: Params) -> FeedbackReport | None:
     """Try the rows that wait again; None if none did. Those that waited for too long go to quarantine. Raises as
     `take_feedback`, and ArtifactError if they cannot be read."""
     with alone(common_folder(data, "incoming")), told_of_disk(common_folder(data, "feedback")):
-        waiting = waiting_rows(data)
+        waiting = still_waiting(waiting_rows(data), data)
         if not (_is_late(waiting, datetime.now(UTC).date()).any() or _are_answered(waiting, data)):
             return None
         digest = content_digest(json.dumps([asdict(row) for row in waiting], default=str))[:16]
@@ -120,6 +122,8 @@ def _take(
     longest = min(params.ingest.max_text_chars, params.validate_.max_text_chars)
     judged = judge_feedback(rows, data=data, max_text_chars=longest, today=today, context=docs.context, run_name=name)
     docs.publish()
+    n_sound, judged = len(judged.said), without_forgotten(judged, data)
+    report = replace(report, forgotten=report.forgotten + n_sound - len(judged.said))
     reasons, waiting = dict(judged.reasons), list(judged.waiting)
     if waited is not None:
         is_late = _is_late(waited, today)
@@ -230,7 +234,8 @@ class _Followed:
 
 def _follow_store(task: Task, data: Path) -> _Followed:
     """Bring into the history what the requests of the store's newest file brought, and take out what they brought
-    before and no longer stand for. Done again, it changes nothing."""
+    before and no longer stand for. Done again, it changes nothing. A forgotten record stays out, be it that the store
+    was brought back from elsewhere."""
     stored = stored_feedback(data, task, [*_KNOWN, "input", "answer", "date"])
     standing = standing_feedback(stored)
     requests = newest_requests(data, task)
@@ -242,6 +247,8 @@ def _follow_store(task: Task, data: Path) -> _Followed:
         for user_id, record_id, is_new, input, answer, date in zip(*columns, strict=True)
         if record_id and is_new
     ]
+    forgotten = load_forgotten(data)
+    records = [record for record in records if not forgotten.has_said(task.folder, record)]
     history = task_folder(data, "history", task)
     out = take_out(history, gone)
     table = pd.DataFrame([asdict(record) for record in records], columns=list(RECORD_COLUMNS))

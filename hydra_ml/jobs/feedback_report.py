@@ -44,6 +44,7 @@ class FeedbackReport:
     quarantine: str = ""  # folder of the rows, or the file, put aside
     details: str = ""  # JSON file: this report
     docs_pages: tuple[str, ...] = ()  # Data Docs of this file, failures first
+    forgotten: int = 0  # rows of users, or on records, that were forgotten: refused, and not kept
     not_published: str = ""  # why it is taken here but neither pushed nor committed; the next run makes up for it
 
     def markdown(self) -> str:
@@ -62,6 +63,7 @@ class FeedbackReport:
             lines += [f"| {inert(reason)} | {count:,} |" for reason, count in self.reasons.items()]
         facts = {
             "rows that wait for a prediction of their request": f"{self.waiting:,}" if self.waiting else "",
+            "rows refused, of what was forgotten": self.forgotten and f"{self.forgotten:,}",
             **{f"drop in the history of {task}": name for task, name in self.history.items()},
             "quarantine": self.quarantine,
             "details": self.details,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -30,10 +30,11 @@ from hydra_ml.io.mark_finding import as_document, find_marks, from_document
 from hydra_ml.io.mlflow.forgetting import check_reachable, run_files
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.orchestrator import read_schedule
-from hydra_ml.io.receipts import FOLDER, Signature, check, load_receipt, save_private, sign
+from hydra_ml.io.receipts import FOLDER, LOCK, Signature, check, load_receipt, save_private, sign
 from hydra_ml.io.record_reader import Fault, read_text
 from hydra_ml.io.traces import KINDS, Fields, Marks, mark_digest
 from hydra_ml.jobs.forget_refit import refit_heads
+from hydra_ml.jobs.forget_signatures import signatures_lost, signing_lines
 from hydra_ml.jobs.forget_stores import Place, Store, data_files, stores
 from hydra_ml.jobs.ingest import need_earlier_drops, publish
 from hydra_ml.jobs.ingest_alone import alone
@@ -120,7 +121,7 @@ def forget(plan: Plan, place: Place, params: Params, *, task: str = ALL, say: Ca
     marks = plan.marks
     path = _journal(place, marks.user_id, marks.record_id, task)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with alone(common_folder(place.data, "incoming")), FileLock(place.root / FOLDER / ".lock"):
+    with alone(common_folder(place.data, "incoming")), FileLock(place.root / FOLDER / LOCK):
         now = datetime.now(UTC).isoformat(timespec="seconds")
         journal: dict[str, Any] = {"begun_at": now, "marks": as_document(marks), "drops": {}, "stores": {}}
         journal = load_json(path) if path.exists() else journal
@@ -145,6 +146,9 @@ def forget(plan: Plan, place: Place, params: Params, *, task: str = ALL, say: Ca
                 "and run the same again: it goes on."
             )
         journal["not_published"] = _published(place, params)
+        journal["sign_again"] = unsigned = signatures_lost(place, params, journal["begun_at"])
+        for line in signing_lines(unsigned):
+            say(line)
         receipt = sign(_receipt(place, marks, journal, task), place.root)
         kept = path.with_name(f"{path.stem}-{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}.json")
         save_private(receipt, kept)
@@ -165,12 +169,13 @@ def verify(path: Path, place: Place, user: str = "") -> Verified:
     done = Verified(check(receipt, place.root))
     found = {kind: frozenset(receipt["marks"].get(kind, ())) for kind in KINDS}
     task = "" if receipt["task"] == ALL else receipt["task"]
-    every = [Marks("", receipt["record"], found, Fields.now(), receipt["salt"], task)]
+    is_word = receipt.get("is_word", False)
+    every = [Marks("", receipt["record"], found, Fields.now(), receipt["salt"], task, is_word)]
     if user:
         user_id = read_user(user)
         if mark_digest(receipt["salt"], "user", user_id) not in found["user"]:
             raise DataError(f"{path}: is not of user {user!r}.")
-        every += [] if receipt["record"] else [_bare(user_id, "")]
+        every += [] if receipt["record"] else [replace(_bare(user_id, ""), task=task, is_word=is_word)]
     for store in stores(place, {}):
         for marks in every:
             if where := _found(store, marks):
@@ -262,8 +267,10 @@ def _receipt(place: Place, marks: Marks, journal: Mapping[str, Any], task: str) 
         "refitted": journal.get("refitted", {}),
         "base": _bases(place),
         "not_published": journal["not_published"],
+        "sign_again": journal["sign_again"],
         "remains": list(REMAINS),
         "salt": salt,
+        "is_word": marks.is_word,
         "marks": {kind: sorted(digests.found[kind]) for kind in KINDS},
     }
 
@@ -273,7 +280,8 @@ def receipt_page(receipt: Mapping[str, Any], path: str) -> str:
     lines = ["# Forgotten", "", "| store | taken out |", "|---|---:|"]
     lines += [f"| {name} | {one['removed']:,} |" for name, one in sorted(receipt["stores"].items()) if one["removed"]]
     bases = [f"{task}: base of release {one['champion']} until {one['until']}" for task, one in receipt["base"].items()]
-    return "\n".join([*lines, "", *(f"- {told}" for told in [*bases, *receipt["remains"]]), "", f"Receipt: {path}", ""])
+    told = [*signing_lines(receipt.get("sign_again", {})), *bases, *receipt["remains"]]
+    return "\n".join([*lines, "", *(f"- {line}" for line in told), "", f"Receipt: {path}", ""])
 
 
 def _bases(place: Place) -> dict[str, Any]:

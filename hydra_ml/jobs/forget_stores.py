@@ -127,18 +127,19 @@ def _follow_requests(place: Place, before: str, now: str) -> None:
 
 
 def _rename_drops(path: Path, drops: dict[str, str]) -> None:
-    """Have a report or manifest name rewritten drops as they are called now."""
+    """Have a report, a manifest or the watch for drift name rewritten drops as they are called now."""
     document = load_json(path)
-    history = document.get("history") if isinstance(document, dict) else None
-    if isinstance(history, list):
-        new: object = sorted({str(drops.get(name, name)) for name in history} - {""})
-    elif isinstance(history, dict):
-        named = {task: drops.get(name, name) for task, name in history.items()}
-        new = {task: name for task, name in named.items() if name}
-    else:
-        return
-    if new != history:
-        save_json({**document, "history": new}, path)
+    new = dict(document) if isinstance(document, dict) else {}
+    for key in {"history", "drops"} & new.keys():
+        named = new[key]
+        if isinstance(named, list) and all(isinstance(name, str) for name in named):
+            now = dict.fromkeys(str(drops.get(name, name)) for name in named)
+            new[key] = [name for name in (sorted(now) if key == "history" else now) if name]
+        elif isinstance(named, dict):
+            of_task = {task: drops.get(name, name) for task, name in named.items()}
+            new[key] = {task: name for task, name in of_task.items() if name}
+    if new and new != document:
+        save_json(new, path)
 
 
 def _heads_store(place: Place, task: Task, drops: dict[str, str]) -> Store:

@@ -23,8 +23,10 @@ from hydra_ml.io.layout import common_folder, task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.orchestrator import POOL, FlowRun, read_schedule, read_workers
 from hydra_ml.io.own_stack import last_words
+from hydra_ml.io.receipts import open_journals
 from hydra_ml.io.task_files import get_task
 from hydra_ml.jobs.feedback_report import approvals
+from hydra_ml.jobs.forget_signatures import live_unsigned
 from hydra_ml.jobs.hold import hold_of
 from hydra_ml.jobs.waiting_requests import look_into as look_into_requests
 from hydra_ml.jobs.waiting_requests import set_aside, unreadable, waiting_requests
@@ -59,6 +61,7 @@ class TaskStatus:
     feedback: tuple[str, ...] = ()  # what users said of the answers, a line a release, the newest first
     drift: tuple[str, ...] = ()  # what was looked for in the last night, a line a watch
     drift_alarms: tuple[str, ...] = ()  # of these, what is drift
+    unsigned: str = ""  # why what is live is not opened for its signature, and the next command
     held: str = ""  # why no release goes live by itself, and since when; "" if any may
     problem: str = ""  # why something of this is missing
 
@@ -69,6 +72,8 @@ class TaskStatus:
             found.append(self.problem)
         elif self.release is None:
             found.append("nothing is live: `prefect deployment run nightly/nightly` makes the first release")
+        if self.unsigned:
+            found.append(self.unsigned)
         if self.challenger_refused_by and not self.held:
             refused = f"release {self.challenger} was refused by the gate ({self.challenger_refused_by})"
             found.append(f"{refused}: `hydra-ml releases show challenger`")
@@ -100,6 +105,7 @@ class Status:
     feedback_unknown: Mapping[str, str] = field(default_factory=dict)  # what lies there and nobody takes
     feedback_waiting: int = 0  # rows whose request has no prediction yet
     growing: tuple[str, ...] = ()  # what lies in any of them and is half written, by its name
+    forget_cut_short: tuple[str, ...] = ()  # journals of `hydra-ml forget` that nobody goes on with
     problem: str = ""  # why nothing is known of runs
 
     def document(self) -> dict[str, Any]:
@@ -109,6 +115,11 @@ class Status:
     def troubles(self) -> tuple[str, ...]:
         """What somebody should look at, a line each, with the next command."""
         found = [f"{task.task}: {trouble}" for task in self.tasks for trouble in task.troubles()]
+        found += [
+            f"forgetting was cut short, and somebody is half taken out: run the same `hydra-ml forget` again, and it "
+            f"goes on; {journal} says whom, which record and task"
+            for journal in self.forget_cut_short
+        ]
         if self.problem:
             found.append(f"runs: {self.problem}")
         elif self.worker is not None and not self.worker.online:
@@ -133,8 +144,11 @@ def collect_status(
 ) -> Status:
     """The state of every task of params.yaml; `api_url` as for `read_schedule`. Raises nothing that is a HydraError."""
     registry = _once(connect)
-    tasks = tuple(task_status(get_task(name), data=data, connect=registry) for name in params.tasks)
-    status = Status(tasks, (), (), **_arrived(data))
+    signed_with = params.promote.require_signature
+    tasks = tuple(
+        task_status(get_task(name), data=data, connect=registry, signed_with=signed_with) for name in params.tasks
+    )
+    status = Status(tasks, (), (), **_arrived(data), forget_cut_short=tuple(map(str, open_journals(data.parent))))
     try:
         schedule = read_schedule(api_url)
         workers = read_workers(POOL, url=api_url)
@@ -181,8 +195,11 @@ def _once(connect: Callable[[], Registry]) -> Callable[[], Registry]:
     return connected
 
 
-def task_status(task: Task, *, data: Path, connect: Callable[[], Registry] = Registry) -> TaskStatus:
-    """What is live for one task, and what it has not learned yet; as much as can be told where something is down."""
+def task_status(
+    task: Task, *, data: Path, connect: Callable[[], Registry] = Registry, signed_with: str = ""
+) -> TaskStatus:
+    """What is live for one task, and what it has not learned yet; as much as can be told where something is down.
+    signed_with: the public key that must have signed it; "": none."""
     drops = drop_names(task_folder(data, "history", task))
     found = TaskStatus(task.folder, drops_not_learned=tuple(drops))
     try:
@@ -200,6 +217,7 @@ def task_status(task: Task, *, data: Path, connect: Callable[[], Registry] = Reg
             return found
         tags = registry.release_tags(task, champion)
         _, release = registry.release(task, champion)
+        found = replace(found, unsigned=live_unsigned(task, registry, signed_with))
     except HydraError as error:
         return replace(found, problem=str(error))
     return replace(
@@ -225,7 +243,7 @@ def _drift(task: Task, data: Path) -> dict[str, Any]:
         return {"drift_alarms": (str(error),)}
     if report is None:
         return {}
-    told = tuple(f"{one.watch}: {one.told} ({report.night})" for one in report.findings)
+    told = tuple(f"{one.watch}: {one.line} ({report.night})" for one in report.findings)
     return {"drift": told, "drift_alarms": report.alarms}
 
 

@@ -146,6 +146,6 @@ def _finding(losses: Losses, alpha: float, n_skipped: int, *, has_records: bool)
     if has_drifted(losses.together.process, alpha):
         return DriftFinding("losses", True, f"personal heads do harm beside the shared one ({told}){rest}")
     if worse:
-        named = ", ".join(worse[:TOLD]) + (" ..." if len(worse) > TOLD else "")
-        return DriftFinding("losses", True, f"the heads of {len(worse)} users do harm: {named} ({told}){rest}")
+        told = f"the heads of {len(worse)} users do harm ({told}){rest}"
+        return DriftFinding("losses", True, told, tuple(worse[:TOLD]))
     return DriftFinding("losses", False, f"no harm by personal heads shown ({told}){rest}")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import html
 import json
+from dataclasses import replace
+from unicodedata import normalize
 
 import pandas as pd
 import pytest
 
+from hydra_ml.io.mark_finding import find_marks
 from hydra_ml.io.rewriting import json_values, rest_of, take_out
 from hydra_ml.io.traces import KINDS, Fields, Marks
 from hydra_ml.learning.history import made_record
+from hydra_ml.shown_text import visible
 
 
 def marks(task: str = "", record: str = "", **found: set[str]) -> Marks:
@@ -59,6 +64,66 @@ def test_an_id_is_read_as_every_entrance_reads_it():
 def test_a_task_of_several_in_one_file_is_told_apart():
     rows = '{"user_id": "ann", "task": "LaMP-3"}\n{"user_id": "ann", "task": "LaMP_2"}\n'
     assert left_of(rows, marks(task="LaMP_2")) == '{"user_id": "ann", "task": "LaMP-3"}\n'
+
+
+def test_with_a_task_given_another_ones_list_and_feedback_stay():
+    by = marks("LaMP_2", request={"r1"})
+    said = [{"request_id": name, "user_id": "ann", "accepted": True} for name in ("r1", "r2")]
+    assert left_of("".join(json.dumps(row) + "\n" for row in said), by) == json.dumps(said[1]) + "\n"
+    told = {"users": {"LaMP_2": ["ann", "bob"], "LaMP-3": ["ann"]}}
+    assert json.loads(left_of(json.dumps(told), by)) == {"users": {"LaMP_2": ["bob"], "LaMP-3": ["ann"]}}
+
+
+@pytest.mark.parametrize(
+    ("page", "is_found"),
+    [
+        ("<p>good news for 7</p>", False),
+        ("<span>user news</span>", True),
+        ("of user news, today", True),
+        ('{"user_id": "news", half', True),
+        ("users: newsboy", False),
+        ("users do harm: user news/2", False),
+        ("user news/0123456789abcdef", True),  # a question of theirs
+    ],
+)
+def test_an_id_that_is_a_word_tells_only_where_it_is_named(page, is_found):
+    by = replace(marks(user={"news"}), is_word=True)
+    assert by.stands_in(page) == is_found
+    assert by.digests("salt").stands_in(page) == is_found
+    assert marks(user={"7"}).stands_in(page.replace("news", "7")) == is_found
+
+
+def test_an_id_is_found_however_a_page_writes_it_and_not_within_another():
+    hard = 'Zo\u00eb "o\'b"\n2'
+    by = marks(user={hard})
+    for page in (hard, html.escape(hard), json.dumps(hard), json.dumps(hard, ensure_ascii=False), visible(hard)):
+        assert by.stands_in(f"x {page} y"), page
+        assert by.stands_in(normalize("NFD", f"x {page} y")), page
+    by = marks(user={"u10"})
+    assert not any(by.stands_in(page) for page in ("u100", "u10/3", "a@u10", "x/u10", "u10-2", "u10@b"))
+    assert all(by.stands_in(page) for page in ("u10", "(u10).", "u10/0123456789abcdef", "a u10, b"))
+
+
+def test_questions_named_after_a_user_or_record_are_theirs_by_the_whole_id():
+    names = [f"{user}/0123456789abcde{n}" for n, user in enumerate(("ann", "ann/3", "annabel", "bob"))]
+    rows = [{"query_id": name, "answer": "comedy"} for name in [*names, "ann/3"]]
+    for by in (marks(), marks().digests("salt")):
+        assert json.loads(left_of(json.dumps(rows), by)) == rows[1:]
+    record = names[3].partition("/")[2]
+    assert json.loads(
+        left_of(json.dumps(rows), replace(marks(), record_id=record, found={**marks().found, "record": {record}}))
+    ) == [*rows[:3], rows[4]]
+
+
+def test_a_question_with_the_number_of_a_user_stays_the_ones_who_asked(tmp_path):
+    asked = [{"id": "7", "user_id": "bob", "profile": []}, {"id": "8", "user_id": "7", "profile": []}]
+    (tmp_path / "questions.json").write_text(json.dumps(asked))
+    (tmp_path / "golds.json").write_text(json.dumps({"golds": [{"id": "7"}, {"id": "8"}]}))
+    by = find_marks(sorted(tmp_path.iterdir()), "7", "", "")
+    for name, left in (("questions.json", asked[:1]), ("golds.json", {"golds": [{"id": "7"}]})):
+        assert json.loads(left_of((tmp_path / name).read_text(), by)) == left
+    (tmp_path / "questions.json").write_text(json.dumps([{"id": "7", "profile": []}]))  # undated: one user a question
+    assert "7" in find_marks(sorted(tmp_path.iterdir()), "7", "", "").found["query"]
 
 
 def test_lamp_files_lose_questions_and_golds_and_no_item_of_another_profile():

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+import pytest
 
 from hydra_ml.io.encoders import open_encoder
 from hydra_ml.io.files import load_json, save_json
@@ -112,6 +113,16 @@ def copied(project: Any, root: Path) -> World:
                 db.execute(f"UPDATE {table} SET {name} = replace({name}, ?, ?)", (str(project.root), str(root)))
     registry = Registry(f"sqlite:///{root / '.mlflow' / 'mlflow.db'}", cache=root / ".cache")
     return World(root, registry, project.task, project.params, project.champion)
+
+
+def opened(project: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A planted copy of the project, which is the working directory meanwhile."""
+    made = copied(project, root)
+    monkeypatch.chdir(made.root)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", made.registry.uri)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    plant(made)
+    return made
 
 
 def plant(world: World) -> None:

@@ -28,7 +28,7 @@ from hydra_ml.jobs.ingest_report import IngestReport
 from hydra_ml.params import Params
 from hydra_ml.serving.open_release import open_release
 from hydra_ml.tasks import get_task
-from tests.jobs.forget_world import OTHER, PHRASE, USER, World, copied, plant
+from tests.jobs.forget_world import OTHER, PHRASE, USER, World, copied, opened
 from tests.jobs.ingest_world import drop
 from tests.jobs.update_world import ROOT
 
@@ -47,6 +47,7 @@ def counted(path, marks):
     return real(path, marks)
 forget_stores.take_out = counted
 from hydra_ml.io.params_file import load_params
+from hydra_ml.stages.prepare import prepare
 from hydra_ml.tasks import get_task
 place = forget.here(Path("data"), [get_task("LaMP_2")])
 forget.forget(forget.plan_forget("user-000", place), place, load_params(Path("params.yaml")))
@@ -55,12 +56,7 @@ forget.forget(forget.plan_forget("user-000", place), place, load_params(Path("pa
 
 @pytest.fixture
 def world(project, tmp_path, monkeypatch) -> World:
-    made = copied(project, tmp_path / "project")
-    monkeypatch.chdir(made.root)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", made.registry.uri)
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    plant(made)
-    return made
+    return opened(project, tmp_path / "project", monkeypatch)
 
 
 def forget(world: World, user: str = USER, **options: str) -> Path:

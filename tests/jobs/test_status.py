@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from hydra_ml.io.history_store import append_drop
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.orchestrator import FlowRun
+from hydra_ml.io.receipts import LOCK, save_private
 from hydra_ml.jobs.batch_score import score_requests
 from hydra_ml.jobs.hold import hold
 from hydra_ml.jobs.promote import promote, rollback
@@ -193,3 +195,16 @@ def test_what_lies_in_incoming_is_told(live):
 def test_a_hold_is_shown(live):
     hold(live.task, live.registry, "an audit")
     assert "HELD       since" in text_of(live)
+
+
+def test_a_forget_that_was_cut_short_is_trouble_and_one_that_runs_is_none(own_project):
+    journal = own_project.root / ".forget/0123456789abcdef.journal"
+    save_private({"marks": {"user": "ann"}}, journal)
+    (trouble,) = [line for line in status_of(own_project).troubles() if "forgetting was cut short" in line]
+    assert "run the same `hydra-ml forget` again" in trouble
+    assert journal.name in trouble
+    assert "ann" not in trouble
+    with FileLock(journal.with_name(LOCK)):
+        assert not status_of(own_project).forget_cut_short
+    journal.unlink()
+    assert not status_of(own_project).forget_cut_short
