@@ -52,7 +52,7 @@ lint: setup  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 test: lint  ## lint, types and tests
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-all: lint  ## the same, and the tests marked slow
 	$(BIN)/pytest -m "not faults"

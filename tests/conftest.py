@@ -48,6 +48,13 @@ CHAIN = {
 WITHOUT_CACHE = {"prepare", "validate", "arena"}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers a file's tests stay together, and those of the flows, which share one stack of servers."""
+    for item in items:
+        folder = item.path.parent
+        item.add_marker(pytest.mark.xdist_group("flows" if folder.name == "flows" else str(item.path)))
+
+
 @dataclass
 class Chain:
     """A workspace of one task in which stages have run."""

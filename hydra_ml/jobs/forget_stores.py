@@ -20,7 +20,7 @@ from hydra_ml.io.files import load_json, save_json
 from hydra_ml.io.forgotten import NAME
 from hydra_ml.io.head_bank import rewrite_bank
 from hydra_ml.io.mark_finding import texts_in
-from hydra_ml.io.mlflow.forgetting import ReleasesRewriter, run_files
+from hydra_ml.io.mlflow.forgetting import ReleasesRewriter, run_files, unnamed_banks, without_user
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.orchestrator import forget_in_prefect, found_in_prefect
 from hydra_ml.io.response_cache import ResponseCache
@@ -72,7 +72,7 @@ def stores(place: Place, drops: dict[str, str]) -> list[Store]:
         by_folder.setdefault(path.relative_to(place.data).parts[0], []).append(path)
     found = [_folder_store(place, name, drops) for name in sorted(by_folder)]
     for task in place.tasks:
-        found += [_heads_store(place, task, drops), _runs_store(place, task)]
+        found += [_heads_store(place, task, drops), _unnamed_store(place, task), _runs_store(place, task)]
     found += [_answers_store(place), _vectors_store(place), _work_store(place), _versions_store(place)]
     return [*found, _prefect_store()]
 
@@ -156,6 +156,29 @@ def _heads_store(place: Place, task: Task, drops: dict[str, str]) -> Store:
         return sum(map(len, done.heads.values()))
 
     return Store(f"MLflow registry, {task.name}", found, out, rewriter.digest, by_user=True)
+
+
+def _unnamed_store(place: Place, task: Task) -> Store:
+    """Heads that were uploaded and registered by nobody, or whose version was deleted."""
+
+    def banks(marks: Marks) -> list[Path]:
+        everything = replace(marks, record_id="")
+        found = unnamed_banks(place.registry, task)
+        return [bank for bank in found if any(holds(shard, everything) for shard in bank.glob("heads-*.safetensors"))]
+
+    def out(marks: Marks) -> int:
+        """How many banks had the user."""
+        held = banks(marks)
+        for bank in held:
+            without_user(bank, marks.user_id)
+        return len(held)
+
+    def digest() -> str:
+        """Over the shards of them all."""
+        return _digest([path for bank in unnamed_banks(place.registry, task) for path in sorted(bank.glob("heads-*"))])
+
+    name = f"MLflow models of no version, {task.name}"
+    return Store(name, lambda marks: [bank.parent.name for bank in banks(marks)], out, digest, by_user=True)
 
 
 def _runs_store(place: Place, task: Task) -> Store:

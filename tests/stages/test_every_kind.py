@@ -49,6 +49,7 @@ def test_undated_files_have_new_users_alone_and_no_dates(make_chain):
     assert metrics["hydra"]["accuracy"]["n"] == 12
 
 
+@pytest.mark.slow
 def test_the_cross_encoder_reads_pairs_from_end_to_end(make_chain):
     cross = {"encoder": "cross", "epochs": 1, "batch_size": 16}
     chain = make_chain("LaMP_2", train_reranker=cross, train_adapter=cross, encoder={"max_tokens": 48})

@@ -26,6 +26,7 @@ from hydra_ml.release import PARTS, Release
 from hydra_ml.tasks.task import Task
 
 HEADS = tuple(part for part in PARTS if part.endswith(".heads"))
+MODELS = "models"  # folder of an experiment's files in which MLflow keeps those of models
 FORGOTTEN = "forgotten"  # tag of a version that somebody was taken out of: when, ISO 8601
 
 
@@ -134,21 +135,45 @@ class ReleasesRewriter:
 
 def run_files(registry: Registry, task: Task) -> Iterator[Path]:
     """Every file that the task's runs have logged, deleted runs too. Raises StoreError if they lie elsewhere."""
-    client = registry.tracking.client
-    with speaking(registry.uri, "read the experiment"):
-        experiment = client.get_experiment_by_name(task.name.lower())
-    if experiment is None:
+    home = _files_home(registry, task)
+    for path in sorted(home.rglob("*")) if home else ():
+        if path.is_file() and path.relative_to(home or path).parts[0] != MODELS:  # those are rewritten as banks
+            yield path
+
+
+def unnamed_banks(registry: Registry, task: Task) -> list[Path]:
+    """Folders of heads that no version names: what a registration that was killed left, or a version that was deleted.
+    Raises as `run_files`."""
+    home = _files_home(registry, task)
+    versions = (facts for part in HEADS for facts in registry.versions(task, part))
+    named = {registry.files_of(facts).resolve() for facts in versions}
+    folders = {path.parent.resolve() for path in (home / MODELS).rglob("heads-*.safetensors")} if home else set()
+    return sorted(folders - named)
+
+
+def without_user(folder: Path, user_id: str) -> None:
+    """Take the user out of a bank that no version names; shards without a manifest, half a bank, go whole."""
+    if (folder / MANIFEST).is_file():
+        rewrite_bank(folder, [user_id])
         return
+    for shard in folder.glob("heads-*.safetensors"):
+        shard.unlink()
+
+
+def _files_home(registry: Registry, task: Task) -> Path | None:
+    """Where the task's runs and models keep their files; None before there is an experiment. Raises StoreError if that
+    is not on this machine's disk."""
+    with speaking(registry.uri, "read the experiment"):
+        experiment = registry.tracking.client.get_experiment_by_name(task.name.lower())
+    if experiment is None:
+        return None
     place = urlparse(experiment.artifact_location)
     if place.scheme not in ("", "file"):
         raise StoreError(
             f"{experiment.artifact_location}: the runs' files do not lie on this machine's disk, and forgetting "
             "rewrites them where they are. Run it where the store is a folder."
         )
-    for path in sorted(Path(unquote(place.path)).rglob("*")):
-        inside = path.relative_to(unquote(place.path)).parts
-        if path.is_file() and inside[0] != "models":  # those are versions, rewritten as such
-            yield path
+    return Path(unquote(place.path))
 
 
 def check_reachable(registry: Registry, task: Task) -> None:
