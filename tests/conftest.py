@@ -48,6 +48,7 @@ CHAIN = {
 WITHOUT_CACHE = {"prepare", "validate", "arena"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers a file's tests stay together, and those of the flows, which share one stack of servers."""
     for item in items:
