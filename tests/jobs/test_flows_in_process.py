@@ -150,6 +150,7 @@ def test_a_failed_parent_says_in_its_first_line_what_stopped_each_task(
 ) -> None:
     monkeypatch.chdir(versioned)
     set_params(Path("params.yaml"), {"drift.probe_prompts": 0})
+    monkeypatch.setattr(nightly_flow, "run_stage", nightly_flow.run_stage.with_options(retries=0))
     (versioned / "data/raw/LaMP_3").mkdir(parents=True)
     with pytest.raises(DataError, match=r"no data of LaMP_2; there is LaMP_3\. Run `make run`"):
         nightly(["LaMP_2"])
