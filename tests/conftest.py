@@ -145,10 +145,9 @@ def no_stale_log_handlers():
         logging.root.removeHandler(handler)
 
 
-@pytest.fixture
-def versioned(tmp_path) -> Path:
-    """A git repository with this project's settings of DVC and nothing in data/; `.dvc-remote` inside is its remote."""
-    source, root = Path(__file__).parents[1], tmp_path / "versioned"
+def make_versioned(root: Path) -> Path:
+    """Make a folder a git repository with this project's settings of DVC; `.dvc-remote` inside is its remote."""
+    source = Path(__file__).parents[1]
     for name in (
         ".dvcignore",
         ".gitignore",
@@ -160,9 +159,16 @@ def versioned(tmp_path) -> Path:
     ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source / name, root / name)
-    shutil.copy(source / "params.yaml", root)
     for arguments in (["init", "-q"], ["config", "user.email", "ann@example.org"], ["config", "user.name", "Ann"]):
         subprocess.run(["git", *arguments], cwd=root, check=True)
+    return root
+
+
+@pytest.fixture
+def versioned(tmp_path) -> Path:
+    """A project that is versioned and has nothing in data/ yet."""
+    root = make_versioned(tmp_path / "versioned")
+    shutil.copy(Path(__file__).parents[1] / "params.yaml", root)
     subprocess.run(["git", "add", "."], cwd=root, check=True)
     subprocess.run(["git", "commit", "-qm", "start"], cwd=root, check=True)
     return root

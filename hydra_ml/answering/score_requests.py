@@ -129,7 +129,6 @@ def work_out(
     requests: pd.DataFrame, records: pd.DataFrame, models: Models, ask: AskAll, *, task: Task, params: Params
 ) -> Worked | None:
     """Both of these with the LLM between; None for no requests."""
-    check_requests(requests, records)
     if requests.empty:
         return None
     # All that the steps below read of these, encoded in one go.

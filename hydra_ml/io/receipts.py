@@ -9,19 +9,16 @@ A signature shows that the receipt is as this project wrote it; not that nobody 
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from filelock import FileLock, Timeout
 
-from hydra_ml.errors import ArtifactError
+from hydra_ml.errors import ArtifactError, ParamsError
+from hydra_ml.io import signing
 from hydra_ml.io.files import load_json, save_json
 
 FOLDER = Path(".forget")  # below the project's root
@@ -47,24 +44,17 @@ class Signature:
 def sign(receipt: dict[str, Any], root: Path) -> dict[str, Any]:
     """The receipt with its signature and the public key."""
     key = _key(root)
-    made = base64.b64encode(key.sign(_content(receipt))).decode()
-    return {**receipt, "public_key": _public(key), "signature": made}
+    return {**receipt, "public_key": key.public, "signature": signing.sign(_content(receipt), key)}
 
 
 def check(receipt: dict[str, Any], root: Path) -> Signature:
     """What the signature of a receipt says. Raises ArtifactError if it has none."""
-    try:
-        public = base64.b64decode(receipt["public_key"], validate=True)
-        signature = base64.b64decode(receipt["signature"], validate=True)
-        key = Ed25519PublicKey.from_public_bytes(public)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"The receipt has no signature that can be read ({error!r}).") from error
-    try:
-        key.verify(signature, _content(receipt))
-    except InvalidSignature:
+    public, signature = (receipt.get(name) for name in ("public_key", "signature"))
+    if not (isinstance(public, str) and isinstance(signature, str) and signing.is_public_key(public)):
+        raise ArtifactError("The receipt has no signature that can be read.")
+    if not signing.verify(_content(receipt), signature, public):
         return Signature(False, False)
-    own = (root / FOLDER / KEY).exists() and _public(_key(root)) == receipt["public_key"]
-    return Signature(True, own)
+    return Signature(True, (root / FOLDER / KEY).exists() and _key(root).public == public)
 
 
 def load_receipt(path: Path) -> dict[str, Any]:
@@ -87,32 +77,22 @@ def open_journals(root: Path) -> list[Path]:
 
 
 def save_private(document: Any, path: Path) -> None:
-    """Write a document that only its owner may read."""
+    """Write a document into a folder that only its owner may enter."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)
-    before = os.umask(0o077)
-    try:
-        save_json(document, path)
-    finally:
-        os.umask(before)
+    save_json(document, path)
 
 
-def _key(root: Path) -> Ed25519PrivateKey:
+def _key(root: Path) -> signing.SigningKey:
     """This project's key, made where there is none."""
     path = root / FOLDER / KEY
-    if not path.exists():
-        save_private(base64.b64encode(Ed25519PrivateKey.generate().private_bytes_raw()).decode(), path)
     try:
-        return Ed25519PrivateKey.from_private_bytes(base64.b64decode(load_json(path), validate=True))
-    except (ValueError, TypeError) as error:
+        return signing.load_key(path) if path.exists() else signing.make_key(path)
+    except ParamsError as error:
         raise ArtifactError(
             f"{path}: not the key that receipts are signed with ({error}). Restore it from a backup, or remove it: a "
             "new one is made, and older receipts then show another key."
         ) from error
-
-
-def _public(key: Ed25519PrivateKey) -> str:
-    return base64.b64encode(key.public_key().public_bytes_raw()).decode()
 
 
 def _content(receipt: dict[str, Any]) -> bytes:

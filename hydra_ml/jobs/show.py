@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hydra_ml.answering.adapter import EVIDENCE, RATING_EVIDENCE
+from hydra_ml.answering.explain import evidence_names
 from hydra_ml.errors import ArtifactError, DataError
+from hydra_ml.evaluation.explanation import TOLD
 from hydra_ml.io.feedback_store import standing_feedback, stored_feedback
 from hydra_ml.io.files import load_json
 from hydra_ml.io.history_store import stored_records
@@ -28,15 +29,6 @@ RECORDS = 10  # newest shown
 ANSWERS = 5  # last predictions shown
 FILES = 20  # newest batches looked through
 WIDTH = 90
-TOLD = {  # evidence, as a sentence begins
-    "log_vote_share": "answers the LLM gives often",
-    "greedy_share": "the LLM's first answer",
-    "history_support": "answers of the user's similar records",
-    "cosine": "answers worded like the question",
-    "nearness_to_votes": "ratings near the LLM's",
-    "nearness_to_greedy": "ratings near the LLM's first",
-    "nearness_to_history": "ratings near the user's past ones",
-}
 
 
 def user_text(user_id: str, task: Task, *, data: Path, registry: Registry, which: str = "champion") -> str:
@@ -96,13 +88,13 @@ def _head_lines(user_id: str, task: Task, registry: Registry, which: str) -> lis
         return [f"head: cannot be read ({error})"]
     if not found.user_ids:
         return [f"head: none of the user's own in release {version}; the shared one answers"]
-    names = (*EVIDENCE, *(RATING_EVIDENCE if task.kind == "rating" else ()))
+    names = evidence_names(task)
     weights = found.table[0][-len(names) :] if found.kind == "residual" else np.zeros(0)
     size = float(np.linalg.norm(found.table[0]))
     lines = [f"head: the user's own in release {version}, {found.table.shape[1]} numbers, length {size:.2f}"]
-    lines += ["  leans, beside everybody's head, per unit of evidence"] if len(weights) else []
+    lines += ["  leans, beside everybody's head, per unit of what speaks for an answer"] if len(weights) else []
     told = sorted(zip(names, weights.tolist(), strict=False), key=lambda pair: -abs(pair[1]))
-    return [*lines, *(f"  {weight:+6.2f}  {'to' if weight > 0 else 'away from'} {TOLD[name]}" for name, weight in told)]
+    return [*lines, *(f"  {weight:+6.2f}  {TOLD[name]}" for name, weight in told)]
 
 
 def _favours(predictions: Sequence[dict[str, Any]], task: Task) -> list[str]:

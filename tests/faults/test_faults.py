@@ -26,6 +26,7 @@ from hydra_ml.jobs.waiting_requests import waiting_requests
 from hydra_ml.records import RECORD_COLUMNS
 from hydra_ml.serving.open_release import open_release
 from hydra_ml.tasks import get_task
+from tests.conftest import make_versioned
 from tests.faults.run_job import JOBS
 from tests.jobs.conftest import own_project, project  # noqa: F401
 from tests.jobs.ingest_world import drop, movie
@@ -123,11 +124,7 @@ def world(request, project, tmp_path_factory) -> tuple[str, Path, dict[str, Any]
     job, place = request.param, tmp_path_factory.mktemp(request.param)
     root = place / "start"
     shutil.copytree(project.root, root, ignore=shutil.ignore_patterns("artifacts"))
-    for name in (".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", "data/.gitignore", "dvc.yaml"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, root / name)
-    for arguments in (["init", "-q"], ["config", "user.email", "ann@example.org"], ["config", "user.name", "Ann"]):
-        subprocess.run(["git", *arguments], cwd=root, check=True)
+    make_versioned(root)
     with_something_to_do(job, root)
     whole = copied(root, place / "whole" / "project")
     code, told = run(job, whole)

@@ -25,9 +25,8 @@ from hydra_ml.io.response_cache import ResponseCache
 from hydra_ml.jobs.forget_stores import Place
 from hydra_ml.learning.history import made_record
 from hydra_ml.llm.chat import Answer
-from hydra_ml.params import Params
 from hydra_ml.records import RECORD_COLUMNS
-from hydra_ml.tasks.task import Task
+from tests.jobs.conftest import Project
 from tests.jobs.feedback_world import FeedbackWorld
 from tests.jobs.promote_world import add_release
 
@@ -41,23 +40,9 @@ ADDRESSES = {
 }
 
 
-@dataclass
-class World:
-    """A project to be changed; what `promote_world` asks of one, too."""
-
-    root: Path
-    registry: Registry
-    task: Task
-    params: Params
-    champion: str
-
-    @property
-    def data(self) -> Path:
-        return self.root / "data"
-
-    @property
-    def cache(self) -> Path:
-        return self.root / ".cache"
+@dataclass(frozen=True)
+class World(Project):
+    """A project of which everything holds something of the user."""
 
     @property
     def place(self) -> Place:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -61,7 +63,7 @@ def test_choices_go_with_the_user_and_prepare_runs_again(world):
 def test_a_signed_release_is_said_to_need_another_signature_and_opens_with_it(world, tmp_path):
     key = make_key(tmp_path / "own.key")
     promote = world.params.promote.model_copy(update={"require_signature": key.public})
-    world.params = world.params.model_copy(update={"promote": promote})
+    world = replace(world, params=world.params.model_copy(update={"promote": promote}))
     for version in ("1", "2"):
         sign_release(world.task, world.registry, version, key)
     (ahead, *_) = [line for line in signing_ahead(world.place) if "(champion)" in line]

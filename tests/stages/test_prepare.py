@@ -52,6 +52,12 @@ def write_lamp(raw: Path, *, dated: bool, splits: tuple[str, ...] = ("train", "d
         write_split(raw, split, MOVIES, questions, {question.question_id: "action" for question in questions})
 
 
+def prepare_into(tmp_path: Path, out: str, params: Params = ON_TEST) -> dict[str, Any]:
+    """The manifest of what lies below tmp_path, prepared into the folder of that name."""
+    folders = {name: tmp_path / name for name in ("raw", "history", "feedback")}
+    return prepare(**folders, out=tmp_path / out, task=MOVIES, params=params)
+
+
 def tables(out: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     return (
         pd.read_parquet(out / "queries.parquet"),
@@ -62,14 +68,7 @@ def tables(out: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
 
 def test_dated_files(tmp_path: Path) -> None:
     write_lamp(tmp_path / "raw", dated=True)
-    prepare(
-        raw=tmp_path / "raw",
-        history=tmp_path / "history",
-        feedback=tmp_path / "feedback",
-        out=tmp_path / "out",
-        task=MOVIES,
-        params=ON_TEST,
-    )
+    prepare_into(tmp_path, "out", ON_TEST)
     queries, records, manifest = tables(tmp_path / "out")
     assert tuple(queries.columns) == QUERY_COLUMNS
     assert tuple(records.columns) == (*RECORD_COLUMNS, "held_out")
@@ -100,14 +99,7 @@ def test_dated_files(tmp_path: Path) -> None:
 
 def test_undated_files(tmp_path: Path) -> None:
     write_lamp(tmp_path / "raw", dated=False)
-    manifest = prepare(
-        raw=tmp_path / "raw",
-        history=tmp_path / "history",
-        feedback=tmp_path / "feedback",
-        out=tmp_path / "out",
-        task=MOVIES,
-        params=ON_TEST,
-    )
+    manifest = prepare_into(tmp_path, "out", ON_TEST)
     queries, records, _ = tables(tmp_path / "out")
     assert manifest["dated"] is False
     assert manifest["counts"]["users"] == 8  # one per question
@@ -124,80 +116,32 @@ def test_other_splits_are_not_read(tmp_path: Path) -> None:
     write_lamp(tmp_path / "raw", dated=True, splits=("train", "dev"))
     (tmp_path / "raw" / "test").mkdir()
     (tmp_path / "raw" / "test" / "test_questions.json").write_text("<html>")
-    first = prepare(
-        raw=tmp_path / "raw",
-        history=tmp_path / "history",
-        feedback=tmp_path / "feedback",
-        out=tmp_path / "out",
-        task=MOVIES,
-        params=ON_DEV,
-    )
+    first = prepare_into(tmp_path, "out", ON_DEV)
     (tmp_path / "raw" / "test" / "test_questions.json").write_text("other")
-    assert (
-        prepare(
-            raw=tmp_path / "raw",
-            history=tmp_path / "history",
-            feedback=tmp_path / "feedback",
-            out=tmp_path / "out",
-            task=MOVIES,
-            params=ON_DEV,
-        )
-        == first
-    )
+    assert prepare_into(tmp_path, "out", ON_DEV) == first
     assert first["evaluate_split"] == "dev"
 
 
 def test_same_input_same_bytes(tmp_path: Path) -> None:
     write_lamp(tmp_path / "raw", dated=True)
     for out in ("one", "two"):
-        prepare(
-            raw=tmp_path / "raw",
-            history=tmp_path / "history",
-            feedback=tmp_path / "feedback",
-            out=tmp_path / out,
-            task=MOVIES,
-            params=ON_TEST,
-        )
+        prepare_into(tmp_path, out, ON_TEST)
     for name in ("queries.parquet", "records.parquet", "manifest.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 def test_data_version_follows_the_content(tmp_path: Path) -> None:
     write_lamp(tmp_path / "raw", dated=True)
-    before = prepare(
-        raw=tmp_path / "raw",
-        history=tmp_path / "history",
-        feedback=tmp_path / "feedback",
-        out=tmp_path / "out",
-        task=MOVIES,
-        params=ON_TEST,
-    )["data_version"]
+    before = prepare_into(tmp_path, "out", ON_TEST)["data_version"]
     path = tmp_path / "raw" / "test" / "test_questions.json"
     path.write_text(path.read_text().replace("test film 0", "test film null"))
-    assert (
-        prepare(
-            raw=tmp_path / "raw",
-            history=tmp_path / "history",
-            feedback=tmp_path / "feedback",
-            out=tmp_path / "out",
-            task=MOVIES,
-            params=ON_TEST,
-        )["data_version"]
-        != before
-    )
+    assert prepare_into(tmp_path, "out", ON_TEST)["data_version"] != before
 
 
 def test_user_caps(tmp_path: Path) -> None:
     write_lamp(tmp_path / "raw", dated=False)
     params = Params(prepare=Prepare(train_users=3, evaluate_users=2, history=2))
-    counts = prepare(
-        raw=tmp_path / "raw",
-        history=tmp_path / "history",
-        feedback=tmp_path / "feedback",
-        out=tmp_path / "out",
-        task=MOVIES,
-        params=params,
-    )["counts"]
+    counts = prepare_into(tmp_path, "out", params)["counts"]
     assert (counts["known_users"], counts["evaluated_users"], counts["records"]) == (3, 2, 10)
 
 
@@ -205,14 +149,7 @@ def test_missing_test_answers_point_to_dev(tmp_path: Path) -> None:
     write_lamp(tmp_path / "raw", dated=True)
     (tmp_path / "raw" / "test" / "test_outputs.json").unlink()
     with pytest.raises(DataError, match=r"test_outputs.json: no such file.*`prepare.evaluate_split: dev`"):
-        prepare(
-            raw=tmp_path / "raw",
-            history=tmp_path / "history",
-            feedback=tmp_path / "feedback",
-            out=tmp_path / "out",
-            task=MOVIES,
-            params=ON_TEST,
-        )
+        prepare_into(tmp_path, "out", ON_TEST)
     assert not (tmp_path / "out").exists()
 
 
@@ -222,14 +159,7 @@ def test_ids_in_both_splits_are_refused(tmp_path: Path) -> None:
         path = tmp_path / "raw" / "test" / f"test_{kind}.json"
         path.write_text(path.read_text().replace("test-1", "train-1"))
     with pytest.raises(DataError, match=r"1 question id\(s\) stand in train and in test, the first 'train-1'"):
-        prepare(
-            raw=tmp_path / "raw",
-            history=tmp_path / "history",
-            feedback=tmp_path / "feedback",
-            out=tmp_path / "out",
-            task=MOVIES,
-            params=ON_TEST,
-        )
+        prepare_into(tmp_path, "out", ON_TEST)
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -254,14 +184,7 @@ def arrive(history: Path, *records: tuple[str, str, str]) -> str:
 
 
 def prepared(tmp_path: Path, name: str, params: Params = ON_TEST) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    prepare(
-        raw=tmp_path / "raw",
-        history=tmp_path / "history",
-        feedback=tmp_path / "feedback",
-        out=tmp_path / name,
-        task=MOVIES,
-        params=params,
-    )
+    prepare_into(tmp_path, name, params)
     return tables(tmp_path / name)
 
 

@@ -66,6 +66,12 @@ def taken(tmp_path: Path, **options: Any) -> list[str]:
     return add(tmp_path / "mine", tmp_path / "raw", **options)["LaMP_2"]
 
 
+def prepared(tmp_path: Path) -> dict[str, Any]:
+    """The manifest of what was taken."""
+    raw, none = tmp_path / "raw/LaMP_2", tmp_path / "none"
+    return prepare(raw=raw, history=none, feedback=none, out=tmp_path / "out", task=MOVIES, params=ON_DEV)
+
+
 def split_of(tmp_path: Path, split: str) -> Any:
     """A split as the pipeline reads it, which leaves nothing out."""
     return read_split(tmp_path / "raw/LaMP_2", split, MOVIES)
@@ -184,14 +190,7 @@ def test_one_split_is_divided_by_seed(tmp_path: Path, only: str, named: bool) ->
     before = sorted(dev)
     taken(tmp_path, seed=3)
     assert sorted(question.question_id for question in split_of(tmp_path, "dev")[0]) == before
-    manifest = prepare(
-        raw=tmp_path / "raw/LaMP_2",
-        history=tmp_path / "none",
-        feedback=tmp_path / "none",
-        out=tmp_path / "out",
-        task=MOVIES,
-        params=ON_DEV,
-    )
+    manifest = prepared(tmp_path)
     assert manifest["counts"]["evaluated_queries"] == 2
 
 
@@ -213,14 +212,7 @@ def test_users_without_dates_are_ordered_by_place(tmp_path: Path) -> None:
     days = [entry["date"] for entry in asked[0].profile]
     assert days == [f"0001-01-0{place}" for place in range(1, 7)]
     assert [entry["date"] for entry in split_of(tmp_path, "train")[0][0].profile] == days[:5]  # the same items
-    manifest = prepare(
-        raw=tmp_path / "raw/LaMP_2",
-        history=tmp_path / "none",
-        feedback=tmp_path / "none",
-        out=tmp_path / "out",
-        task=MOVIES,
-        params=ON_DEV,
-    )
+    manifest = prepared(tmp_path)
     assert manifest["counts"]["records"] == 36
     assert manifest["dropped"] == {"records with nothing to see as a pseudo-query": 6}  # each user's first
 
