@@ -2,7 +2,9 @@
 
     .forget/key            the private key, 0600, made at first use
     .forget/<id>.json      the receipt
-    .forget/<id>.journal   ids and texts that are being looked for, 0600, while the work goes on; gone when it is done
+    .forget/<id>.journal   ids and texts that are being looked for, while the work goes on; gone when it is done
+
+The folder is its owner's alone (0700).
 
 A signature shows that the receipt is as this project wrote it; not that nobody who has the key wrote another.
 """
