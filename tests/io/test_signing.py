@@ -53,7 +53,7 @@ def test_a_place_that_can_hold_no_key_is_one_message(tmp_path):
             load_key(path)
     make_key(tmp_path / "own.key")
     for path in (tmp_path / "own.key/other.key", tmp_path / ("k" * 300)):
-        with pytest.raises(ParamsError, match="cannot be written|a file already"):
+        with pytest.raises(ParamsError, match=r"cannot be written|a file already"):
             make_key(path)
         with pytest.raises(ParamsError, match="cannot be read"):
             load_key(path)
