@@ -114,9 +114,11 @@ def why(
     from hydra_ml.io.mlflow.registry import Registry
     from hydra_ml.io.page.why_page import save_why_page, why_path
     from hydra_ml.io.params_file import load_params
+    from hydra_ml.io.record_reader import read_id
     from hydra_ml.jobs.why import why as explained
     from hydra_ml.jobs.why_text import text_of
 
+    request_id = read_id(request_id, "request_id")
     files = [predictions] if predictions else _predictions_of(request_id)
     told = explained(
         files[0],

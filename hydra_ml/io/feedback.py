@@ -11,10 +11,10 @@ The last row of a request counts. Judging rows is `io.gx.feedback_checks`', taki
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.arrivals import Arrivals, look
@@ -23,6 +23,7 @@ from hydra_ml.io.files import atomic_path
 from hydra_ml.io.layout import common_folder
 from hydra_ml.io.row_files import Row
 
+T = TypeVar("T")
 DONE, STORE, WAITING = "done", "store", "waiting.jsonl"
 
 
@@ -56,6 +57,17 @@ def waiting_rows(data: Path) -> list[WaitingRow]:
         raise ArtifactError(f"{path}: cannot be read ({error}). Send these rows again, and delete it.") from error
 
 
+def as_sent(value: Any) -> str:
+    """A row as one text, by which it is known again."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def last_of_each(rows: Iterable[T], key: Callable[[T], str]) -> list[T]:
+    """Of rows that say the same the last, in order: of one file's verdicts the last counts, also where it was given
+    before."""
+    return list({key(row): row for row in reversed([*rows])}.values())[::-1]
+
+
 def n_waiting_rows(data: Path) -> int:
     """How many rows wait, whether or not they can be read."""
     path = common_folder(data, "feedback") / WAITING
@@ -66,7 +78,7 @@ def save_waiting_rows(data: Path, rows: Sequence[WaitingRow]) -> None:
     """Replace the rows that wait; each value once, where it stood first."""
     distinct: dict[str, WaitingRow] = {}
     for row in rows:
-        distinct.setdefault(json.dumps(row.value, sort_keys=True, default=str), row)
+        distinct.setdefault(as_sent(row.value), row)
     with atomic_path(common_folder(data, "feedback") / WAITING) as partial:
         lines = [json.dumps(asdict(row), default=str) + "\n" for row in distinct.values()]  # ASCII, whatever they hold
         partial.write_text("".join(lines), "ascii")

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from hydra_ml.errors import ArtifactError
 from hydra_ml.io.files import atomic_path
-from hydra_ml.io.layout import task_folder
+from hydra_ml.io.layout import common_folder, task_folder
 from hydra_ml.io.parquet_rows import damage_told
 from hydra_ml.io.tables import as_typed
 from hydra_ml.learning.feedback import Feedback, choices_of
@@ -98,12 +98,28 @@ def _stored(folder: Path, columns: Sequence[str], users: Sequence[str] | None = 
     return pd.DataFrame(rows, columns=schema.names).astype(object)
 
 
-def newest_requests(data: Path, task: Task) -> set[tuple[str, str]]:
-    """(request, user) of the rows that were taken last: those of the store's newest file."""
+def n_newest(data: Path, task: Task) -> int:
+    """How many rows were taken last: those of the store's newest file."""
     parts = _parts(store_folder(data, task))[-1:]
     with damage_told(parts[0], ArtifactError, REMEDY) if parts else nullcontext():
-        rows = [row for path in parts for row in pq.read_table(path, columns=["request_id", "user_id"]).to_pylist()]
-    return {(row["request_id"], row["user_id"]) for row in rows}
+        return sum(pq.read_metadata(path).num_rows for path in parts)
+
+
+def is_followed(data: Path, task: Task) -> bool:
+    """Whether the history was brought up to the store's newest file, or there is none."""
+    parts, note = _parts(store_folder(data, task))[-1:], _followed(data, task)
+    return not parts or (note.exists() and note.read_text("utf-8") == parts[0].name)
+
+
+def note_followed(data: Path, task: Task) -> None:
+    """Note that the history is as the store's newest file says."""
+    for part in _parts(store_folder(data, task))[-1:]:
+        with atomic_path(_followed(data, task)) as partial:
+            partial.write_text(part.name, "utf-8")
+
+
+def _followed(data: Path, task: Task) -> Path:
+    return common_folder(data, "feedback") / f".{task.folder}.followed"
 
 
 def standing_feedback(rows: pd.DataFrame) -> pd.DataFrame:

@@ -48,6 +48,8 @@ def load_json(path: Path) -> Any:
         return parse_json(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{path}: no such file. Run `dvc repro` to make it.") from None
+    except IsADirectoryError:
+        raise ArtifactError(f"{path}: is a folder, no JSON file.") from None
     except ValueError as error:
         raise ArtifactError(f"{path}: not JSON ({error}). Delete it and run `dvc repro`.") from error
 

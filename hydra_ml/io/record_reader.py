@@ -15,6 +15,7 @@ from math import inf, isfinite
 from typing import Any, Literal
 from unicodedata import normalize
 
+from hydra_ml.errors import DataError
 from hydra_ml.io.parquet_rows import UNREADABLE
 from hydra_ml.tasks.task import Task
 
@@ -70,6 +71,15 @@ def read_text(entry: Mapping[str, Any], key: str, *, closed: bool = False) -> st
     if closed:
         return value.strip()
     return normalize("NFC", value) if key == "user_id" else value
+
+
+def read_id(text: str, key: str) -> str:
+    """A user_id or request_id that somebody typed, as every entrance reads it. Raises DataError if it is none."""
+    try:
+        return read_text({key: text}, key)
+    except Fault as fault:
+        told = "`hydra-ml show` knows" if key == "user_id" else "was sent with a request"
+        raise DataError(f"{text!r}: no {key.replace('_', ' ')} ({fault}). Name one that {told}.") from None
 
 
 def _number(value: float | Decimal, key: str) -> str:

@@ -41,24 +41,30 @@ def make_key(path: Path) -> SigningKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     key = SigningKey(Ed25519PrivateKey.generate().private_bytes_raw())
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(_SECRET + base64.b64encode(key.secret).decode() + "\n")
     except FileExistsError:
         raise ParamsError(f"{path}: there is a file already, and a key is never overwritten. Name another.") from None
+    except OSError as error:
+        raise ParamsError(f"{path}: cannot be written ({error.strerror}). Name another place.") from None
     return key
 
 
 def load_key(path: Path) -> SigningKey:
     """The key at `path`. Raises ParamsError if it is missing or none, or readable by other accounts."""
     try:
+        if path.exists() and not path.is_file():  # a pipe never ends
+            raise ParamsError(f"{path}: is no file. Name the one that `hydra-ml releases key` wrote.")
         with path.open("r", encoding="utf-8") as file:
             if os.fstat(file.fileno()).st_mode & 0o077:
                 raise ParamsError(f"{path}: a private key that other accounts may read. chmod 600 {path}")
             text = file.read(200).strip()
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such key. `hydra-ml releases key` makes one.") from None
+    except OSError as error:
+        raise ParamsError(f"{path}: cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError:
         text = ""
     secret = _decoded(text, _SECRET)

@@ -24,11 +24,22 @@ import pandas as pd
 from hydra_ml.errors import DataError
 from hydra_ml.io import dvc as versions
 from hydra_ml.io.arrivals import is_settled, named_readably
-from hydra_ml.io.feedback import DONE, STORE, WaitingRow, look_into_feedback, save_waiting_rows, waiting_rows
+from hydra_ml.io.feedback import (
+    DONE,
+    STORE,
+    WaitingRow,
+    as_sent,
+    last_of_each,
+    look_into_feedback,
+    save_waiting_rows,
+    waiting_rows,
+)
 from hydra_ml.io.feedback_store import (
     Kept,
     append_feedback,
-    newest_requests,
+    is_followed,
+    n_newest,
+    note_followed,
     record_backers,
     standing_feedback,
     stored_feedback,
@@ -170,7 +181,7 @@ def _wait(
         save_waiting_rows(data, [waited[i] for i in waiting])
     elif waiting:
         new = [WaitingRow(file, rows[i].number, today.isoformat(), rows[i].value) for i in waiting]
-        save_waiting_rows(data, [*waiting_rows(data), *new])
+        save_waiting_rows(data, [*waiting_rows(data), *last_of_each(new, lambda row: as_sent(row.value))])
 
 
 def _keep(judged: JudgedFeedback, report: FeedbackReport, data: Path) -> FeedbackReport:
@@ -200,15 +211,14 @@ def _merge(task: Task, said: Sequence[Feedback], data: Path) -> tuple[Said, str 
     made_up = _follow_store(task, data)
     stored = stored_feedback(data, task, _KNOWN)
     known = set(stored["row_id"])
-    fresh = [one for one in {one.row_id: one for one in said}.values() if one.row_id not in known]
+    fresh = [one for one in last_of_each(said, lambda one: one.row_id) if one.row_id not in known]
     if not fresh:
         return Said(known=len(said), records=made_up.n_records), made_up.drop, made_up.has_changed
     last = {(one.request_id, one.user_id): one for one in fresh}
     records = {key: record for key, one in last.items() if (record := feedback_record(task, one)) is not None}
-    before = standing_feedback(stored)
-    before = before[_is_of(before, last)]
+    standing = standing_feedback(stored)
     held = known_records([history, withdrawn], {user_id for _, user_id in records})
-    new = {(record.user_id, record.record_id) for record in records.values()} - held | _brought(before)
+    new = {(record.user_id, record.record_id) for record in records.values()} - held | _brought(standing)
     rows = [_kept(one, records if last[one.request_id, one.user_id] is one else {}, new) for one in fresh]
     append_feedback(data, task, rows, datetime.now(UTC).isoformat(timespec="seconds"))
     followed = _follow_store(task, data)
@@ -216,7 +226,7 @@ def _merge(task: Task, said: Sequence[Feedback], data: Path) -> tuple[Said, str 
         taken=len(fresh),
         known=len(said) - len(fresh),
         overruled=len(fresh) - len(last),
-        corrected=len(before),
+        corrected=int(_is_of(standing, last).sum()),
         records=made_up.n_records + followed.n_records,
         choices=sum(one.verdict == "chosen" for one in last.values()),
     )
@@ -233,14 +243,16 @@ class _Followed:
 
 
 def _follow_store(task: Task, data: Path) -> _Followed:
-    """Bring into the history what the requests of the store's newest file brought, and take out what they brought
-    before and no longer stand for. Done again, it changes nothing. A forgotten record stays out, be it that the store
-    was brought back from elsewhere."""
+    """Bring into the history what requests of the store's newest file brought, and take out what they stood for before:
+    once a file, for what went may be ingested later. A forgotten record stays out, wherever the store comes from."""
+    if is_followed(data, task):
+        return _Followed(None, 0, False)
     stored = stored_feedback(data, task, [*_KNOWN, "input", "answer", "date"])
     standing = standing_feedback(stored)
-    requests = newest_requests(data, task)
-    now = standing[_is_of(standing, requests)]
-    gone = _brought(stored[_is_of(stored, requests)]) - record_backers(standing)
+    n_before = len(stored) - n_newest(data, task)
+    requests = set(zip(*(stored[name].iloc[n_before:] for name in ("request_id", "user_id")), strict=True))
+    now, before = standing[_is_of(standing, requests)], standing_feedback(stored.iloc[:n_before])
+    gone = _brought(before[_is_of(before, requests)]) - record_backers(standing)
     columns = (now[name] for name in ("user_id", "record_id", "is_new", "input", "answer", "date"))
     records = [
         record_of(task, user_id, input, answer, date)
@@ -253,6 +265,7 @@ def _follow_store(task: Task, data: Path) -> _Followed:
     out = take_out(history, gone)
     table = pd.DataFrame([asdict(record) for record in records], columns=list(RECORD_COLUMNS))
     drop = append_drop(history, table, but=[task_folder(data, "withdrawn", task)]) if records else None
+    note_followed(data, task)
     return _Followed(drop, n_records(history, drop) if drop else 0, bool(drop or out))
 
 

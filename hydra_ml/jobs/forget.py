@@ -31,7 +31,7 @@ from hydra_ml.io.mlflow.forgetting import check_reachable, run_files
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.orchestrator import read_schedule
 from hydra_ml.io.receipts import FOLDER, LOCK, Signature, check, load_receipt, save_private, sign
-from hydra_ml.io.record_reader import Fault, read_text
+from hydra_ml.io.record_reader import read_id
 from hydra_ml.io.traces import KINDS, Fields, Marks, mark_digest
 from hydra_ml.jobs.forget_refit import refit_heads
 from hydra_ml.jobs.forget_signatures import signatures_lost, signing_lines
@@ -81,18 +81,10 @@ def here(data: Path, tasks: Sequence[Task]) -> Place:
     return Place(root, data.resolve(), root / CACHE, Registry(cache=CACHE), tasks)
 
 
-def read_user(user: str) -> str:
-    """The user id as every entrance reads it. Raises DataError if it is none."""
-    try:
-        return read_text({"user_id": user}, "user_id")
-    except Fault as fault:
-        raise DataError(f"{user!r}: no user id ({fault}). Name one that `hydra-ml show` knows.") from None
-
-
 def plan_forget(user: str, place: Place, *, record: str = "", task: str = ALL) -> Plan:
     """What `forget` would take out. Raises DataError if nothing is kept of them, StoreError or VersionsError if a store
     cannot be reached."""
-    user_id = read_user(user)
+    user_id = read_id(user, "user_id")
     for one in place.tasks:
         check_reachable(place.registry, one)
     journal = _journal(place, user_id, record, task)
@@ -158,7 +150,7 @@ def forget(plan: Plan, place: Place, params: Params, *, task: str = ALL, say: Ca
 
 def let_return(user: str, place: Place, *, record: str = "", task: str = ALL) -> bool:
     """Let a forgotten user, or record, come in again; whether they were on the list."""
-    user_id = read_user(user)
+    user_id = read_id(user, "user_id")
     return allow_return(place.data, task, _bare(user_id, record))
 
 
@@ -172,7 +164,7 @@ def verify(path: Path, place: Place, user: str = "") -> Verified:
     is_word = receipt.get("is_word", False)
     every = [Marks("", receipt["record"], found, Fields.now(), receipt["salt"], task, is_word)]
     if user:
-        user_id = read_user(user)
+        user_id = read_id(user, "user_id")
         if mark_digest(receipt["salt"], "user", user_id) not in found["user"]:
             raise DataError(f"{path}: is not of user {user!r}.")
         every += [] if receipt["record"] else [replace(_bare(user_id, ""), task=task, is_word=is_word)]

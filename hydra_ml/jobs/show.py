@@ -6,6 +6,7 @@ off the candidates of the user's own questions, which hold both scores of each a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hydra_ml.io.history_store import stored_records
 from hydra_ml.io.layout import task_folder
 from hydra_ml.io.mlflow.registry import Registry
 from hydra_ml.io.predictions import load_predictions
+from hydra_ml.io.record_reader import read_id
 from hydra_ml.predictions import whole_candidates
 from hydra_ml.tasks.task import Task
 
@@ -29,10 +31,12 @@ RECORDS = 10  # newest shown
 ANSWERS = 5  # last predictions shown
 FILES = 20  # newest batches looked through
 WIDTH = 90
+log = logging.getLogger(__name__)
 
 
 def user_text(user_id: str, task: Task, *, data: Path, registry: Registry, which: str = "champion") -> str:
     """What is kept of the user. Raises DataError if nothing is."""
+    user_id = read_id(user_id, "user_id")
     records = stored_records(data, task, [user_id])
     predictions = _predictions_of(user_id, task, data)
     if records.empty and not predictions:
@@ -63,12 +67,17 @@ def _feedback_lines(user_id: str, task: Task, data: Path) -> list[str]:
 
 
 def _predictions_of(user_id: str, task: Task, data: Path) -> list[dict[str, Any]]:
-    """The user's predictions of the newest batches, newest first, each request once."""
+    """The user's predictions of the newest batches, newest first, each request once. A damaged file is told in the
+    log."""
     home = task_folder(data, "predictions", task)
     files = sorted(home.glob("*.parquet"), key=lambda path: path.stat().st_mtime, reverse=True)[:FILES]
     rows: dict[str, dict[str, Any]] = {}
     for path in files:
-        table = load_predictions(path)
+        try:
+            table = load_predictions(path)
+        except DataError as error:
+            log.warning("%s", error)
+            continue
         for row in table[table["user_id"] == user_id].to_dict("records"):
             rows.setdefault(str(row["request_id"]), {str(name): value for name, value in row.items()})
     return list(rows.values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from hydra_ml.errors import ParamsError
@@ -42,6 +44,19 @@ def test_a_file_that_holds_no_key_is_one_message(tmp_path, text):
         load_key(path)
     with pytest.raises(ParamsError, match="no such key"):
         load_key(tmp_path / "none.key")
+
+
+def test_a_place_that_can_hold_no_key_is_one_message(tmp_path):
+    os.mkfifo(tmp_path / "pipe.key")
+    for path in (tmp_path, tmp_path / "pipe.key"):
+        with pytest.raises(ParamsError, match="is no file"):
+            load_key(path)
+    make_key(tmp_path / "own.key")
+    for path in (tmp_path / "own.key/other.key", tmp_path / ("k" * 300)):
+        with pytest.raises(ParamsError, match=r"cannot be written|a file already"):
+            make_key(path)
+        with pytest.raises(ParamsError, match="cannot be read"):
+            load_key(path)
 
 
 @pytest.mark.parametrize("text", ["", PREFIX, f"{PREFIX}AAAA", f"{PREFIX}!!!!", "ssh-ed25519 AAAA"])

@@ -186,3 +186,11 @@ def test_drops_of_a_task_without_any(own_project, hydra_ml):
     assert hydra_ml("data", "drops", "--task", "LaMP-2")[1] == "LaMP-2: no drop was ever taken in.\n"
     code, _, err = hydra_ml("data", "withdraw", "x", "--task", "LaMP-2")
     assert (code, "'x' names 0 drops" in err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"), [(("why", "\udcff"), "no request id"), (("forget", "--verify", "."), "is a folder")]
+)
+def test_what_was_typed_wrongly_is_one_message(hydra_ml, args, told):
+    code, _, err = hydra_ml(*args)
+    assert (code, told in err) == (1, True), err

@@ -144,7 +144,7 @@ def test_rows_that_are_no_feedback_are_put_aside_with_their_reasons(world):
         "a1": "has one verdict, and no more: accepted, chosen, edited, rating or rejected",
         "a2": "has one verdict, and no more: accepted, chosen, edited, rating or rejected",
         "a3": "chosen is one of the candidates that the prediction keeps",
-        "a4": "edited is one of the task's answers",
+        "a4": "the answer is one of the task's, as it is defined now",
         "a5": "accepted or rejected is true, rating 1 or -1, chosen or edited a text",
         "b1": "user_id, task and release, where the row has them, are those of a prediction of this request",
         "twice": "request_id is of one user and one task; if not, the row names them",

@@ -45,3 +45,19 @@ def test_what_a_user_said_is_told_of_them_alone_the_last_word_on_each_request(ow
         append_feedback(project.data, TASK, [Kept(given, "", False)], "2026-11-28T00:00:00+00:00")
     told = user_text(user, TASK, data=project.data, registry=project.registry)
     assert told.endswith("feedback\n  2026-11-21  r1  edited -> comedy")
+
+
+def test_a_damaged_file_of_predictions_keeps_nobody_from_being_told(own_project, caplog) -> None:
+    project = own_project
+    broken = project.data / "predictions/LaMP_2/broken.parquet"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("x")
+    user = load_table(project.data / "prepare/LaMP_2/records.parquet", ["user_id"])["user_id"].iloc[0]
+    assert f"user {user}, LaMP-2: " in user_text(user, TASK, data=project.data, registry=project.registry)
+    assert "broken.parquet" in caplog.text
+
+
+@pytest.mark.parametrize("typed", ["", "\udcff"])
+def test_what_is_no_user_id_is_one_message(project, typed) -> None:
+    with pytest.raises(DataError, match="no user id"):
+        user_text(typed, TASK, data=project.data, registry=project.registry)

@@ -100,7 +100,7 @@ _CONTENT_CHECKS = [
     holds("is_single", "request_id is of one user and one task; if not, the row names them"),
     holds("is_known", "the task of its prediction is known here"),
     holds("is_candidate", "chosen is one of the candidates that the prediction keeps"),
-    holds("is_allowed", "edited is one of the task's answers"),
+    holds("is_allowed", "the answer is one of the task's, as it is defined now"),
     holds("has_input", "the request lies in data/requests as it was scored; if it does not, the row has its input"),
 ]
 
@@ -240,6 +240,6 @@ def _content(said: Feedback | None, task: Task | None) -> dict[str, bool]:
     answers = {one.answer for one in said.candidates}
     return {
         "is_candidate": said.verdict != "chosen" or said.answer in answers,
-        "is_allowed": said.verdict != "edited" or not task.labels or said.answer in task.labels,
+        "is_allowed": said.answer is None or not task.labels or said.answer in task.labels,
         "has_input": said.answer is None or said.input != "",
     }
